@@ -1,0 +1,1 @@
+"""The captioning model's adapter and the store of captions."""

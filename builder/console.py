@@ -1,0 +1,121 @@
+"""What commands say: data to stdout, everything else to stderr, and one way to end."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from asam_datasets import AsamDatasetsError
+
+EXIT_OK = 0
+EXIT_FAILED = 1  # the command ran, and what it found or did is not good
+EXIT_USAGE = 2  # argparse's own
+EXIT_INTERRUPTED = 130
+
+
+def say(*lines: str) -> None:
+    """Print lines to stderr, above any progress bar."""
+    for line in lines:
+        tqdm.write(line, file=sys.stderr)
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON document to stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+class Progress:
+    """A progress bar with a rate; on anything but a terminal, a plain line now and then.
+
+    Parameters
+    ----------
+    total
+        How many units there are, or None when not known.
+    unit
+        What is counted, such as "image".
+    quiet
+        Show nothing.
+    """
+
+    PLAIN_INTERVAL = 10.0  # seconds between lines where there is no terminal
+
+    def __init__(
+        self,
+        total: int | None,
+        unit: str,
+        desc: str,
+        *,
+        quiet: bool = False,
+        file: TextIO | None = None,
+        unit_scale: bool = False,
+    ) -> None:
+        stream = sys.stderr if file is None else file
+        terminal = stream.isatty()
+        self._bar = tqdm(
+            total=total,
+            unit=unit,
+            desc=desc,
+            file=stream,
+            disable=quiet,
+            unit_scale=unit_scale,
+            dynamic_ncols=terminal,
+            ascii=not terminal,
+            leave=True,
+            smoothing=0.1,
+            mininterval=0.2 if terminal else self.PLAIN_INTERVAL,
+            maxinterval=10.0 if terminal else 2 * self.PLAIN_INTERVAL,
+            bar_format=None
+            if terminal
+            else "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]\n",
+        )
+
+    def update(self, n: int = 1, **extra: str) -> None:
+        """Count n more units; `extra` stands behind the rate."""
+        if extra:
+            self._bar.set_postfix(extra, refresh=False)
+        self._bar.update(n)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return float(self._bar.format_dict["elapsed"])
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._bar.close()
+
+
+def parser(command: str, description: str, examples: Iterable[str]) -> argparse.ArgumentParser:
+    """An argument parser whose help ends with examples of use."""
+    epilog = "examples:\n" + "\n".join(f"  {line}" for line in examples)
+    return argparse.ArgumentParser(
+        prog=f"python -m builder.{command}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def run_command(
+    main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None
+) -> int:
+    """Call a command's main: errors of ours end in one line, Ctrl-C in status 130."""
+    try:
+        return main(argv)
+    except AsamDatasetsError as error:
+        say(f"error: {error}")
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        say("interrupted: run the same command again to go on")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_FAILED

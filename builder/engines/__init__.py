@@ -1,0 +1,1 @@
+"""Who calls the shard function: this machine, a cluster."""

@@ -1,0 +1,51 @@
+"""Every error that the builder raises on purpose, one tree.
+
+    AsamDatasetsError                  the base, in asam_datasets.py
+    ├── SourceError                    a tar, folder or release that can't be read as a whole
+    │   └── TruncatedSourceError       it ends before its last member does
+    ├── SettingsError                  options that contradict each other, or the dist they meet
+    ├── ShardError                     a shard that could not be written or is not what it says
+    ├── CaptionError                   a captions file or model that can't be used
+    ├── HubError                       the Hub refused, or holds what was not expected
+    └── MissingExtraError              an optional package is not installed
+
+A record that can't be used is no error: it is a `builder.records.Reject`.
+"""
+
+from __future__ import annotations
+
+from asam_datasets import AsamDatasetsError
+
+
+class SourceError(AsamDatasetsError):
+    """A tar, folder or release that can't be read as a whole."""
+
+
+class TruncatedSourceError(SourceError):
+    """A source that ends before its last member does."""
+
+
+class SettingsError(AsamDatasetsError):
+    """Options that contradict each other, or the dist that they meet."""
+
+
+class ShardError(AsamDatasetsError):
+    """A shard that could not be written, or is not what its receipt says."""
+
+
+class CaptionError(AsamDatasetsError):
+    """A captions file or captioning model that can't be used."""
+
+
+class HubError(AsamDatasetsError):
+    """The Hub refused, or holds what was not expected."""
+
+
+class MissingExtraError(AsamDatasetsError):
+    """An optional package is not installed."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs the package {package}, which is not installed: "
+            f'pip install "asam-datasets[{extra}]" (or pip install {package})'
+        )

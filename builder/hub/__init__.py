@@ -1,0 +1,1 @@
+"""The card, the upload and the checks of a published repo."""

@@ -1,0 +1,1 @@
+"""RLE, PNG and the control image."""

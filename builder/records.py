@@ -1,0 +1,107 @@
+"""What passes between a source and a shard: items to read, rows to write, rejects to keep.
+
+A source lists its records first (`Listing`, no pixel read), the plan deals the items out to
+shards, and a worker reads each item into an `Outcome`: a row of the schema in asam_datasets.py, or
+none, and the rejects met on the way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record, or one annotation of it, that could not be used, and why.
+
+    `member` is the path within the source; `annotation_id` is None when the whole record is meant;
+    `reason` is a short snake_case word, the same for the same fault everywhere.
+    """
+
+    source: str
+    member: str
+    reason: str
+    expected: str
+    found: str
+    annotation_id: int | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One record to read: what the plan deals out to shards. Picklable.
+
+    `num_bytes` estimates the row's size; `locator` is the source's own business.
+    """
+
+    key: str
+    num_bytes: int
+    locator: Any
+    split: str = "train"
+
+
+@dataclass(slots=True)
+class Listing:
+    """What a source holds, before any record is read.
+
+    `fingerprint` names the input (name, size, number of members, sha256 over the member table): a
+    run that finds another one knows that the source changed. `notes` are lines for the summary.
+    """
+
+    items: list[Item]
+    fingerprint: Json
+    rejects: list[Reject] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one item: a row or None, its rejects, and the keys no schema documents.
+
+    `row` maps the columns of the config's features to Python values; images are
+    `{"bytes": ..., "path": ...}`. `unknown_keys` counts keys by name.
+    """
+
+    row: dict[str, Any] | None
+    rejects: list[Reject] = field(default_factory=list)
+    unknown_keys: Counter[str] = field(default_factory=Counter)
+
+
+class Reader(Protocol):
+    """An open source."""
+
+    def read(self, item: Item) -> Outcome:
+        """Read and check one item."""
+        ...
+
+
+class Source(Protocol):
+    """A tar, a folder or an evaluation release. Picklable: workers open their own.
+
+    `config` is the config's name, `name` what the `source` column says, `kind` "train" or "eval"
+    (which features the rows have).
+    """
+
+    @property
+    def config(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+
+    def listing(self) -> Listing:
+        """List the records; raises SourceError when the source can't be read as a whole."""
+        ...
+
+    def settings(self) -> Mapping[str, Any]:
+        """Every option of this source that changes the bytes of a row, as JSON values."""
+        ...
+
+    def open(self) -> AbstractContextManager[Reader]:
+        """Open for reading, in the process that calls it."""
+        ...

@@ -1,0 +1,1 @@
+"""The plan, the shards, their receipts and the index."""

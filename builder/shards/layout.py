@@ -1,0 +1,69 @@
+"""Where everything stands in a dist, and what it is called.
+
+A dist mirrors the dataset repo::
+
+    README.md                                  the card
+    asam_datasets.py                           the loading code
+    data/<config>/<split>-00000-of-00064.arrow the shards
+    data/<config>/index.json                   what each shard holds
+    data/<config>/rejects.jsonl                what could not be used
+    .receipts/<config>/<shard>.json            local only, like all that starts with a dot
+
+In a config's folder nothing but shards may start with a split's name: `load_dataset` takes
+whatever does for data.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+CARD = "README.md"
+SCRIPT = "asam_datasets.py"
+DATA = "data"
+INDEX = "index.json"
+REJECTS = "rejects.jsonl"
+RECEIPTS = ".receipts"
+TEMPORARY = ".tmp"
+
+FORMATS = ("arrow", "parquet")
+CONFIG_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
+SHARD_NAME = re.compile(
+    r"(?P<split>\w+(\.\w+)*)-(?P<index>\d{5})-of-(?P<total>\d{5})\.(?P<format>arrow|parquet)"
+)
+
+
+def shard_name(split: str, index: int, total: int, fmt: str) -> str:
+    """The file name of a shard, `train-00000-of-00064.arrow`."""
+    return f"{split}-{index:05d}-of-{total:05d}.{fmt}"
+
+
+def config_folder(dist: Path, config: str) -> Path:
+    """Where a config's shards, index and rejects stand."""
+    return dist / DATA / config
+
+
+def index_path(dist: Path, config: str) -> Path:
+    """A config's index."""
+    return config_folder(dist, config) / INDEX
+
+
+def rejects_path(dist: Path, config: str) -> Path:
+    """A config's rejects table, JSON Lines."""
+    return config_folder(dist, config) / REJECTS
+
+
+def receipts_folder(dist: Path, config: str) -> Path:
+    """A config's receipts; local only."""
+    return dist / RECEIPTS / config
+
+
+def temporary_folder(dist: Path) -> Path:
+    """Where files stand until they are whole; on the dist's file system, so renames are atomic."""
+    return dist / TEMPORARY
+
+
+def configs(dist: Path) -> list[str]:
+    """The configs that have an index, by name."""
+    return sorted(path.parent.name for path in (dist / DATA).glob(f"*/{INDEX}"))

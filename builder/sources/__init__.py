@@ -1,0 +1,1 @@
+"""Bytes to checked records: SA-1B tars and folders, and the evaluation releases."""
