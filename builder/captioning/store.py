@@ -1,0 +1,351 @@
+"""The captions of one config: ASAM's JSON Lines file, its provenance and its rejects.
+
+    <config>-blip2-caption.json               {"img": "sa_1.jpg", "prompt": "a street at night"}
+    <config>-blip2-caption.provenance.json    the model and the settings that made them, counts
+    <config>-blip2-caption.rejects.jsonl      the images that have no caption, and why
+
+A line is durable once `append` returns: one write of whole lines, then fsync. What a killed run may
+leave, a last line without its end, is cut off when the file is opened to go on; a write that fails
+(a full disk) is taken back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from builder.errors import CaptionError
+from builder.records import Json, Reject
+from builder.shards.files import write_json
+
+SUFFIX = "-blip2-caption"
+LINE = '{"img": "sa_1.jpg", "prompt": "a street at night"}'  # what a line looks like
+
+
+def captions_path(folder: Path, config: str) -> Path:
+    """Where a config's captions stand in `folder`."""
+    return folder / f"{config}{SUFFIX}.json"
+
+
+def provenance_path(captions: Path) -> Path:
+    """Where a captions file's provenance stands."""
+    return captions.with_suffix(".provenance.json")
+
+
+def rejects_path(captions: Path) -> Path:
+    """Where a captions file's rejects stand."""
+    return captions.with_suffix(".rejects.jsonl")
+
+
+# ------------------------------------------------------------------------------------- reading
+
+
+class Captions:
+    """The captions of a file, and what is wrong with the file.
+
+    `problems` holds a reject for each line that could not be used: `captions_broken_line`,
+    `captions_duplicate` (the first line of an image wins) or `captions_empty`.
+    """
+
+    def __init__(
+        self, path: Path, sha256: str, prompts: Mapping[str, str], problems: list[Reject]
+    ) -> None:
+        self.path = path
+        self.sha256 = sha256
+        self.problems = problems
+        self._prompts = prompts
+
+    def get(self, file_name: str) -> str | None:
+        """The caption of an image, stripped, or None where there is none."""
+        return self._prompts.get(file_name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._prompts)
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+
+def read_captions(path: Path) -> Captions:
+    """Read a captions file; raises CaptionError when it can't be read or holds no usable line."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise CaptionError(f"captions file {path}: {error.strerror}") from error
+    prompts: dict[str, str] = {}
+    problems: list[Reject] = []
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            name, prompt = parse_line(line)
+        except ValueError as error:
+            reason, expected, found = "captions_broken_line", f"a line such as {LINE}", str(error)
+        else:
+            if name in prompts:
+                reason, expected, found = "captions_duplicate", f"one line for {name}", "another"
+            elif not prompt:
+                reason, expected, found = "captions_empty", f"a prompt for {name}", "an empty one"
+            else:
+                prompts[name] = prompt
+                continue
+        problems.append(Reject(Path(path).name, f"line {number}", reason, expected, found))
+    if problems and not prompts:
+        raise CaptionError(
+            f"captions file {path}: none of its lines can be used; expected JSON Lines such as "
+            f"{LINE}, found at {problems[0].member}: {problems[0].found}"
+        )
+    return Captions(Path(path), hashlib.sha256(data).hexdigest(), prompts, problems)
+
+
+def parse_line(line: bytes) -> tuple[str, str]:
+    """The image and the prompt of one line, stripped; raises ValueError saying what was found."""
+    try:
+        entry = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"bytes that are not UTF-8 at column {error.start + 1}") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"no JSON ({str(error)[:80]}): {line[:80]!r}") from error
+    if not isinstance(entry, dict):
+        raise ValueError(f"a JSON {type(entry).__name__}, not an object")
+    for key in ("img", "prompt"):
+        if not isinstance(entry.get(key), str):
+            raise ValueError(f"no text under {key!r}: {line[:80]!r}")
+        try:
+            entry[key].encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"half a surrogate pair in {key!r}") from error
+    name, prompt = entry["img"].strip(), entry["prompt"].strip()
+    if not name:
+        raise ValueError("an empty 'img'")
+    return name, prompt
+
+
+# ------------------------------------------------------------------------------------- writing
+
+
+class CaptionsWriter:
+    """Appends captions to a config's file, or goes on where an earlier run was stopped.
+
+    Parameters
+    ----------
+    path
+        The captions file.
+    identity
+        What decides the captions: model, revision, settings. A file with another identity, or with
+        captions and no provenance, is refused.
+    details
+        What else the provenance records: versions, device.
+    force_mix
+        Append to such a file all the same; its former provenance is kept under "mixed_with".
+    retry_rejects
+        Forget the earlier rejects, so that those images are tried again.
+
+    Raises CaptionError when the file is refused, broken, in use by another run, or can't be
+    written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        identity: Json,
+        details: Json | None = None,
+        *,
+        force_mix: bool = False,
+        retry_rejects: bool = False,
+    ) -> None:
+        self.path = path
+        self._provenance: Json = {**identity, **(details or {})}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._captions = _Lines(path)
+        try:
+            self._rejects = _Lines(rejects_path(path))
+            self._check_identity(identity, force_mix)
+            self.prompts = self._read_own()
+            if retry_rejects:
+                self._rejects.clear()
+            self.rejected = {entry["member"]: entry["reason"] for entry in self._rejects.entries()}
+            self._write_provenance(complete=False)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def done(self) -> set[str]:
+        """The images that need no further look: captioned or rejected."""
+        return self.prompts.keys() | self.rejected.keys()
+
+    def append(self, prompts: Iterable[tuple[str, str]], rejects: Iterable[Reject] = ()) -> None:
+        """Add captions and rejects, durable on return; raises CaptionError when they can't be.
+
+        An image that has a caption already, and an empty caption, are a ValueError.
+        """
+        new = {name.strip(): prompt.strip() for name, prompt in prompts}
+        for name, prompt in new.items():
+            if not prompt or name in self.prompts:
+                raise ValueError(f"{name}: {'captioned twice' if prompt else 'empty caption'}")
+        self._captions.append([{"img": name, "prompt": prompt} for name, prompt in new.items()])
+        self.prompts.update(new)
+        refused = [asdict(reject) for reject in rejects]
+        self._rejects.append(refused)
+        self.rejected.update({entry["member"]: entry["reason"] for entry in refused})
+
+    def finish(self) -> None:
+        """Record the counts of a finished run in the provenance."""
+        self._write_provenance(complete=True)
+
+    def close(self) -> None:
+        """Close the files; what was appended stays."""
+        self._captions.close()
+        if hasattr(self, "_rejects"):
+            self._rejects.close()
+
+    def __enter__(self) -> CaptionsWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_identity(self, identity: Json, force_mix: bool) -> None:
+        provenance = provenance_path(self.path)
+        if not provenance.exists():
+            if self._captions.size and not force_mix:
+                raise CaptionError(
+                    f"{self.path} holds captions but no {provenance.name} says what made them: "
+                    "choose another folder, or append all the same with --force-mix"
+                )
+            if self._captions.size:
+                self._provenance["mixed_with"] = [{"model": None}]
+            return
+        try:
+            earlier = json.loads(provenance.read_bytes())
+        except ValueError as error:
+            raise CaptionError(f"{provenance}: expected JSON, found {error}") from error
+        changed = [
+            f"{key} {earlier.get(key)!r}, now {value!r}"
+            for key, value in identity.items()
+            if earlier.get(key) != value
+        ]
+        mixed = earlier.get("mixed_with", [])
+        if changed and self._captions.size:
+            if not force_mix:
+                raise CaptionError(
+                    f"{self.path} was made with other settings: {'; '.join(changed)}. Choose "
+                    "another folder, the same settings, or mix all the same with --force-mix"
+                )
+            mixed = [*mixed, {key: earlier.get(key) for key in identity}]
+        if mixed:
+            self._provenance["mixed_with"] = mixed
+
+    def _read_own(self) -> dict[str, str]:
+        if not self._captions.size:
+            return {}
+        captions = read_captions(self.path)
+        if captions.problems:
+            first = captions.problems[0]
+            raise CaptionError(
+                f"{self.path}, {first.member}: expected {first.expected}, found {first.found}; "
+                "repair or remove that line before going on"
+            )
+        return {name: captions.get(name) or "" for name in captions}
+
+    def _write_provenance(self, *, complete: bool) -> None:
+        counts = {"captions": len(self.prompts), "rejects": len(self.rejected)}
+        value = {**self._provenance, "counts": counts, "complete": complete}
+        try:
+            write_json(provenance_path(self.path), value, indent=2)
+        except OSError as error:
+            _not_written(provenance_path(self.path), error)
+
+
+class _Lines:
+    """A JSON Lines file open for durable appends, by one process at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            _not_written(path, error)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close()
+            raise CaptionError(f"{path} is being written by another run: wait for it") from error
+        self._mend()
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._file).st_size
+
+    def entries(self) -> list[Json]:
+        """The file's entries; raises CaptionError at a line that is none."""
+        found = []
+        for number, line in enumerate(self.path.read_bytes().splitlines(), 1):
+            try:
+                entry = json.loads(line)
+                found.append({"member": entry["member"], "reason": entry["reason"]})
+            except (ValueError, TypeError, KeyError) as error:
+                raise CaptionError(
+                    f"{self.path}, line {number}: expected a reject, found {line[:80]!r}; repair "
+                    "or remove that line before going on"
+                ) from error
+        return found
+
+    def append(self, entries: list[Json]) -> None:
+        """Write entries and sync; on failure the file is as it was, and CaptionError is raised."""
+        if not entries:
+            return
+        data = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
+        before = self.size
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(self._file, data[written:])
+            os.fsync(self._file)
+        except OSError as error:
+            os.ftruncate(self._file, before)
+            _not_written(self.path, error)
+
+    def clear(self) -> None:
+        os.ftruncate(self._file, 0)
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)  # and with it goes the lock
+            self._file = -1
+
+    def _mend(self) -> None:
+        """Cut off a torn last line, or end it if only its newline is missing."""
+        data = self.path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole == len(data):
+            return
+        try:
+            json.loads(data[whole:])
+        except ValueError:
+            os.ftruncate(self._file, whole)
+        else:
+            os.write(self._file, b"\n")
+        os.fsync(self._file)
+
+
+def _not_written(path: Path, error: OSError) -> NoReturn:
+    raise CaptionError(
+        f"{path} could not be written ({error.strerror}): make room or choose another --out, then "
+        "run the same command again to go on"
+    ) from error
