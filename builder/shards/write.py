@@ -1,0 +1,288 @@
+"""One shard: rows in, a whole, verified file and its index entry out.
+
+An Arrow shard is an IPC *stream*: plain `load_dataset` streams it with one GET. What makes it
+readable column by column is the entry that `close` returns, which says where each record batch and
+each column of it lies in the file, with a checksum. It is taken from the finished file, read back,
+so a shard that doesn't read as it was written never gets an entry.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from isal import isal_zlib
+
+import asam_datasets
+from builder.errors import ShardError
+from builder.records import Json
+
+# Arrow's record batch, in bytes of rows: what a reader of one row has to fetch, and the window
+# within which a streaming reader shuffles. 8 MiB is some eight photographs of SA-1B: more requests
+# than that cost time, larger ones memory.
+BATCH_BYTES = 8 << 20
+# Parquet's row group: fsspec reads 5 MiB ahead per column chunk, so that in smaller groups reading
+# one column moves most of the file.
+ROW_GROUP_BYTES = 32 << 20
+# Chunk bounds by content, so that Xet stores the same rows once; the Hub's own values.
+CONTENT_DEFINED_CHUNKING = {
+    "min_chunk_size": 256 << 10,
+    "max_chunk_size": 1 << 20,
+    "norm_level": 0,
+}
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+
+
+def shard_schema(features: datasets.Features) -> pa.Schema:
+    """The Arrow schema of a shard with the features in its metadata, readable since datasets 3."""
+    metadata = {"huggingface": json.dumps(asam_datasets.legacy_metadata(features))}
+    return pa.schema(features.type, metadata=metadata)
+
+
+class _Sink(io.RawIOBase):
+    """A file that pyarrow writes to, hashed on the way; errors wait until they are asked for.
+
+    An error that pyarrow (26) meets in a column that it chunks by content ends the process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._position = 0
+        self._error: OSError | None = None
+        self.sha256 = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, data: Any) -> int:
+        if self._error is None:
+            self.sha256.update(data)
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self._error = error
+        self._position += len(data)
+        return len(data)
+
+    def check(self) -> None:
+        """Raise the error that writing met, if any."""
+        if self._error is not None:
+            raise self._error
+
+    def close_durably(self) -> None:
+        """Check, sync to disk and close."""
+        self.check()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.close()
+
+    def close(self) -> None:
+        try:
+            self._file.close()
+        finally:
+            super().close()
+
+
+class ShardWriter:
+    """Writes rows to a shard; the same rows give the same bytes.
+
+    Parameters
+    ----------
+    path
+        A temporary path. The caller renames it once `close` has returned.
+    features
+        Of the config.
+    fmt
+        "arrow" or "parquet".
+
+    Leaving the context with an exception aborts: the file is removed.
+    """
+
+    def __init__(self, path: Path, features: datasets.Features, fmt: str) -> None:
+        self.path = path
+        self.schema = shard_schema(features)
+        self._columns = frozenset(self.schema.names)
+        self._arrow = fmt == "arrow"
+        self._limit = BATCH_BYTES if self._arrow else ROW_GROUP_BYTES
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_bytes = 0
+        self._rows = 0
+        self._sink = _Sink(path)
+        try:
+            self._writer = (
+                pa.ipc.new_stream(self._sink, self.schema)
+                if self._arrow
+                else _parquet_writer(self._sink, self.schema)
+            )
+        except BaseException:
+            self._sink.close()
+            path.unlink(missing_ok=True)
+            raise
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row: a value for each column, images as `{"bytes": ..., "path": ...}`.
+
+        Raises ShardError for a row that isn't of the schema, OSError when the disk is full.
+        """
+        if row.keys() != self._columns:
+            raise ShardError(
+                f"{self.path.name}, row {self._rows}: the columns must be {sorted(self._columns)}, "
+                f"missing {sorted(self._columns - row.keys())}, "
+                f"unknown {sorted(row.keys() - self._columns)}"
+            )
+        arrays = []
+        for field in self.schema:
+            try:
+                arrays.append(pa.array([row[field.name]], type=field.type))
+            except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
+                raise ShardError(
+                    f"{self.path.name}, row {self._rows} ({row.get('file_name')}): the value of "
+                    f"{field.name} is no {field.type}: {error}"
+                ) from error
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        self._pending.append(batch)
+        self._pending_bytes += batch.nbytes
+        self._rows += 1
+        if self._pending_bytes >= self._limit:
+            self._flush()
+
+    def close(self) -> Json:
+        """Finish the file, sync it to disk, read it back; returns the shard's index entry.
+
+        `rows`, `bytes` and `sha256`, and for Arrow `schema` and `batches` (builder/shards/index.py
+        describes them). Raises ShardError if the file doesn't read as it was written.
+        """
+        self._flush()
+        self._writer.close()
+        self._sink.close_durably()
+        entry = {
+            "rows": self._rows,
+            "bytes": self.path.stat().st_size,
+            "sha256": self._sink.sha256.hexdigest(),
+        }
+        if self._arrow:
+            batches = arrow_batches(self.path)
+            entry["schema"] = base64.b64encode(self.schema.serialize()).decode()
+            entry["batches"] = batches
+            found = sum(batch["rows"] for batch in batches)
+        else:
+            found = pq.read_metadata(self.path).num_rows
+        if found != self._rows:
+            raise ShardError(f"{self.path}: {self._rows} rows were written, {found} read back")
+        return entry
+
+    def abort(self) -> None:
+        """Close and remove the file, whatever state it is in."""
+        for part in (self._writer, self._sink):
+            with contextlib.suppress(OSError, pa.ArrowException):
+                part.close()
+        self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self.abort()
+
+    def _flush(self) -> None:
+        if self._pending:
+            table = pa.Table.from_batches(self._pending).combine_chunks()
+            self._pending = []
+            self._pending_bytes = 0
+            self._writer.write_table(table)
+            self._sink.check()
+
+
+def arrow_batches(path: Path) -> list[Json]:
+    """Where each record batch of an Arrow stream lies, and each column of it, with its crc32.
+
+    `offset` is the position of the batch's message in the file, `metadata` the bytes from there to
+    its body, `body` the body's length; a column is `[start in the body, length, crc32]`, which
+    covers all its buffers: an IPC body holds them column after column, depth first.
+
+    Raises ShardError when the stream is cut, lacks its end, or holds a batch that isn't valid.
+    """
+    with pa.OSFile(str(path), "rb") as file:
+        try:
+            schema = pa.ipc.read_schema(file)
+            batches = list(_read_batches(file, schema))
+        except (pa.ArrowException, OSError) as error:
+            raise ShardError(f"{path}: not a whole Arrow stream: {error}") from error
+        file.seek(file.size() - len(END_OF_STREAM))
+        if file.read() != END_OF_STREAM:
+            raise ShardError(f"{path}: the Arrow stream has no end marker, so it was cut")
+    return batches
+
+
+def _read_batches(file: pa.NativeFile, schema: pa.Schema) -> Iterator[Json]:
+    while True:
+        offset = file.tell()
+        try:
+            message = pa.ipc.read_message(file)
+        except EOFError:
+            return
+        batch = pa.ipc.read_record_batch(message, schema)
+        batch.validate(full=True)
+        body = message.body
+        yield {
+            "rows": batch.num_rows,
+            "offset": offset,
+            "metadata": file.tell() - offset - body.size,
+            "body": body.size,
+            "columns": [_column_range(column, body) for column in batch.columns],
+        }
+
+
+def _column_range(column: pa.Array, body: pa.Buffer) -> list[int]:
+    buffers = [buffer for buffer in column.buffers() if buffer is not None and buffer.size]
+    if not buffers:
+        return [0, 0, 0]
+    start = min(buffer.address for buffer in buffers) - body.address
+    length = max(buffer.address + buffer.size for buffer in buffers) - body.address - start
+    return [start, length, isal_zlib.crc32(body.slice(start, length))]
+
+
+def _parquet_writer(sink: io.RawIOBase, schema: pa.Schema) -> pq.ParquetWriter:
+    """Encoded images as they are (compressed already), everything else in dictionaries + snappy."""
+    leaves = {path: leaf for field in schema for path, leaf in _leaves(field.name, field.type)}
+    images = {path for path, leaf in leaves.items() if pa.types.is_binary(leaf)}
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        compression={path: "none" if path in images else "snappy" for path in leaves},
+        use_dictionary=[path for path in leaves if path not in images],
+        write_page_index=True,
+        write_page_checksum=True,
+        use_content_defined_chunking=CONTENT_DEFINED_CHUNKING,
+    )
+
+
+def _leaves(path: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
+    """The columns of Parquet that make up a column: their dotted paths and types."""
+    if pa.types.is_struct(kind):
+        for field in kind:
+            yield from _leaves(f"{path}.{field.name}", field.type)
+    elif pa.types.is_list(kind):
+        yield from _leaves(f"{path}.list.element", kind.value_type)
+    else:
+        yield path, kind
