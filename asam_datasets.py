@@ -7,9 +7,13 @@ nothing of the builder, and is published in the Hub repo beside the data.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import datasets
+import numpy as np
+import numpy.typing as npt
 
 REPO_ID = "xhk/ASAM-Datasets"
 
@@ -88,6 +92,7 @@ EVAL_FEATURES = datasets.Features(
 # Configs
 # ---------------------------------------------------------------------------------------------
 
+CONFIG_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 TRAIN_CONFIG = re.compile(r"sa_\d{6}")
 PROTOCOLS = ("native", "sam", "asam")
 EVAL_DATASETS = (
@@ -120,3 +125,233 @@ def legacy_metadata(features: datasets.Features) -> dict[str, Any]:
         return node
 
     return {"info": {"features": legacy(features.to_dict())}}
+
+# ---------------------------------------------------------------------------------------------
+# Masks. Compressed COCO RLE, all masks of an image at a time and without a loop over them.
+# ---------------------------------------------------------------------------------------------
+
+_Ints = npt.NDArray[np.int64]
+
+_MAX_GROUP = 12  # characters of one count: 60 bits, so that no sum below leaves int64
+_MAX_PIXELS = 2**31 - 1
+_CANVAS_WORDS = 1 << 17  # one MiB of bits at a time: it stays in the cache
+
+
+@dataclass(frozen=True, slots=True)
+class MaskRuns:
+    """The runs of ones of N masks, as pixel numbers in column-major order.
+
+    Run k covers the pixels [starts[k], ends[k]) and is never empty; mask i owns the runs
+    offsets[i] to offsets[i + 1]. `problems` maps the masks whose RLE is malformed, which have no
+    runs, to (reason, expected, found).
+    """
+
+    starts: _Ints  # (R,)
+    ends: _Ints  # (R,)
+    offsets: _Ints  # (N + 1,)
+    problems: dict[int, tuple[str, str, str]]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def owners(self) -> _Ints:
+        """The mask that each run belongs to, (R,)."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+
+def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> MaskRuns:
+    """Parse compressed COCO RLE strings, one per mask.
+
+    `pixels` is height x width, of all masks or of each. The format is rleFrString's of
+    pycocotools' maskApi.c: characters less 48, the low 5 bits first, bit 5 set when more follow,
+    bit 4 of the last one the sign; from the fourth count on each is the difference from the count
+    two before it. Never raises on a bad string: see `MaskRuns.problems`.
+    """
+    number = len(counts)
+    sizes = np.broadcast_to(np.asarray(pixels, np.int64), (number,))
+    data, lengths = _characters(counts)
+    problems: dict[int, tuple[str, str, str]] = {}
+    for i in np.flatnonzero(lengths == 0):
+        problems[int(i)] = ("rle_empty", "a compressed COCO RLE", "an empty string")
+    if not len(data):
+        nothing = np.zeros(0, np.int64)
+        return MaskRuns(nothing, nothing, np.zeros(number + 1, np.int64), problems)
+
+    stops = np.cumsum(lengths)  # the end of each mask's characters
+    codes = data - np.uint8(48)
+    if codes.max() > 63:
+        bad = np.flatnonzero(codes > 63)
+        masks, first = np.unique(np.searchsorted(stops, bad, side="right"), return_index=True)
+        for i, at in zip(masks, bad[first], strict=True):
+            found = f"byte 0x{data[at]:02x} at {at - stops[i] + lengths[i]}"
+            problems[int(i)] = ("rle_bad_character", "characters from '0' to 'o'", found)
+    final = (codes & 32) == 0  # the last character of a group
+    last = stops[lengths > 0] - 1
+    for i in np.flatnonzero(lengths > 0)[~final[last]]:
+        expected = "a last character without the continuation bit"
+        found = repr(chr(data[stops[i] - 1]))
+        problems.setdefault(int(i), ("rle_unterminated", expected, found))
+    final[last] = True
+
+    # One group of characters per count, as differences.
+    group_stops = np.flatnonzero(final) + 1
+    group_starts = np.empty_like(group_stops)
+    group_starts[0], group_starts[1:] = 0, group_stops[:-1]
+    group_sizes = group_stops - group_starts
+    counted = np.searchsorted(group_stops, stops, side="right")  # groups up to each mask's end
+    values = (codes[group_starts] & 31).astype(np.int64)
+    longest = int(group_sizes.max())
+    more = np.flatnonzero(group_sizes > 1)
+    for k in range(1, min(longest, _MAX_GROUP)):
+        values[more] |= (codes[group_starts[more] + k] & 31).astype(np.int64) << (5 * k)
+        more = more[group_sizes[more] > k + 1]
+    negative = np.flatnonzero(codes[group_stops - 1] & 16)
+    values[negative] -= np.int64(1) << (5 * np.minimum(group_sizes[negative], _MAX_GROUP))
+    if longest > _MAX_GROUP:
+        bad = np.flatnonzero(group_sizes > _MAX_GROUP)
+        masks, first = np.unique(np.searchsorted(counted, bad, side="right"), return_index=True)
+        for i, size in zip(masks, group_sizes[bad[first]], strict=True):
+            expected = f"at most {_MAX_GROUP} characters a count"
+            problems.setdefault(int(i), ("rle_overflow", expected, f"{size} characters"))
+    per_mask = np.diff(counted, prepend=0)
+    for i in problems:
+        values[counted[i] - per_mask[i] : counted[i]] = 0
+    limit = int(sizes.max()) + 1  # further than any good count: keeps the sums small
+    np.clip(values, -limit, limit, out=values)
+
+    # Two counts a line, zeros and ones in turn, each mask from a line of its own: the differences
+    # then add up along the columns (the first count stands by itself).
+    lines = (per_mask + 1) // 2
+    tops = np.cumsum(lines) - lines
+    table = np.zeros((int(lines.sum()), 2), np.int64)
+    shift = np.repeat(2 * tops - (counted - per_mask), per_mask)
+    table.reshape(-1)[np.arange(len(values)) + shift] = values
+    some = np.flatnonzero(lines)
+    tops, bottoms, lines = tops[some], (tops + lines - 1)[some], lines[some]
+    firsts = table[tops, 0]
+    table[tops, 0] = 0
+    np.cumsum(table, axis=0, out=table)
+    table[bottoms[0] + 1 :] -= np.repeat(table[bottoms[:-1]], lines[1:], axis=0)
+    table[tops, 0] = firsts
+    table[bottoms[per_mask[some] % 2 == 1], 1] = 0
+
+    if table.min() < 0 or table.max() > sizes.min():
+        owners = np.repeat(some, lines)
+        bad = np.flatnonzero((table < 0) | (table > sizes[owners, None]))
+        masks, first = np.unique(owners[bad // 2], return_index=True)
+        for i, count in zip(masks, table.reshape(-1)[bad[first]], strict=True):
+            if count < 0:
+                problem = ("rle_negative", "counts of 0 or more", f"a count of {count}")
+            else:
+                problem = ("rle_too_long", f"{sizes[i]} pixels", f"a count of {count} or more")
+            problems.setdefault(int(i), problem)
+        table[np.isin(owners, masks)] = 0
+    edges = np.cumsum(table.reshape(-1)).reshape(-1, 2)
+    edges[bottoms[0] + 1 :] -= np.repeat(edges[bottoms[:-1], 1], lines[1:])[:, None]
+    totals = edges[bottoms, 1]
+    for i, total in zip(some[totals != sizes[some]], totals[totals != sizes[some]], strict=True):
+        reason = "rle_too_short" if total < sizes[i] else "rle_too_long"
+        found = f"counts that add up to {total}"
+        problems.setdefault(int(i), (reason, f"{sizes[i]} pixels", found))
+
+    keep = edges[:, 1] > edges[:, 0]
+    if problems:
+        keep &= ~np.isin(np.repeat(some, lines), list(problems))
+    offsets = np.zeros(number + 1, np.int64)
+    offsets[some + 1] = np.add.reduceat(keep, tops, dtype=np.int64)
+    np.cumsum(offsets, out=offsets)
+    return MaskRuns(edges[keep, 0], edges[keep, 1], offsets, dict(sorted(problems.items())))
+
+
+def _characters(counts: Sequence[str | bytes]) -> tuple[npt.NDArray[np.uint8], _Ints]:
+    """All strings in one array of bytes, and the length of each."""
+    encoded = [c.encode("utf-8", "surrogatepass") if isinstance(c, str) else c for c in counts]
+    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    return np.frombuffer(b"".join(encoded), np.uint8), lengths
+
+
+@dataclass(frozen=True, slots=True)
+class _Segments:
+    """Runs cut at the ends of columns: segment k covers the rows [tops[k], bottoms[k])."""
+
+    columns: _Ints  # (S,)
+    tops: _Ints  # (S,)
+    bottoms: _Ints  # (S,)
+    offsets: _Ints  # (N + 1,)
+
+
+def _segments(runs: MaskRuns, height: int) -> _Segments:
+    columns = runs.starts // height
+    tops = runs.starts - columns * height
+    last = (runs.ends - 1) // height
+    bottoms = runs.ends - last * height
+    parts = last - columns + 1
+    if not len(parts) or parts.max() == 1:
+        return _Segments(columns, tops, bottoms, runs.offsets)
+    ends = np.cumsum(parts)
+    which = np.repeat(np.arange(len(parts)), parts)
+    columns = np.arange(len(which)) + (columns - (ends - parts))[which]
+    all_tops, all_bottoms = np.zeros_like(columns), np.full_like(columns, height)
+    all_tops[ends - parts] = tops
+    all_bottoms[ends - 1] = bottoms
+    offsets = np.concatenate(([0], ends))[runs.offsets]
+    return _Segments(columns, all_tops, all_bottoms, offsets)
+
+
+def mask_boxes(runs: MaskRuns, height: int) -> _Ints:
+    """The (x0, y0, x1, y1) of each mask's ones, ends excluded, (N, 4); zeros for empty masks."""
+    return _boxes(_segments(runs, height))
+
+
+def _boxes(segments: _Segments) -> _Ints:
+    offsets = segments.offsets
+    boxes = np.zeros((len(offsets) - 1, 4), np.int64)
+    some = np.flatnonzero(np.diff(offsets))
+    if len(some):
+        begins = offsets[some]
+        boxes[some, 0] = segments.columns[begins]
+        boxes[some, 1] = np.minimum.reduceat(segments.tops, begins)
+        boxes[some, 2] = segments.columns[offsets[some + 1] - 1] + 1
+        boxes[some, 3] = np.maximum.reduceat(segments.bottoms, begins)
+    return boxes
+
+
+def mask_bits(
+    runs: MaskRuns, height: int
+) -> Iterator[tuple[int, int, int, int, npt.NDArray[np.uint8]]]:
+    """Each mask that is not empty as packed bits of its bounding box.
+
+    Yields (mask, y0, x0, x1, bits): bits[r] are the pixels from x0, a multiple of 8, to x1 of row
+    y0 + r, most significant bit first, as `np.packbits` gives them; bits past x1 are 0.
+
+    A canvas stands column of 64 pixels after column: a bit is set where a run begins and where it
+    ends, so a running exclusive or along the canvas fills the runs of all masks at once. Each
+    column has one row to spare, where what reaches the box's bottom ends: what follows starts at 0.
+    """
+    segments = _segments(runs, height)
+    boxes = _boxes(segments)
+    x0, y0 = boxes[:, 0] & ~7, boxes[:, 1]
+    rows = boxes[:, 3] - y0 + 1
+    words = (boxes[:, 2] - x0 + 63) // 64
+    sizes = np.where(np.diff(runs.offsets), rows * words, 0)
+    ends = np.cumsum(sizes)
+    groups = np.flatnonzero(np.diff(ends // _CANVAS_WORDS, prepend=-1))
+    for first, stop in zip(groups, [*groups[1:], len(sizes)], strict=True):
+        start = ends[first] - sizes[first]
+        span = slice(segments.offsets[first], segments.offsets[stop])
+        owner = np.repeat(np.arange(first, stop), np.diff(segments.offsets[first : stop + 1]))
+        x = segments.columns[span] - x0[owner]
+        column = (ends - sizes - start - y0)[owner] + (x >> 6) * rows[owner]
+        bit = np.left_shift(np.uint64(1), ((x & 63) ^ 7).astype(np.uint64))
+        canvas = np.zeros(ends[stop - 1] - start, "<u8")
+        np.bitwise_xor.at(canvas, column + segments.tops[span], bit)
+        np.bitwise_xor.at(canvas, column + segments.bottoms[span], bit)
+        np.bitwise_xor.accumulate(canvas, out=canvas)
+        for i in range(first, stop):
+            if sizes[i]:
+                block = canvas[ends[i] - sizes[i] - start : ends[i] - start]
+                block = block.reshape(words[i], rows[i])[:, :-1]
+                bits = np.ascontiguousarray(block.T).view(np.uint8)
+                width = int(boxes[i, 2] - x0[i] + 7) // 8
+                yield i, int(y0[i]), int(x0[i]), int(boxes[i, 2]), bits[:, :width]
