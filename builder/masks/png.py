@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
