@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -217,8 +218,10 @@ def arrow_batches(path: Path) -> list[Json]:
     """Where each record batch of an Arrow stream lies, and each column of it, with its crc32.
 
     `offset` is the position of the batch's message in the file, `metadata` the bytes from there to
-    its body, `body` the body's length; a column is `[start in the body, length, crc32]`, which
-    covers all its buffers: an IPC body holds them column after column, depth first.
+    its body, `message` those bytes (base64 of zlib), `body` the body's length; a column is `[start
+    in the body, length, crc32]`, which covers all its buffers: an IPC body holds them column after
+    column, depth first. So a reader that has the index needs nothing of the file but the bytes of
+    the columns it wants.
 
     Raises ShardError when the stream is cut, lacks its end, or holds a batch that isn't valid.
     """
@@ -244,10 +247,15 @@ def _read_batches(file: pa.NativeFile, schema: pa.Schema) -> Iterator[Json]:
         batch = pa.ipc.read_record_batch(message, schema)
         batch.validate(full=True)
         body = message.body
+        end = file.tell()
+        file.seek(offset)
+        head = file.read(end - offset - body.size)
+        file.seek(end)
         yield {
             "rows": batch.num_rows,
             "offset": offset,
-            "metadata": file.tell() - offset - body.size,
+            "metadata": len(head),
+            "message": base64.b64encode(zlib.compress(head, 9)).decode(),
             "body": body.size,
             "columns": [_column_range(column, body) for column in batch.columns],
         }

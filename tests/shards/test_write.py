@@ -148,6 +148,7 @@ def test_the_entry_says_where_each_column_of_each_batch_lies(
     for batch in entry["batches"]:
         body_start = batch["offset"] + batch["metadata"]
         message = data[batch["offset"] : body_start]
+        assert zlib.decompress(base64.b64decode(batch["message"])) == message
         body = data[body_start : body_start + batch["body"]]
         assert batch["body"] < 1.5 * BATCH_BYTES
         for name, (offset, length, crc32) in zip(schema.names, batch["columns"], strict=True):
