@@ -1,0 +1,1 @@
+"""The evaluation suite: one table, and the readers of its releases."""
