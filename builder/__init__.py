@@ -1,4 +1,4 @@
-"""Builds ASAM-Datasets: the files directly in this package are the commands, the folders the library.
+"""Builds ASAM-Datasets: the files directly in here are the commands, the folders the library.
 
 Imports run one way: commands -> engines, hub -> shards -> sources, masks, captioning ->
 records, errors; and to `asam_datasets` for the schema.

@@ -36,13 +36,15 @@ class Reject:
 class Item:
     """One record to read: what the plan deals out to shards. Picklable.
 
-    `num_bytes` estimates the row's size; `locator` is the source's own business.
+    `num_bytes` estimates the row's size; `locator` is the source's own business; `version` changes
+    when the bytes may have been written anew (an mtime, an ETag) and is no part of the plan.
     """
 
     key: str
     num_bytes: int
     locator: Any
     split: str = "train"
+    version: str = ""
 
 
 @dataclass(slots=True)

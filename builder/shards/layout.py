@@ -27,7 +27,6 @@ RECEIPTS = ".receipts"
 TEMPORARY = ".tmp"
 
 FORMATS = ("arrow", "parquet")
-CONFIG_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 SHARD_NAME = re.compile(
     r"(?P<split>\w+(\.\w+)*)-(?P<index>\d{5})-of-(?P<total>\d{5})\.(?P<format>arrow|parquet)"
@@ -59,9 +58,9 @@ def receipts_folder(dist: Path, config: str) -> Path:
     return dist / RECEIPTS / config
 
 
-def temporary_folder(dist: Path) -> Path:
-    """Where files stand until they are whole; on the dist's file system, so renames are atomic."""
-    return dist / TEMPORARY
+def temporary_folder(dist: Path, config: str) -> Path:
+    """Where shards stand until they are whole; on the dist's file system, so renames are atomic."""
+    return dist / TEMPORARY / config
 
 
 def configs(dist: Path) -> list[str]:

@@ -1,0 +1,250 @@
+"""Our whole build against the recipe, on the same tar, in one run.
+
+    python -m benchmarks.build [--json] [TAR]
+
+The recipe is what people write: for each mask `pycocotools.mask.decode`, times 255, PIL mode L,
+PNG; the control image painted with numpy and saved by PIL; rows through `Dataset.from_generator`.
+Ours is `builder.engines.config.build_config`: reading, every check, masks, control image, hashes,
+shards synced to disk and read back, receipts and index. Both run in this process, on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco
+
+from asam_datasets import TRAIN_FEATURES
+from builder.console import Progress, emit_json, say
+from builder.engines.config import build_config
+from builder.masks.control import control_colors, paint
+from builder.masks.png import encode_masks
+from builder.masks.rle import RleBatch
+from builder.records import Json
+from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
+from builder.shards.write import ShardWriter
+from builder.sources import checks
+from builder.sources.sa1b import Sa1bSource, open_sources
+from builder.sources.sample import write_sample
+
+RUNS = 5
+LARGE = 64  # times the sample, for the run on two cores: some 770 images
+
+
+def main() -> None:
+    """Run everything and print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tar", nargs="?", type=Path, help="an SA-1B tar (default: the sample)")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--large", type=int, default=LARGE, help="copies of the tar for 2 workers")
+    args = parser.parse_args()
+    datasets.disable_progress_bars()
+    with tempfile.TemporaryDirectory() as folder:
+        tar = args.tar or write_sample(Path(folder)).tar
+        result = measure(tar, Path(folder), args.large)
+    if args.json:
+        emit_json(result)
+        return
+    for key, value in result.items():
+        if isinstance(value, dict):
+            print(f"{key}:")
+            for name, part in value.items():
+                print(f"  {name:28} {part:10.2f}")
+        else:
+            print(f"{key:30} {value}")
+
+
+def measure(tar: Path, folder: Path, copies: int) -> Json:
+    """All figures on one tar."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[:1])
+    (source,) = open_sources([str(tar)])
+    images = len(source.listing().items)
+    say(f"the recipe on {images} images, one core")
+    started = time.perf_counter()
+    recipe_rows = recipe(tar, folder / "recipe")
+    recipe_seconds = time.perf_counter() - started
+    say(f"our build of the same, {RUNS} runs, one core")
+    ours = [ours_once(source, folder / f"dist{i}") for i in range(RUNS)]
+    seconds = statistics.median(ours)
+    stages = stage_times(source, folder)
+    os.sched_setaffinity(0, cores)
+    large = multiply(tar, folder / "sa_000001.tar", copies)
+    one = command_once(large, folder / "one", workers=1)
+    two = command_once(large, folder / "two", workers=2) if len(cores) > 1 else None
+    return {
+        "machine": f"{platform.machine()}, {len(cores)} cores, Python {platform.python_version()}",
+        "images": images,
+        "masks": recipe_rows,
+        "recipe_seconds_per_image": round(recipe_seconds / images, 4),
+        "ours_seconds_per_image": round(seconds / images, 4),
+        "ratio_to_recipe": round(recipe_seconds / seconds, 1),
+        "images_per_second_per_core": round(images / seconds, 2),
+        "large_tar_images": images * copies,
+        "large_tar_images_per_second": round(images * copies / one["seconds"], 2),
+        "speedup_two_workers": round(one["seconds"] / two["seconds"], 2) if two else None,
+        "peak_rss_bytes": (two or one)["peak_rss_bytes"],
+        "stage_ms_per_image": stages,
+    }
+
+
+def recipe(tar: Path, cache: Path) -> int:
+    """The row as people build it; returns the number of masks."""
+    masks = 0
+
+    def rows() -> Iterator[Json]:
+        nonlocal masks
+        with tarfile.open(tar) as archive, Progress(None, "image", "recipe") as progress:
+            for name in sorted(n for n in archive.getnames() if n.endswith(".jpg")):
+                jpg = archive.extractfile(name)
+                info = archive.extractfile(name[:-4] + ".json")
+                if jpg is None or info is None:
+                    raise SystemExit(f"{name} is no file")
+                record = json.load(info)
+                yield recipe_row(record, jpg.read())
+                masks += len(record["annotations"])
+                progress.update(1)
+
+    generator: Any = rows
+    features = datasets.Features(
+        {key: TRAIN_FEATURES[key] for key in TRAIN_FEATURES if key in recipe_columns()}
+    )
+    # A generator that closes over a local can't be hashed; a fingerprint of our own stands in.
+    datasets.Dataset.from_generator(
+        generator, features=features, cache_dir=str(cache), fingerprint="recipe", num_proc=None
+    )
+    return masks
+
+
+def recipe_columns() -> tuple[str, ...]:
+    """The columns that the recipe makes."""
+    return "image", "conditioning_image", "image_id", "masks", "annotations"
+
+
+def recipe_row(record: Json, jpg: bytes) -> Json:
+    """Masks and control image the plain way."""
+    annotations = record["annotations"]
+    pngs, bitmaps = [], []
+    for annotation in annotations:
+        bitmap = coco.decode(annotation["segmentation"])
+        bitmaps.append(bitmap)
+        pngs.append({"bytes": png(Image.fromarray(bitmap * 255, "L")), "path": None})
+    height, width = record["image"]["height"], record["image"]["width"]
+    control = np.zeros((height, width, 3), np.uint8)
+    colors = control_colors(len(annotations))
+    for i in sorted(range(len(annotations)), key=lambda i: (-annotations[i]["area"], i)):
+        control[bitmaps[i] == 1] = colors[i]
+    return {
+        "image": {"bytes": jpg, "path": None},
+        "conditioning_image": {"bytes": png(Image.fromarray(control)), "path": None},
+        "image_id": record["image"]["image_id"],
+        "masks": pngs,
+        "annotations": annotations,
+    }
+
+
+def png(image: Image.Image) -> bytes:
+    """PNG at PIL's defaults."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def ours_once(source: Sa1bSource, dist: Path) -> float:
+    """Seconds of a whole build in this process."""
+    settings = Settings("arrow", DEFAULT_SHARD_SIZE, source.settings())
+    started = time.perf_counter()
+    build_config(source, dist, settings, workers=1, quiet=True)
+    return time.perf_counter() - started
+
+
+def stage_times(source: Sa1bSource, folder: Path) -> dict[str, float]:
+    """Milliseconds per image of each stage, called one by one."""
+    spent: dict[str, float] = {}
+
+    def timed(name: str, function: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        value = function()
+        spent[name] = spent.get(name, 0.0) + time.perf_counter() - started
+        return value
+
+    listing = timed("list the tar", source.listing)
+    path = folder / "stage.arrow"
+    with source.open() as reader, ShardWriter(path, TRAIN_FEATURES, "arrow") as writer:
+        for item in listing.items:
+            pair = item.locator
+            jpg, text = timed(
+                "read",
+                lambda: [source.archive.read(m) for m in (pair.jpg, pair.json)],  # noqa: B023
+            )
+            record = timed("parse json", lambda: checks.parse_json(text))  # noqa: B023
+            size = checks.check_image_info(record, record["image"]["file_name"], pair.image_id)
+            timed("check jpeg", lambda: checks.check_jpeg(jpg, *size))  # noqa: B023
+            timed(
+                "check annotations",
+                lambda: [checks.clean_annotation(a, *size) for a in record["annotations"]],  # noqa: B023
+            )
+            texts = [a["segmentation"]["counts"] for a in record["annotations"]]
+            batch = timed("parse RLE", lambda: RleBatch.parse(texts, size[1], size[0]))  # noqa: B023
+            timed("mask PNGs", lambda: encode_masks(batch))  # noqa: B023
+            timed("control image", lambda: paint(batch))  # noqa: B023
+            timed("sha256 of the jpeg", lambda: hashlib.sha256(jpg))  # noqa: B023
+            row = reader.read(item).row
+            timed("arrow and write", lambda: writer.add(row or {}))  # noqa: B023
+        timed("close, sync, hash, read back", writer.close)
+    return {name: round(1000 * value / len(listing.items), 3) for name, value in spent.items()}
+
+
+def multiply(tar: Path, path: Path, copies: int) -> Path:
+    """The tar's images over and over, under new ids."""
+    with tarfile.open(tar) as source, tarfile.open(path, "w") as target:
+        files = {m.name: source.extractfile(m) for m in source if m.isfile()}
+        data = {name: file.read() for name, file in files.items() if file}
+        number = 0
+        for _ in range(copies):
+            for name in [n for n in data if n.endswith(".jpg")]:
+                number += 1
+                record = json.loads(data[name[:-4] + ".json"])
+                record["image"] |= {"image_id": number, "file_name": f"sa_{number}.jpg"}
+                for suffix, content in (
+                    (".jpg", data[name]),
+                    (".json", json.dumps(record).encode()),
+                ):
+                    info = tarfile.TarInfo(f"sa_{number}{suffix}")
+                    info.size = len(content)
+                    target.addfile(info, io.BytesIO(content))
+    return path
+
+
+def command_once(tar: Path, dist: Path, workers: int) -> Json:
+    """Seconds and peak memory of `python -m builder.build` in processes of its own."""
+    command = [sys.executable, "-m", "builder.build", str(tar), "--out", str(dist), "--quiet"]
+    command += ["--shard-size", "64M", "--workers", str(workers)]
+    say(" ".join(["$ python", *command[1:]]))
+    started = time.perf_counter()
+    subprocess.run(command, check=True)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return {"seconds": seconds, "peak_rss_bytes": peak}
+
+
+if __name__ == "__main__":
+    main()

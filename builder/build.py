@@ -1,0 +1,207 @@
+"""`python -m builder.build`: SA-1B tars and evaluation releases to shards that load."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import asam_datasets
+from builder.captioning.store import read_captions
+from builder.console import EXIT_FAILED, EXIT_OK, emit_json, parser, run_command, say
+from builder.engines.config import Built, build_config, estimate_config
+from builder.errors import SettingsError
+from builder.hub.card import write_card
+from builder.records import Source
+from builder.shards.layout import FORMATS, SCRIPT
+from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
+from builder.sources.sa1b import Selection, open_sources, read_image_ids
+from builder.sources.sample import write_sample
+
+_EXAMPLES = (
+    "python -m builder.build --sample --out dist",
+    "python -m builder.build sa_000000.tar --captions sa_000000-blip2-caption.json --out dist",
+    "python -m builder.build 'tars/sa_*.tar' --out dist --workers 16",
+    "python -m builder.build --eval camo --source CAMO-COCO-V.1.0-CVIU2019 --out dist",
+)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, build each source, write the card; returns the exit status."""
+    args = _parser().parse_args(argv)
+    dist: Path = args.out
+    with ExitStack() as stack:
+        sources = list(_sources(args, stack))
+        failed = 0
+        documents = []
+        for source in sources:
+            settings = Settings(args.format, args.shard_size, source.settings())
+            if args.dry_run:
+                documents.append(_dry_run(source, settings, args))
+                continue
+            try:
+                built = build_config(
+                    source,
+                    dist,
+                    settings,
+                    workers=args.workers,
+                    resume=not args.no_resume,
+                    quiet=args.quiet,
+                )
+            except asam_datasets.AsamDatasetsError as error:
+                if len(sources) == 1:
+                    raise
+                failed += 1
+                say(f"error: {source.config}: {error}")
+                continue
+            documents.append(_report(source, dist, built, args))
+        if not args.dry_run and failed < len(sources):
+            shutil.copyfile(asam_datasets.__file__, dist / SCRIPT)
+            write_card(dist)
+    if args.json:
+        emit_json(documents)
+    if failed:
+        say(f"{failed} of {len(sources)} sources failed; the others are built")
+    elif not args.dry_run:
+        say(f"next: python -m builder.verify {dist}")
+    return EXIT_FAILED if failed else EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    result = parser("build", "Turn SA-1B tars or evaluation releases into shards.", _EXAMPLES)
+    what = result.add_argument_group("input")
+    what.add_argument(
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="a .tar (read in place), a folder of sa_*.jpg and sa_*.json, a glob of either, or a "
+        "URL that fsspec opens (https, s3, hf)",
+    )
+    what.add_argument("--sample", action="store_true", help="build a sample made by code")
+    what.add_argument("--config", help="the config's name; by default the source's")
+    what.add_argument("--image-ids", metavar="FILE", help="build only these ids, one a line")
+    what.add_argument("--limit", type=_positive, metavar="N", help="build only the first N images")
+    what.add_argument("--captions", type=Path, metavar="FILE", help='JSON Lines of "img", "prompt"')
+    what.add_argument(
+        "--allow-truncated", action="store_true", help="take what is whole in a cut-off tar"
+    )
+    how = result.add_argument_group("output")
+    how.add_argument("--out", type=Path, default=Path("dist"), help="the dist (default: dist)")
+    how.add_argument("--format", choices=FORMATS, default="arrow", help="one format per dist")
+    how.add_argument(
+        "--shard-size",
+        type=_size,
+        default=DEFAULT_SHARD_SIZE,
+        metavar="BYTES",
+        help="such as 128M; the number of shards is the power of two that keeps to it "
+        "(default: 256M)",
+    )
+    how.add_argument("--annotations-only", action="store_true", help="publish no pixels")
+    how.add_argument(
+        "--workers",
+        type=_positive,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="processes (default: one per core)",
+    )
+    how.add_argument("--no-resume", action="store_true", help="build anew what is there")
+    how.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
+    how.add_argument("--json", action="store_true", help="print the result as JSON")
+    how.add_argument("--quiet", action="store_true", help="no progress bar")
+    return result
+
+
+def _sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
+    """The sources that the arguments name; a sample lives as long as `stack`."""
+    if args.sample == bool(args.sources):
+        raise SettingsError("give a SOURCE or --sample, and not both")
+    paths, captions_path = args.sources, args.captions
+    if args.sample:
+        sample = write_sample(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        paths, captions_path = [str(sample.tar)], captions_path or sample.captions
+    captions = read_captions(captions_path) if captions_path else None
+    prompts = {n: text for n in captions or () if (text := captions and captions.get(n))}
+    ids = read_image_ids(args.image_ids) if args.image_ids else None
+    for source in open_sources(paths, config=args.config, allow_truncated=args.allow_truncated):
+        yield replace(
+            source,
+            selection=Selection(ids, args.limit),
+            annotations_only=args.annotations_only,
+            sample=args.sample,
+            captions=prompts,
+            captions_sha256=captions.sha256 if captions else None,
+            caption_rejects=tuple(captions.problems) if captions else (),
+        )
+
+
+def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
+    plan = estimate_config(source, settings, workers=args.workers)
+    say(
+        f"{plan.config}: {plan.images:,} images, about {plan.masks:,} masks, {plan.shards} "
+        f"{settings.fmt} shards, about {plan.bytes / 1e6:,.1f} MB, about {plan.seconds:,.0f} s "
+        f"with {args.workers} workers (estimated from {plan.probes} images; nothing was written)"
+    )
+    return asdict(plan)
+
+
+def _report(source: Source, dist: Path, built: Built, args: argparse.Namespace) -> dict[str, Any]:
+    index = built.index
+    counts = index["counts"]
+    shards = [shard for split in index["splits"].values() for shard in split["shards"]]
+    size = sum(shard["bytes"] for shard in shards)
+    rejected = sum(counts["rejects"].values())
+    for note in built.listing.notes:
+        say(f"note: {note}")
+    say(
+        f"{source.config}: {counts['images']:,} images, {counts['masks']:,} masks, "
+        f"{rejected:,} rejects, {counts['captions_missing']:,} captions missing",
+        f"  {len(shards)} shards ({built.reused} were done before), {size / 1e6:,.1f} MB, "
+        f"{built.seconds:,.1f} s, in {dist / 'data' / source.config}",
+    )
+    for reason, count in counts["rejects"].items():
+        say(f"  rejected {count:,} x {reason} (see rejects.jsonl)")
+    for key, count in counts["unknown_keys"].items():
+        say(f"  {count:,} x undocumented key {key}: not kept")
+    if not args.quiet:
+        say(f'  load_dataset("{dist}", "{source.config}")')
+    return {
+        "config": source.config,
+        "counts": counts,
+        "shards": len(shards),
+        "shards_reused": built.reused,
+        "bytes": size,
+        "seconds": round(built.seconds, 3),
+        "notes": built.listing.notes,
+    }
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return value
+
+
+def _size(text: str) -> int:
+    number, unit = text.upper().removesuffix("B"), ""
+    if number and number[-1] in _UNITS:
+        number, unit = number[:-1], number[-1]
+    try:
+        value = round(float(number) * _UNITS[unit])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: expected a size such as 256M") from error
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected at least one byte")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

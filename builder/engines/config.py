@@ -1,0 +1,218 @@
+"""One config from its source: plan, settings compared with the dist's, shards, index."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from builder.console import Progress
+from builder.engines import local
+from builder.errors import SettingsError
+from builder.records import Json, Listing, Source
+from builder.shards.build import Job, OnRow, build_shard
+from builder.shards.files import sha256_json, write_json
+from builder.shards.index import read_index, write_index
+from builder.shards.layout import (
+    config_folder,
+    configs,
+    receipts_folder,
+    temporary_folder,
+)
+from builder.shards.plan import Settings, ShardPlan, make_plan
+from builder.shards.receipt import Receipt
+
+BuildShard = Callable[[ShardPlan, OnRow], tuple[Receipt, bool]]
+Engine = Callable[[BuildShard, Sequence[ShardPlan], int, OnRow], list[tuple[Receipt, bool]]]
+
+_STATE = "plan.json"  # beside the receipts: what the config was begun with
+_PROBES = 8  # records that a dry run reads to estimate from
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build did: the index, how many shards it found done, and how long it took."""
+
+    index: Json
+    listing: Listing
+    reused: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a build would do. Masks, bytes and seconds are estimated from `probes` records."""
+
+    config: str
+    images: int
+    masks: int
+    shards: int
+    bytes: int
+    seconds: float
+    probes: int
+
+
+def build_config(
+    source: Source,
+    dist: Path,
+    settings: Settings,
+    *,
+    workers: int = 1,
+    resume: bool = True,
+    quiet: bool = False,
+    engine: Engine = local.run,
+) -> Built:
+    """Build a config into a dist, or what is missing of it.
+
+    Raises
+    ------
+    SourceError
+        The source can't be read as a whole.
+    SettingsError
+        The dist holds the config from other settings or another source, or another format, or
+        another process is building it.
+    ShardError
+        A shard could not be written; what is done stays done.
+    """
+    started = time.monotonic()
+    listing = source.listing()
+    shards = make_plan(listing, settings.shard_size)
+    settings_json = settings.as_json()
+    state = {"settings": settings_json, "source": listing.fingerprint}
+    with _locked(dist, source.config):
+        check_format(dist, settings.fmt, except_config=source.config)
+        _clean(dist, source.config)
+        if resume:
+            _compare(dist, source.config, state)
+        else:
+            shutil.rmtree(receipts_folder(dist, source.config), ignore_errors=True)
+        write_json(receipts_folder(dist, source.config) / _STATE, state, indent=2)
+        job = Job(
+            dist, source, settings.fmt, sha256_json(settings_json), listing.fingerprint, resume
+        )
+        masks_done = 0
+        with Progress(len(listing.items), "image", source.config, quiet=quiet) as progress:
+
+            def on_row(images: int, masks: int) -> None:
+                nonlocal masks_done
+                masks_done += masks
+                rate = masks_done / max(progress.elapsed, 1e-9)
+                progress.update(images, masks=f"{rate:,.0f}/s")
+
+            results = engine(partial(build_shard, job), shards, workers, on_row)
+        receipts = [receipt for receipt, _ in results]
+        index = write_index(dist, source, settings, listing, receipts)
+    reused = sum(not built for _, built in results)
+    return Built(index, listing, reused, time.monotonic() - started)
+
+
+def estimate_config(source: Source, settings: Settings, *, workers: int = 1) -> Estimate:
+    """Plan a config and estimate its size and time from a few records; writes nothing."""
+    listing = source.listing()
+    shards = make_plan(listing, settings.shard_size)
+    step = max(1, len(listing.items) // _PROBES)
+    probes = listing.items[::step][:_PROBES]
+    planned = sum(item.num_bytes for item in listing.items)
+    masks, size = 0, 0
+    started = time.perf_counter()
+    with source.open() as reader:
+        for item in probes:
+            row = reader.read(item).row
+            masks += len(row["masks"]) if row else 0
+            size += _weight(row) if row else 0
+    seconds = (time.perf_counter() - started) / max(1, len(probes)) * len(listing.items)
+    share = planned / max(1, sum(item.num_bytes for item in probes))
+    return Estimate(
+        config=source.config,
+        images=len(listing.items),
+        masks=round(masks / max(1, len(probes)) * len(listing.items)),
+        shards=len(shards),
+        bytes=round(size * share),
+        seconds=seconds / min(workers, max(1, len(shards))),
+        probes=len(probes),
+    )
+
+
+def check_format(dist: Path, fmt: str, *, except_config: str | None = None) -> None:
+    """Refuse a second format in one dist: `load_dataset` takes the first config's for all.
+
+    Raises
+    ------
+    SettingsError
+        Another config of the dist has another format.
+    """
+    for config in configs(dist):
+        if config != except_config and (found := read_index(dist, config)["format"]) != fmt:
+            raise SettingsError(
+                f"{dist} holds {config} as {found}, and a dist has one format: build with "
+                f"--format {found}, or into another --out"
+            )
+
+
+def _compare(dist: Path, config: str, state: Json) -> None:
+    path = receipts_folder(dist, config) / _STATE
+    try:
+        before = json.loads(path.read_bytes())
+        differences = list(_differences(before, state))
+    except FileNotFoundError:
+        if config_folder(dist, config).exists():
+            differences = ["no record of how it was built"]
+        else:
+            return
+    except (ValueError, AttributeError):
+        differences = [f"{path.name} can't be read"]
+    if differences:
+        raise SettingsError(
+            f"{config_folder(dist, config)} was built otherwise: {'; '.join(differences)}. To "
+            "build it anew, add --no-resume; to keep it, choose another --out or --config"
+        )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    for key in sorted(before.keys() | now.keys()):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{at}{key}.")
+        elif old != new:
+            yield f"{at}{key} was {old}, now {new}"
+
+
+@contextmanager
+def _locked(dist: Path, config: str) -> Iterator[None]:
+    receipts_folder(dist, config).mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(receipts_folder(dist, config).with_suffix(".lock"))
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise SettingsError(
+            f"another process is building {config} in {dist}; wait for it, or stop it"
+        ) from error
+
+
+def _clean(dist: Path, config: str) -> None:
+    """Remove what killed runs left of this config."""
+    shutil.rmtree(temporary_folder(dist, config), ignore_errors=True)
+
+
+def _weight(row: Mapping[str, Any]) -> int:
+    """About how many bytes a row takes in a shard."""
+
+    def weigh(value: Any) -> int:
+        if isinstance(value, bytes | str):
+            return len(value)
+        if isinstance(value, Mapping):
+            return sum(map(weigh, value.values()))
+        if isinstance(value, list):
+            return 4 + sum(map(weigh, value))
+        return 8
+
+    return weigh(row)

@@ -1,0 +1,105 @@
+"""This machine: a function over tasks, in as many processes as asked for."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+from multiprocessing.synchronize import Event
+from typing import Any, TypeVar
+
+from builder.errors import ShardError
+
+T = TypeVar("T")
+R = TypeVar("R")
+OnRow = Callable[[int, int], None]
+
+_POLL = 0.2  # seconds between looks at the workers' counts
+
+# Of a worker process, set by `_start_worker`.
+_counts: Any = None
+_stop: Event | None = None
+
+
+class _Stopped(Exception):
+    """Ends a worker's task early."""
+
+
+def run(
+    function: Callable[[T, OnRow], R], tasks: Sequence[T], workers: int, on_row: OnRow
+) -> list[R]:
+    """Call the function with each task; results are in the order of the tasks.
+
+    Parameters
+    ----------
+    function
+        Called with a task and with what to tell (images, masks) after each row. Picklable.
+    workers
+        Processes; with 1 everything happens in this one.
+    on_row
+        Called in this process with the counts that the tasks tell.
+
+    Raises
+    ------
+    ShardError
+        A worker died. What tasks made and finished stays.
+    """
+    if workers == 1 or len(tasks) <= 1:
+        return [function(task, on_row) for task in tasks]
+    context = multiprocessing.get_context("spawn")
+    counts, stop = context.SimpleQueue(), context.Event()
+    pool = ProcessPoolExecutor(
+        min(workers, len(tasks)), context, initializer=_start_worker, initargs=(counts, stop)
+    )
+    try:
+        futures = [pool.submit(_call, function, task) for task in tasks]
+        pending: set[Future[R]] = set(futures)
+        while pending:
+            finished, pending = wait(pending, timeout=_POLL)
+            _drain(counts, on_row)
+            for future in finished:
+                future.result()  # the first failure ends the run
+        return [future.result() for future in futures]
+    except BrokenProcessPool as error:
+        raise ShardError(
+            "a worker process died (out of memory?); run the same command again, with fewer "
+            "--workers if it was memory: what is done stays done"
+        ) from error
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        _drain(counts, on_row)
+
+
+def _call(function: Callable[[T, OnRow], R], task: T) -> R:
+    def on_row(images: int, masks: int) -> None:
+        _counts.put((images, masks))
+        if _stop is not None and _stop.is_set():
+            raise _Stopped
+
+    return function(task, on_row)
+
+
+def _start_worker(counts: Any, stop: Event) -> None:
+    """Leave Ctrl-C to the parent, and never outlive it."""
+    global _counts, _stop
+    _counts, _stop = counts, stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+
+
+def _follow(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
+
+
+def _drain(counts: Any, on_row: OnRow) -> None:
+    while not counts.empty():
+        on_row(*counts.get())

@@ -1,0 +1,101 @@
+"""The shard function: one shard from its items, whichever engine calls it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from asam_datasets import features_of
+from builder.errors import ShardError
+from builder.records import Json, Reject, Source
+from builder.shards.files import replace_durably
+from builder.shards.layout import config_folder, temporary_folder
+from builder.shards.plan import ShardPlan
+from builder.shards.receipt import Receipt, done, write_receipt
+from builder.shards.write import ShardWriter
+
+OnRow = Callable[[int, int], None]
+"""Called after each item with (images, masks); may raise to stop the shard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every shard of a config has in common. Picklable."""
+
+    dist: Path
+    source: Source
+    fmt: str
+    settings_sha256: str
+    fingerprint: Json
+    resume: bool = True
+
+
+def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> tuple[Receipt, bool]:
+    """Build a shard unless it is done; returns its receipt, and whether it was built.
+
+    The shard appears under its name only when it is whole: written under a temporary one, closed,
+    read back, synced, renamed; then its receipt is written.
+
+    Raises
+    ------
+    ShardError
+        It could not be written, such as on a full disk; nothing of it is left.
+    """
+    config = job.source.config
+    if job.resume:
+        receipt = done(job.dist, config, shard, job.fmt, job.settings_sha256)
+        if receipt:
+            return receipt, False
+    name = shard.file(job.fmt)
+    final = config_folder(job.dist, config) / name
+    temporary = temporary_folder(job.dist, config) / f"{name}.{os.getpid()}"
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    counts: Counter[str] = Counter(images=0, masks=0, captions_missing=0)
+    unknown: Counter[str] = Counter()
+    rejects: list[Reject] = []
+    try:
+        with (
+            ShardWriter(temporary, features_of(job.source.kind), job.fmt) as writer,
+            job.source.open() as reader,
+        ):
+            for item in shard.items:
+                outcome = reader.read(item)
+                rejects += outcome.rejects
+                unknown += outcome.unknown_keys
+                if outcome.row is not None:
+                    writer.add(outcome.row)
+                    _count(outcome.row, counts)
+                on_row(1, len(outcome.row["masks"]) if outcome.row else 0)
+            entry = writer.close()
+        replace_durably(temporary, final)
+    except OSError as error:
+        raise ShardError(
+            f"{config}/{name}: could not be written: {error}; make room (or mend the source) "
+            "and run the same command again: only what is missing is built"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    receipt = Receipt(
+        file=name,
+        split=shard.split,
+        plan_sha256=shard.sha256(),
+        settings_sha256=job.settings_sha256,
+        source=job.fingerprint,
+        entry=entry,
+        counts=dict(counts),
+        unknown_keys=dict(unknown),
+        rejects=[asdict(reject) for reject in rejects],
+    )
+    write_receipt(job.dist, config, receipt)
+    return receipt, True
+
+
+def _count(row: dict[str, Any], counts: Counter[str]) -> None:
+    counts["images"] += 1
+    counts["masks"] += len(row["masks"])
+    if "text" in row and row["text"] is None:
+        counts["captions_missing"] += 1

@@ -1,0 +1,243 @@
+"""Is a dist what its indexes say? Hashes first, then every row, image and mask.
+
+The checks of a row don't trust the code that built it: PIL decodes the images, and the control
+image is compared with masks painted one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from asam_datasets import decode_masks
+from builder.errors import ShardError
+from builder.masks.control import decode_control
+from builder.masks.rle import RleBatch
+from builder.records import Json
+from builder.shards.files import sha256_file
+from builder.shards.index import read_index
+from builder.shards.layout import (
+    REJECTS,
+    SHARD_NAME,
+    config_folder,
+    configs,
+    receipts_folder,
+    rejects_path,
+)
+from builder.shards.receipt import check_file, read_receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, and where; `row` counts from 0 within the shard."""
+
+    config: str
+    what: str
+    shard: str | None = None
+    row: int | None = None
+
+    def __str__(self) -> str:
+        where = self.config
+        where += f"/{self.shard}" if self.shard else ""
+        where += f", row {self.row}" if self.row is not None else ""
+        return f"{where}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCheck:
+    """One shard to check; picklable."""
+
+    dist: Path
+    config: str
+    kind: str
+    fmt: str
+    entry: Json
+    fast: bool
+
+
+def plan_checks(
+    dist: Path, only: Sequence[str] | None = None, *, fast: bool = False
+) -> tuple[list[Problem], list[ShardCheck]]:
+    """Check each config's index, receipts, rejects and files; returns what is left to read.
+
+    Raises
+    ------
+    ShardError
+        The folder is no dist, or lacks a config that was asked for.
+    """
+    known = configs(dist)
+    if not known:
+        raise ShardError(f"{dist}: no data/<config>/index.json in it; is it a dist?")
+    if absent := sorted(set(only or ()) - set(known)):
+        raise ShardError(f"{dist}: no config {', '.join(absent)}; it holds {', '.join(known)}")
+    problems: list[Problem] = []
+    shards: list[ShardCheck] = []
+    for config in only or known:
+        try:
+            index = read_index(dist, config)
+            entries = [e for split in index["splits"].values() for e in split["shards"]]
+            problems += _check_index(dist, config, index, entries)
+        except (ShardError, KeyError, TypeError) as error:
+            what = f"its index can't be used: {error!r}"
+            problems.append(Problem(config, str(error) if isinstance(error, ShardError) else what))
+            continue
+        shards += [
+            ShardCheck(dist, config, index["kind"], index["format"], entry, fast)
+            for entry in entries
+        ]
+    return problems, shards
+
+
+def check_shard(
+    check: ShardCheck, on_row: Callable[[int, int], None] = lambda rows, masks: None
+) -> list[Problem]:
+    """Check one shard: its hash, and unless `fast` its rows. `on_row` is told (rows, masks)."""
+    name = check.entry["file"]
+    path = config_folder(check.dist, check.config) / name
+    try:
+        check_file(path, check.entry)
+    except ShardError as error:
+        return [Problem(check.config, str(error), name)]
+    if check.fast:
+        return []
+    problems = []
+    number = 0
+    try:
+        for number, row in enumerate(read_rows(path, check.fmt)):
+            wrong = check_train_row if check.kind == "train" else check_row
+            problems += [Problem(check.config, what, name, number) for what in wrong(row)]
+            on_row(1, len(row["masks"]))
+    except (pa.ArrowException, OSError) as error:
+        problems.append(Problem(check.config, f"can't be read on: {error}", name, number))
+    return problems
+
+
+def read_rows(path: Path, fmt: str) -> Iterator[Json]:
+    """The rows of a local shard as Python values."""
+    if fmt == "parquet":
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size=8):
+                yield from batch.to_pylist()
+        return
+    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        for batch in stream:
+            for i in range(batch.num_rows):
+                yield batch.slice(i, 1).to_pylist()[0]
+
+
+def check_row(row: Json) -> Iterator[str]:
+    """What is wrong with a row: image, masks against RLE, areas, boxes, void mask."""
+    size = row["width"], row["height"]
+    if row["image"] is not None:
+        data = row["image"]["bytes"]
+        if hashlib.sha256(data).hexdigest() != row["image_sha256"]:
+            yield "the image's sha256 is not image_sha256"
+        yield from _check_image("image", data, size)
+    if row.get("void_mask"):
+        yield from _check_image("void_mask", row["void_mask"]["bytes"], size)
+    annotations = row["annotations"]
+    if len(row["masks"]) != len(annotations):
+        yield f"{len(row['masks'])} masks for {len(annotations)} annotations"
+        return
+    batch = RleBatch.parse([a["segmentation"]["counts"] for a in annotations], size[1], size[0])
+    for i, (annotation, mask) in enumerate(zip(annotations, row["masks"], strict=True)):
+        where = f"annotation {annotation['id']} (mask {i})"
+        problem = batch.problem[i]
+        if problem:
+            yield f"{where}: RLE: {problem[0]}: expected {problem[1]}, found {problem[2]}"
+            continue
+        if annotation["segmentation"]["size"] != [size[1], size[0]]:
+            yield f"{where}: RLE size {annotation['segmentation']['size']} in an image of {size}"
+            continue
+        if annotation["area"] != int(batch.areas[i]):
+            yield f"{where}: area {annotation['area']}, the mask's is {int(batch.areas[i])}"
+        pixels = _pixels(mask["bytes"])
+        if isinstance(pixels, str):
+            yield f"{where}: PNG: {pixels}"
+        elif not np.array_equal(pixels, decode_masks([annotation])[0]):
+            yield f"{where}: the PNG differs from the RLE"
+
+
+def check_train_row(row: Json) -> Iterator[str]:
+    """As `check_row`, and the control image against masks painted one by one."""
+    wrong = list(check_row(row))
+    yield from wrong
+    if wrong:
+        return
+    size = row["width"], row["height"]
+    data = row["conditioning_image"]["bytes"]
+    yield from (wrong := list(_check_image("conditioning_image", data, size)))
+    if wrong:
+        return
+    with Image.open(io.BytesIO(data)) as image:
+        shown = decode_control(np.asarray(image.convert("RGB")), len(row["masks"]))
+    painted = np.full((size[1], size[0]), -1, np.int32)
+    order = sorted(range(len(row["masks"])), key=lambda i: (-row["annotations"][i]["area"], i))
+    for i in order:
+        x, y, w, h = (int(v) for v in _box(row["annotations"][i]))
+        window = painted[y : y + h, x : x + w]
+        window[decode_masks([row["annotations"][i]])[0, y : y + h, x : x + w] != 0] = i
+    if not np.array_equal(shown, painted):
+        pixel = tuple(int(v) for v in np.argwhere(shown != painted)[0])
+        yield (
+            f"the control image shows mask {shown[pixel]} at row {pixel[0]}, column {pixel[1]}, "
+            f"expected {painted[pixel]}"
+        )
+
+
+def _check_index(dist: Path, config: str, index: Json, entries: list[Json]) -> Iterator[Problem]:
+    if config != index["config"]:
+        yield Problem(config, f"its index is that of {index['config']}")
+    table = rejects_path(dist, config)
+    if not table.is_file() or sha256_file(table) != index["rejects"]["sha256"]:
+        yield Problem(config, f"{REJECTS} is absent, or not the one that the index names")
+    for name, split in index["splits"].items():
+        rows = sum(entry["rows"] for entry in split["shards"])
+        if rows != split["num_rows"]:
+            yield Problem(config, f"split {name}: {split['num_rows']} rows, its shards hold {rows}")
+    named = {entry["file"] for entry in entries}
+    for path in sorted(config_folder(dist, config).iterdir()):
+        if SHARD_NAME.fullmatch(path.name) and path.name not in named:
+            yield Problem(config, "no part of the index, but load_dataset may read it", path.name)
+    if not receipts_folder(dist, config).is_dir():
+        return  # a copy of a published repo: receipts stay where the build ran
+    for entry in entries:
+        receipt = read_receipt(dist, config, entry["file"])
+        if receipt is None:
+            yield Problem(config, "it has no receipt", entry["file"])
+        elif receipt.entry["sha256"] != entry["sha256"]:
+            yield Problem(config, "its receipt and the index differ", entry["file"])
+
+
+def _check_image(column: str, data: bytes, size: tuple[int, int]) -> Iterator[str]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            if image.size != size:
+                yield f"{column}: {image.size} pixels, expected {size}"
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        yield f"{column}: does not decode: {error}"
+
+
+def _pixels(data: bytes) -> Any:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.asarray(image)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return f"does not decode: {error}"
+
+
+def _box(annotation: Json) -> tuple[int, int, int, int]:
+    """A box that holds the mask: the stated one, which may be off by a pixel, and a margin."""
+    x, y, w, h = annotation["bbox"]
+    left, top = max(0, int(x) - 2), max(0, int(y) - 2)
+    return left, top, int(x + w) + 3 - left, int(y + h) + 3 - top

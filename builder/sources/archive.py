@@ -1,0 +1,215 @@
+"""Reading the members of a tar or a folder where they stand, through fsspec.
+
+A tar is never extracted: its headers are read once, and a member is a range of its bytes. So a
+name such as `../sa_1.jpg`, a link or a device can do no harm; such members are rejected all the
+same, since nothing good explains them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import tarfile
+from dataclasses import dataclass, field
+from typing import Any
+
+import fsspec
+
+from builder.errors import SourceError, TruncatedSourceError
+from builder.records import Json, Reject
+
+MAX_MEMBERS = 500_000  # of one source; SA-1B's tars have some 22,400
+_BLOCK = tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file of a source: `size` bytes at `offset` of `path`, known as `name` within the source.
+
+    `version` changes when the file was written anew (its mtime, or what the store says instead).
+    """
+
+    name: str
+    path: str
+    offset: int
+    size: int
+    version: str
+
+
+@dataclass(slots=True)
+class Contents:
+    """The regular files of a source in its own order, and what was rejected while listing it."""
+
+    members: list[Member]
+    size: int
+    rejects: list[Reject] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def fingerprint(self, name: str) -> Json:
+        """What names this input, the same on any machine: names, places and sizes of members."""
+        digest = hashlib.sha256()
+        for member in self.members:
+            digest.update(json.dumps([member.name, member.offset, member.size]).encode() + b"\n")
+        return {
+            "name": name,
+            "size": self.size,
+            "members": len(self.members),
+            "sha256": digest.hexdigest(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A tar or a folder, at a path or any URL that fsspec opens. Picklable.
+
+    Parameters
+    ----------
+    url
+        A local path, or a URL such as `https://...`, `s3://...`, `hf://datasets/...`.
+    allow_truncated
+        Take a tar that was cut off for what is whole in it.
+    """
+
+    url: str
+    allow_truncated: bool = False
+
+    @property
+    def name(self) -> str:
+        """The last part of the path, such as `sa_000000.tar`."""
+        return posixpath.basename(self.url.split("?")[0].rstrip("/"))
+
+    @property
+    def is_tar(self) -> bool:
+        """Whether the name is a tar's; everything else is read as a folder."""
+        return self.name.endswith(".tar")
+
+    def contents(self) -> Contents:
+        """List the members.
+
+        Raises
+        ------
+        SourceError
+            There is nothing at the URL, or it is neither a tar nor a folder.
+        TruncatedSourceError
+            The tar ends before its end-of-archive marker, unless `allow_truncated`.
+        """
+        try:
+            fs, path = fsspec.core.url_to_fs(self.url)
+            return self._tar(fs, path) if self.is_tar else self._folder(fs, path)
+        except SourceError:
+            raise
+        except ImportError as error:
+            raise SourceError(f"{self.url}: {error}") from error
+        except FileNotFoundError as error:
+            raise SourceError(
+                f"{self.url}: nothing there; give a .tar, a folder of sa_*.jpg and sa_*.json, "
+                "a glob of either, or a URL that fsspec opens"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise SourceError(f"{self.url}: can't be read: {error}") from error
+
+    def read(self, member: Member) -> bytes:
+        """The bytes of a member.
+
+        Raises
+        ------
+        SourceError
+            Fewer bytes came than the listing promised.
+        """
+        fs, _ = fsspec.core.url_to_fs(self.url)
+        end = member.offset + member.size
+        data: bytes = fs.cat_file(member.path, member.offset, end) if member.size else b""
+        if len(data) != member.size:
+            raise SourceError(
+                f"{self.name}: {member.name}: expected {member.size} bytes at {member.offset}, "
+                f"found {len(data)}: the source changed while it was read; run again"
+            )
+        return data
+
+    def _folder(self, fs: Any, path: str) -> Contents:
+        if not fs.isdir(path):
+            found = "a file" if fs.exists(path) else "nothing"
+            raise SourceError(
+                f"{self.url}: expected a .tar or a folder, found {found}"
+                + (
+                    "; decompress a .tar.gz first, SA-1B's tars are plain"
+                    if found[0] == "a"
+                    else ""
+                )
+            )
+        members = [
+            Member(posixpath.basename(info["name"]), info["name"], 0, info["size"], _version(info))
+            for info in fs.ls(path, detail=True)
+            if info["type"] == "file"
+        ]
+        members.sort(key=lambda m: (len(m.name), m.name))  # sa_9.jpg before sa_10.jpg
+        self._bound(len(members))
+        return Contents(members, size=sum(m.size for m in members))
+
+    def _tar(self, fs: Any, path: str) -> Contents:
+        info = fs.info(path)
+        if info["type"] != "file":
+            raise SourceError(f"{self.url}: expected a tar, found a folder; rename it")
+        version = _version(info)
+        contents = Contents([], size=info["size"] or 0)
+        with fs.open(path, "rb") as file:
+            cut = ""
+            offset = 0
+            try:
+                with tarfile.open(fileobj=file, mode="r:") as tar:
+                    for entry in tar:
+                        offset = tar.offset
+                        self._take(entry, path, version, contents)
+                        self._bound(len(contents.members))
+                    offset = tar.offset
+            except tarfile.ReadError as error:
+                cut = str(error)
+            file.seek(offset)
+            marker = file.read(_BLOCK)
+        if not cut and marker != bytes(_BLOCK):
+            found = "the file's end" if not marker else "something that is no tar header"
+            cut = f"expected a header or the end-of-archive marker at byte {offset}, found {found}"
+        if cut:
+            self._cut(contents, cut)
+        return contents
+
+    def _take(self, entry: tarfile.TarInfo, path: str, version: str, contents: Contents) -> None:
+        if entry.isdir():
+            return
+        parts = entry.name.split("/")
+        if entry.name.startswith("/") or ".." in parts:
+            problem = ("unsafe_member_name", "a relative path without ..", entry.name)
+        elif not entry.isreg() or entry.issparse():
+            problem = ("not_a_regular_file", "a regular file", f"tar type {entry.type!r}")
+        elif entry.offset_data + entry.size > contents.size:
+            found = f"{contents.size - entry.offset_data} bytes before the tar ends"
+            problem = ("truncated_member", f"{entry.size} bytes", found)
+        else:
+            name = posixpath.normpath(entry.name)
+            contents.members.append(Member(name, path, entry.offset_data, entry.size, version))
+            return
+        reason, expected, found = problem
+        contents.rejects.append(Reject(self.name, entry.name, reason, expected, found))
+
+    def _cut(self, contents: Contents, why: str) -> None:
+        whole = len(contents.members)
+        last = contents.members[-1].name if whole else "none"
+        if not self.allow_truncated or not whole:
+            raise TruncatedSourceError(
+                f"{self.url}: the tar is cut off or damaged: {why}; {whole} whole members "
+                f"(last: {last}) in {contents.size} bytes. Fetch it again, or take what is whole "
+                "with --allow-truncated"
+            )
+        contents.notes.append(f"{self.name} is cut off: took the {whole} members that are whole")
+
+    def _bound(self, count: int) -> None:
+        if count > MAX_MEMBERS:
+            raise SourceError(f"{self.url}: more than {MAX_MEMBERS} members; split the source")
+
+
+def _version(info: Json) -> str:
+    for key in ("mtime", "ETag", "etag", "LastModified", "last_modified"):
+        if info.get(key):
+            return str(info[key])
+    return ""

@@ -1,0 +1,365 @@
+"""SA-1B: a tar or folder of `sa_<id>.jpg` + `sa_<id>.json` as rows of the train schema."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import fsspec
+
+from asam_datasets import CONFIG_NAME
+from builder.errors import SettingsError, SourceError
+from builder.masks.control import paint
+from builder.masks.png import encode_masks
+from builder.masks.rle import RleBatch
+from builder.records import Item, Json, Listing, Outcome, Reject
+from builder.sources import checks
+from builder.sources.archive import Archive, Contents, Member
+from builder.sources.checks import Problem
+
+_STEM = re.compile(r"sa_(\d{1,18})")
+# What a row weighs beside its jpeg, per byte of json: masks, annotations and control image. From
+# the shares of design (82 % image, 9 % masks, 6 % annotations, 3 % control image of real rows).
+_BYTES_PER_JSON_BYTE = 3.0
+_SHOWN = 10  # of a long list in a note
+
+
+class Pair(NamedTuple):
+    """Where an image, its record and its caption stand."""
+
+    image_id: int
+    jpg: Member
+    json: Member
+    caption: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which images of a source are built; all of them by default."""
+
+    image_ids: frozenset[int] | None = None
+    limit: int | None = None
+
+    def settings(self) -> Json:
+        """As JSON values that tell one selection from another."""
+        if self.image_ids is None:
+            return {"image_ids": None, "limit": self.limit}
+        joined = "\n".join(map(str, sorted(self.image_ids)))
+        digest = hashlib.sha256(joined.encode()).hexdigest()
+        return {"image_ids": digest, "limit": self.limit}
+
+
+@dataclass(frozen=True, slots=True)
+class Sa1bSource:
+    """An SA-1B tar or folder.
+
+    Parameters
+    ----------
+    archive
+        Where it is.
+    config
+        The config's name, such as `sa_000000`.
+    captions
+        Captions by file name (`sa_1.jpg`).
+    captions_sha256
+        The sha256 of the captions file: part of the settings.
+    caption_rejects
+        Lines of the captions file that could not be used.
+    """
+
+    archive: Archive
+    config: str
+    captions: Mapping[str, str] = field(default_factory=dict)
+    captions_sha256: str | None = None
+    caption_rejects: Sequence[Reject] = ()
+    selection: Selection = field(default_factory=Selection)
+    annotations_only: bool = False
+    sample: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the `source` column says: the tar's or folder's name."""
+        return self.archive.name
+
+    @property
+    def kind(self) -> str:
+        """The schema of the rows."""
+        return "train"
+
+    def settings(self) -> Json:
+        """What changes the bytes of a row, beside the input itself."""
+        return {
+            "kind": "sa1b",
+            "sample": self.sample,
+            "captions_sha256": self.captions_sha256,
+            "annotations_only": self.annotations_only,
+            **self.selection.settings(),
+        }
+
+    def listing(self) -> Listing:
+        """Pair the members by stem, select, and join the captions.
+
+        Raises
+        ------
+        SourceError
+            The source can't be read, or holds no pair of `sa_<id>.jpg` and `sa_<id>.json`.
+        """
+        contents = self.archive.contents()
+        rejects = list(contents.rejects)
+        notes = list(contents.notes)
+        jpgs, jsons = self._sort_out(contents, rejects, notes)
+        if not jpgs.keys() & jsons.keys():
+            raise SourceError(self._nothing(contents))
+        rejects += self._unpaired(jpgs, jsons)
+        pairs = self._select(jpgs, jsons, notes)
+        rejects += self._captions_left_over(jpgs)
+        return Listing(
+            items=[_item(pair) for pair in pairs],
+            fingerprint=contents.fingerprint(self.name),
+            rejects=rejects,
+            notes=notes,
+        )
+
+    @contextmanager
+    def open(self) -> Iterator[Sa1bReader]:
+        """Open for reading."""
+        yield Sa1bReader(self)
+
+    def _sort_out(
+        self, contents: Contents, rejects: list[Reject], notes: list[str]
+    ) -> tuple[dict[int, Member], dict[int, Member]]:
+        """Members by image id; a second member of one id is rejected."""
+        found: dict[str, dict[int, Member]] = {".jpg": {}, ".json": {}}
+        others = []
+        for member in contents.members:
+            stem, extension = posixpath.splitext(posixpath.basename(member.name))
+            match = _STEM.fullmatch(stem)
+            if extension not in found or not match:
+                others.append(member.name)
+                continue
+            first = found[extension].setdefault(int(match[1]), member)
+            if first is not member:
+                expected = f"one {extension} of image {int(match[1])}; kept the one at {first.name}"
+                where = f"another, {member.size} bytes at byte {member.offset}"
+                rejects.append(Reject(self.name, member.name, "duplicate_image", expected, where))
+        if others:
+            notes.append(f"{len(others)} other members were left alone: {_some(others)}")
+        return found[".jpg"], found[".json"]
+
+    def _unpaired(self, jpgs: dict[int, Member], jsons: dict[int, Member]) -> Iterator[Reject]:
+        lonely = [(jpgs[i], ".json", "jpg_without_json") for i in jpgs.keys() - jsons.keys()]
+        lonely += [(jsons[i], ".jpg", "json_without_jpg") for i in jsons.keys() - jpgs.keys()]
+        for member, extension, reason in sorted(lonely, key=lambda x: x[0].name):
+            expected = posixpath.splitext(member.name)[0] + extension
+            yield Reject(self.name, member.name, reason, expected, "no such member")
+
+    def _select(
+        self, jpgs: dict[int, Member], jsons: dict[int, Member], notes: list[str]
+    ) -> list[Pair]:
+        wanted = self.selection.image_ids
+        if wanted is not None and (absent := sorted(wanted - (jpgs.keys() & jsons.keys()))):
+            notes.append(
+                f"{len(absent)} of {len(wanted)} image ids asked for were not found: "
+                + _some([str(i) for i in absent])
+            )
+        pairs = [
+            Pair(i, jpg, jsons[i], self.captions.get(posixpath.basename(jpg.name)))
+            for i, jpg in jpgs.items()  # in the source's own order, so a tar is read forwards
+            if i in jsons and (wanted is None or i in wanted)
+        ]
+        return pairs[: self.selection.limit]
+
+    def _captions_left_over(self, jpgs: dict[int, Member]) -> Iterator[Reject]:
+        yield from self.caption_rejects
+        names = {posixpath.basename(member.name) for member in jpgs.values()}
+        for file_name in sorted(self.captions.keys() - names):
+            yield Reject(
+                self.name,
+                file_name,
+                "caption_of_unknown_image",
+                "an image of this source",
+                "no such jpg",
+            )
+
+    def _nothing(self, contents: Contents) -> str:
+        names = [member.name for member in contents.members]
+        return (
+            f"{self.archive.url}: expected pairs of sa_<id>.jpg and sa_<id>.json, found "
+            f"{len(names)} files: {_some(names) if names else 'none'}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sa1bReader:
+    """Reads and checks one image after another."""
+
+    source: Sa1bSource
+
+    def read(self, item: Item) -> Outcome:
+        """Read an image and its record, check both, decode the masks, paint the control image."""
+        pair: Pair = item.locator
+        for member, bound, reason in (
+            (pair.jpg, checks.MAX_JPEG_BYTES, "jpeg_too_large"),
+            (pair.json, checks.MAX_JSON_BYTES, "json_too_large"),
+        ):
+            if member.size > bound:
+                problem = Problem(reason, f"at most {bound} bytes", f"{member.size} bytes")
+                return self._rejected(member, problem)
+        record = checks.parse_json(self.source.archive.read(pair.json))
+        if isinstance(record, Problem):
+            return self._rejected(pair.json, record)
+        file_name = posixpath.basename(pair.jpg.name)
+        size = checks.check_image_info(record, file_name, pair.image_id)
+        if isinstance(size, Problem):
+            return self._rejected(pair.json, size)
+        jpeg = self.source.archive.read(pair.jpg)
+        if wrong := checks.check_jpeg(jpeg, *size):
+            return self._rejected(pair.jpg, wrong)
+        annotations, batch, rejects = self._annotations(pair, record["annotations"], *size)
+        stem = posixpath.splitext(file_name)[0]
+        image = None if self.source.annotations_only else {"bytes": jpeg, "path": file_name}
+        row = {
+            "image": image,
+            "text": pair.caption,
+            "conditioning_image": {"bytes": paint(batch), "path": f"{stem}.png"},
+            "image_id": pair.image_id,
+            "file_name": file_name,
+            "width": size[0],
+            "height": size[1],
+            "masks": [{"bytes": png, "path": None} for png in encode_masks(batch)],
+            "annotations": annotations,
+            "image_sha256": hashlib.sha256(jpeg).hexdigest(),
+            "source": self.source.name,
+            "num_rejected": len(rejects),
+        }
+        return Outcome(row, rejects, checks.unknown_keys(record))
+
+    def _annotations(
+        self, pair: Pair, values: list[Any], width: int, height: int
+    ) -> tuple[list[Json], RleBatch, list[Reject]]:
+        """The annotations that pass every check, their masks, and the rejects of the others."""
+        rejects: list[Reject] = []
+
+        def reject(annotation_id: Any, problem: Problem) -> None:
+            known = annotation_id if isinstance(annotation_id, int | str) else None
+            rejects.append(Reject(self.source.name, pair.json.name, *problem, annotation_id=known))
+
+        clean: list[Json] = []
+        seen: set[int] = set()
+        for value in values:
+            annotation = checks.clean_annotation(value, width, height)
+            if isinstance(annotation, Problem):
+                reject(value.get("id") if isinstance(value, dict) else None, annotation)
+            elif annotation["id"] in seen:
+                expected, found = "an id once in an image", f"{annotation['id']} again"
+                reject(annotation["id"], Problem("duplicate_annotation_id", expected, found))
+            else:
+                seen.add(annotation["id"])
+                clean.append(annotation)
+        batch = RleBatch.parse([a["segmentation"]["counts"] for a in clean], height, width)
+        keep = []
+        for i, annotation in enumerate(clean):
+            rle = batch.problem[i]
+            problem = (
+                Problem(*rle)
+                if rle
+                else checks.check_geometry(
+                    annotation, int(batch.areas[i]), batch.bboxes[i].tolist()
+                )
+            )
+            if problem:
+                reject(annotation["id"], problem)
+            else:
+                keep.append(i)
+        if len(keep) < len(clean):
+            batch, clean = batch.select(keep), [clean[i] for i in keep]
+        return clean, batch, rejects
+
+    def _rejected(self, member: Member, problem: Problem) -> Outcome:
+        return Outcome(None, [Reject(self.source.name, member.name, *problem)])
+
+
+def open_sources(
+    sources: Sequence[str], *, config: str | None = None, allow_truncated: bool = False
+) -> list[Sa1bSource]:
+    """Resolve what a user typed: tars, folders, globs of either, URLs.
+
+    Raises
+    ------
+    SourceError
+        A glob that matches nothing.
+    SettingsError
+        Two sources would make one config, or a config's name can't be a folder's.
+    """
+    urls = [url for source in sources for url in _expand(source)]
+    if config is not None and len(urls) != 1:
+        raise SettingsError(f"--config {config} names one source, found {len(urls)}")
+    found: dict[str, Sa1bSource] = {}
+    for url in urls:
+        archive = Archive(url, allow_truncated)
+        name = config or archive.name.removesuffix(".tar")
+        if not CONFIG_NAME.fullmatch(name):
+            raise SettingsError(f"{url}: {name!r} can't name a config; give --config NAME")
+        if name in found:
+            raise SettingsError(
+                f"{found[name].archive.url} and {url} would both make the config {name}; "
+                "build one of them with --config NAME"
+            )
+        found[name] = Sa1bSource(archive, name)
+    return list(found.values())
+
+
+def read_image_ids(path: str) -> frozenset[int]:
+    """Read SA-1B's sa_images_ids.txt: one image id a line.
+
+    Raises
+    ------
+    SourceError
+        The file can't be read, or a line is no image id.
+    """
+    ids = set()
+    try:
+        with fsspec.open(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                text = line.strip().removesuffix(".jpg").removeprefix("sa_")
+                if text and not (text.isascii() and text.isdigit()):
+                    raise SourceError(
+                        f"{path}: line {number}: expected an image id such as 226692, "
+                        f"found {checks.brief(line.strip())}"
+                    )
+                if text:
+                    ids.add(int(text))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: can't be read: {error}") from error
+    return frozenset(ids)
+
+
+def _expand(source: str) -> list[str]:
+    remote_query = "://" in source and "?" in source
+    if remote_query or not any(character in source for character in "*?["):
+        return [source]
+    fs, pattern = fsspec.core.url_to_fs(source)
+    protocol = source.split("://")[0] + "://" if "://" in source else ""
+    found = sorted(p for p in fs.glob(pattern) if p.endswith(".tar") or fs.isdir(p))
+    if not found:
+        raise SourceError(f"{source}: matches no .tar and no folder")
+    return [protocol + path if protocol not in ("", "file://") else path for path in found]
+
+
+def _item(pair: Pair) -> Item:
+    return Item(
+        key=posixpath.splitext(posixpath.basename(pair.jpg.name))[0],
+        num_bytes=pair.jpg.size + int(_BYTES_PER_JSON_BYTE * pair.json.size),
+        locator=pair,
+        version=f"{pair.jpg.version} {pair.json.version}",
+    )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown}, ... ({len(names) - _SHOWN} more)"

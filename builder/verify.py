@@ -1,0 +1,87 @@
+"""`python -m builder.verify`: is a dist, or a published repo, what its indexes say?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from builder.console import (
+    EXIT_FAILED,
+    EXIT_OK,
+    Progress,
+    emit_json,
+    parser,
+    run_command,
+    say,
+)
+from builder.engines import local
+from builder.shards.check import Problem, check_shard, plan_checks
+
+_EXAMPLES = (
+    "python -m builder.verify dist",
+    "python -m builder.verify dist --fast --configs sa_000000",
+)
+_SHOWN = 50  # problems printed; --json has them all
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check, print what is wrong to stdout; returns 1 if anything is."""
+    args = _parser().parse_args(argv)
+    problems, checked = _check_dist(args)
+    if args.json:
+        emit_json({"shards": checked, "problems": [asdict(problem) for problem in problems]})
+    else:
+        for problem in problems[:_SHOWN]:
+            sys.stdout.write(f"{problem}\n")
+    what = "hashes" if args.fast else "hashes, rows, images and masks"
+    if problems:
+        say(f"{len(problems)} problems in {checked} shards; build the shards named again")
+        return EXIT_FAILED
+    say(f"{checked} shards are what their index says ({what})")
+    return EXIT_OK
+
+
+def _check_dist(args: argparse.Namespace) -> tuple[list[Problem], int]:
+    problems, checks = plan_checks(Path(args.what), args.configs, fast=args.fast)
+    rows = sum(check.entry["rows"] for check in checks)
+    unit = ("shard", len(checks)) if args.fast else ("image", rows)
+    with Progress(unit[1], unit[0], "verify", quiet=args.quiet) as progress:
+
+        def on_row(images: int, masks: int) -> None:
+            progress.update(images)
+
+        for found in local.run(check_shard, checks, args.workers, on_row):
+            problems += found
+            if args.fast:
+                progress.update(1)
+    return problems, len(checks)
+
+
+def _parser() -> argparse.ArgumentParser:
+    result = parser(
+        "verify",
+        "Check receipts, index, hashes, row counts, and that every image and mask decodes, RLE "
+        "equals PNG and the control image shows the masks. Exit status 0: all is well; 1: not.",
+        _EXAMPLES,
+    )
+    result.add_argument("what", metavar="DIST", help="a dist")
+    result.add_argument("--fast", action="store_true", help="hashes only")
+    result.add_argument("--configs", nargs="+", metavar="NAME", help="only these configs")
+    result.add_argument(
+        "--workers",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="processes (default: one per core)",
+    )
+    result.add_argument("--json", action="store_true", help="print the result as JSON")
+    result.add_argument("--quiet", action="store_true", help="no progress bar")
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

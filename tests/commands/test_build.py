@@ -1,0 +1,179 @@
+"""`python -m builder.build` and `python -m builder.verify` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+
+import builder.build
+import builder.verify
+from builder.console import EXIT_FAILED, EXIT_OK, run_command
+from tests.factory import members, record, write_folder, write_tar
+
+
+def run(*args: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dist = tmp_path_factory.mktemp("sample") / "dist"
+    done = run("builder.build", "--sample", "--out", dist, "--workers", 1)
+    assert done.returncode == EXIT_OK, done.stderr
+    assert "0 rejects, 0 captions missing" in done.stderr
+    assert f"python -m builder.verify {dist}" in done.stderr
+    return dist
+
+
+def test_the_sample_is_verified(sample: Path) -> None:
+    done = run("builder.verify", sample, "--workers", 1, "--json")
+    assert done.returncode == EXIT_OK, done.stdout + done.stderr
+    assert json.loads(done.stdout) == {"shards": 1, "problems": []}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_load_dataset_reads_the_sample(sample: Path, tmp_path: Path, streaming: bool) -> None:
+    loaded = datasets.load_dataset(
+        str(sample), "sa_000000", split="train", streaming=streaming, cache_dir=str(tmp_path)
+    )
+    row = next(iter(loaded))
+    assert row["image"].size == (row["width"], row["height"])
+    assert row["conditioning_image"].mode == "RGB"
+    assert row["conditioning_image"].size == row["image"].size
+    assert len(row["masks"]) == len(row["annotations"]) >= 60
+    assert isinstance(row["masks"][0]["bytes"], bytes)
+    assert row["text"]
+    assert list(row)[:3] == ["image", "text", "conditioning_image"]
+
+
+def test_every_row_read_back_equals_the_source(tmp_path: Path) -> None:
+    files = members(range(1, 6))
+    write_tar(tmp_path / "sa_000000.tar", files)
+    captions = tmp_path / "captions.json"
+    captions.write_text('{"img": "sa_2.jpg", "prompt": " two "}\n{"img": "sa_9.jpg"}\n')
+    dist = tmp_path / "dist"
+    done = run(
+        "builder.build", tmp_path / "sa_000000.tar", "--captions", captions, "--out", dist, "--json"
+    )
+    assert done.returncode == EXIT_OK, done.stderr
+    (summary,) = json.loads(done.stdout)
+    assert summary["counts"]["captions_missing"] == 4
+    assert summary["counts"]["rejects"] == {"captions_broken_line": 1}
+    loaded = datasets.load_dataset(
+        str(dist), "sa_000000", split="train", cache_dir=str(tmp_path / "cache")
+    )
+    rows = list(loaded.cast_column("image", datasets.Image(decode=False)))
+    assert len(rows) == 5
+    for row in rows:
+        source = json.loads(files[f"sa_{row['image_id']}.json"])
+        assert row["annotations"] == source["annotations"]
+        assert row["image"]["bytes"] == files[f"sa_{row['image_id']}.jpg"]
+        assert row["text"] == ("two" if row["image_id"] == 2 else None)
+
+
+def test_parquet_loads_too(tmp_path: Path) -> None:
+    write_folder(tmp_path / "sa_000007", members([1, 2]))
+    dist = tmp_path / "dist"
+    done = run("builder.build", tmp_path / "sa_000007", "--format", "parquet", "--out", dist)
+    assert done.returncode == EXIT_OK, done.stderr
+    assert run("builder.verify", dist).returncode == EXIT_OK
+    loaded = datasets.load_dataset(str(dist), "sa_000007", cache_dir=str(tmp_path / "cache"))
+    assert loaded["train"].num_rows == 2
+
+
+def test_annotations_only_leaves_the_pixels_out(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "sa_000000.tar", members([1]))
+    dist = tmp_path / "dist"
+    assert run("builder.build", tar, "--annotations-only", "--out", dist).returncode == EXIT_OK
+    assert run("builder.verify", dist).returncode == EXIT_OK
+    row = datasets.load_dataset(str(dist), cache_dir=str(tmp_path / "cache"))["train"][0]
+    assert row["image"] is None
+    assert len(row["image_sha256"]) == 64
+
+
+def test_a_bad_source_does_not_stop_the_others(tmp_path: Path) -> None:
+    good = write_tar(tmp_path / "sa_000000.tar", members([1]))
+    bad = tmp_path / "sa_000001.tar"
+    bad.write_bytes(good.read_bytes()[:3000])
+    done = run("builder.build", good, bad, "--out", tmp_path / "dist")
+    assert done.returncode == EXIT_FAILED
+    assert "error: sa_000001" in done.stderr
+    assert "1 of 2 sources failed" in done.stderr
+    loaded = datasets.load_dataset(
+        str(tmp_path / "dist"), "sa_000000", cache_dir=str(tmp_path / "cache")
+    )
+    assert loaded["train"].num_rows == 1
+
+
+def test_verify_names_the_shard_and_fails(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "sa_000000.tar", members([1]))
+    dist = tmp_path / "dist"
+    run("builder.build", tar, "--out", dist)
+    (shard,) = dist.rglob("*.arrow")
+    shard.write_bytes(shard.read_bytes()[:-1])
+    done = run("builder.verify", dist, "--fast")
+    assert done.returncode == EXIT_FAILED
+    assert "train-00000-of-00001.arrow: expected" in done.stdout
+
+
+def test_ids_that_are_not_there_are_listed(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "sa_000000.tar", members([1, 2]))
+    (tmp_path / "ids.txt").write_text("2\n77\n")
+    done = run(
+        "builder.build", tar, "--image-ids", tmp_path / "ids.txt", "--out", tmp_path / "dist"
+    )
+    assert done.returncode == EXIT_OK
+    assert "not found: 77" in done.stderr
+    assert "1 images" in done.stderr
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tar = write_tar(tmp_path / "sa_000000.tar", members([1, 2]))
+    dist = tmp_path / "dist"
+    assert builder.build.main([str(tar), "--dry-run", "--json", "--out", str(dist)]) == EXIT_OK
+    out, errors = capsys.readouterr()
+    assert json.loads(out)[0]["masks"] == 6
+    assert "2 images, about 6 masks, 1 arrow shards" in errors
+    assert not dist.exists()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["--sample", "sa_000000.tar"],
+        ["absent.tar"],
+        ["--config", "x", "a.tar", "b.tar"],
+    ],
+)
+def test_wrong_arguments_end_in_one_line(
+    args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run_command(builder.build.main, [*args, "--out", str(tmp_path / "dist")])
+    assert status == EXIT_FAILED
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("size", ["x", "0", "-5M", ""])
+def test_a_shard_size_that_is_none_is_a_usage_error(size: str) -> None:
+    with pytest.raises(SystemExit):
+        builder.build.main(["a.tar", f"--shard-size={size}"])
+
+
+def test_a_record_of_five_thousand_masks_fits(tmp_path: Path) -> None:
+    jpg, value = record(1, count=1)
+    value["annotations"] = [value["annotations"][0] | {"id": i} for i in range(5000)]
+    tar = write_tar(
+        tmp_path / "sa_000000.tar", {"sa_1.jpg": jpg, "sa_1.json": json.dumps(value).encode()}
+    )
+    done = run("builder.build", tar, "--out", tmp_path / "dist")
+    assert done.returncode == EXIT_OK, done.stderr
+    assert "5,000 masks" in done.stderr

@@ -1,0 +1,215 @@
+"""A config is built atomically, resumes, and is the same bytes however it was built."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.engines.config import Built, build_config, estimate_config
+from builder.errors import SettingsError, ShardError
+from builder.shards.layout import config_folder, receipts_folder
+from builder.shards.plan import Settings
+from builder.sources.sa1b import Sa1bSource, open_sources
+from tests.factory import members, write_folder, write_tar
+
+SHARD_SIZE = 12_000
+
+
+def source_of(path: Path, **kwargs: Any) -> Sa1bSource:
+    (source,) = open_sources([str(path)])
+    return Sa1bSource(source.archive, source.config, **kwargs)
+
+
+def build(
+    path: Path, dist: Path, fmt: str = "arrow", size: int = SHARD_SIZE, **kwargs: Any
+) -> Built:
+    source = source_of(path)
+    return build_config(source, dist, Settings(fmt, size, source.settings()), quiet=True, **kwargs)
+
+
+def tree(dist: Path, config: str = "sa_000000") -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(config_folder(dist, config).iterdir())}
+
+
+@pytest.fixture(scope="module")
+def tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source")
+    broken = {3: {"image": {}}}
+    return write_tar(folder / "sa_000000.tar", members(range(1, 25), broken))
+
+
+@pytest.fixture(scope="module")
+def expected(tar: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    dist = tmp_path_factory.mktemp("expected")
+    built = build(tar, dist)
+    assert built.index["counts"]["images"] == 23
+    assert built.index["counts"]["rejects"] == {"missing_key": 1}
+    assert len(tree(dist)) == 8 + 2
+    return tree(dist)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_bytes_do_not_depend_on_the_workers(
+    tar: Path, expected: dict[str, bytes], tmp_path: Path, workers: int
+) -> None:
+    build(tar, tmp_path / "dist", workers=workers)
+    assert tree(tmp_path / "dist") == expected
+    assert not any((tmp_path / "dist" / ".tmp").rglob("*.arrow*"))
+
+
+@pytest.mark.parametrize("fmt", ["arrow", "parquet"])
+def test_a_second_run_builds_only_what_is_missing(tar: Path, tmp_path: Path, fmt: str) -> None:
+    built = build(tar, tmp_path, fmt)
+    before = tree(tmp_path)
+    shards = built.index["splits"]["train"]["shards"]
+    folder = config_folder(tmp_path, "sa_000000")
+    (folder / shards[1]["file"]).unlink()
+    (folder / shards[2]["file"]).write_bytes(b"cut")
+    damaged = bytearray((folder / shards[3]["file"]).read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (folder / shards[3]["file"]).write_bytes(damaged)
+    (receipts_folder(tmp_path, "sa_000000") / (shards[4]["file"] + ".json")).write_text("{")
+    again = build(tar, tmp_path, fmt)
+    assert again.reused == len(shards) - 4
+    assert tree(tmp_path) == before
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(
+    tar: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "builder.build", str(tar), "--out", str(tmp_path / "dist")]
+    command += ["--shard-size", str(SHARD_SIZE), "--workers", "2", "--quiet"]
+    rng = random.Random(1)
+    for _ in range(4):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(rng.uniform(1.0, 4.0))
+        if rng.random() < 0.5:
+            process.kill()  # the parent alone: its workers must not outlive it
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        folder = tmp_path / "dist" / "data" / "sa_000000"
+        found = tree(tmp_path / "dist") if folder.is_dir() else {}
+        assert {name: data for name, data in found.items() if data != expected[name]} == {}
+    subprocess.run(command, check=True, capture_output=True)
+    assert tree(tmp_path / "dist") == expected
+
+
+def test_ctrl_c_ends_with_status_130_and_leaves_no_half_shard(tar: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "builder.build", str(tar), "--out", str(tmp_path / "dist")]
+    command += ["--shard-size", str(SHARD_SIZE), "--workers", "2", "--quiet"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "dist" / ".receipts").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again" in errors
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "dist" / ".tmp").rglob("*.arrow*"))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "named"),
+    [
+        ({"size": 20_000}, "shard_size was 12000, now 20000"),
+        ({"fmt": "parquet"}, "format was arrow"),
+    ],
+)
+def test_a_dist_of_other_settings_is_refused(
+    tar: Path, tmp_path: Path, kwargs: dict[str, Any], named: str
+) -> None:
+    build(tar, tmp_path)
+    before = tree(tmp_path)
+    with pytest.raises(SettingsError, match=rf"{named}.*--no-resume"):
+        build(tar, tmp_path, **kwargs)
+    assert tree(tmp_path) == before
+    built = build(tar, tmp_path, resume=False, **kwargs)
+    assert built.reused == 0
+    shards = built.index["splits"]["train"]["shards"]
+    on_disk = {n for n in tree(tmp_path) if n.startswith("train-")}
+    assert on_disk == {shard["file"] for shard in shards}
+
+
+def test_a_second_format_in_one_dist_is_refused(tar: Path, tmp_path: Path) -> None:
+    build(tar, tmp_path)
+    other = write_tar(tmp_path / "sa_000001.tar", members([1]))
+    with pytest.raises(SettingsError, match="a dist has one format: build with --format arrow"):
+        build(other, tmp_path, "parquet")
+
+
+def test_a_source_that_lost_members_is_refused(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "sa_000000.tar", members([1, 2, 3]))
+    build(path, tmp_path / "dist")
+    write_tar(path, members([1, 2]))
+    with pytest.raises(SettingsError, match=r"source\.members was 6, now 4"):
+        build(path, tmp_path / "dist")
+
+
+def test_a_source_whose_bytes_changed_in_place_is_built_again(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "sa_000000", members([1, 2, 3]))
+    build(folder, tmp_path / "dist", size=2000)
+    record = json.loads((folder / "sa_2.json").read_text())
+    text = json.dumps(record | {"annotations": record["annotations"][::-1]})
+    (folder / "sa_2.json").write_text(text)
+    os.utime(folder / "sa_2.json", ns=(1, 1))
+    built = build(folder, tmp_path / "dist", size=2000)
+    assert built.reused == 1
+    fresh = build(folder, tmp_path / "fresh", size=2000)
+    assert built.index["splits"] == fresh.index["splits"]
+
+
+def test_a_full_disk_leaves_no_half_shard_and_the_next_run_goes_on(
+    tar: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    code = (
+        "import resource, sys; from builder.build import main; from builder.console import *;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000));"
+        "sys.exit(run_command(main))"
+    )
+    command = [str(tar), "--out", str(tmp_path), "--workers", "1", "--quiet"]
+    command += ["--shard-size", str(SHARD_SIZE)]
+    process = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
+    assert process.returncode == 1
+    assert "File too large" in process.stderr
+    assert "only what is missing is built" in process.stderr
+    found = tree(tmp_path)
+    assert all(expected[name] == data for name, data in found.items())
+    assert not list((tmp_path / ".tmp").rglob("*.arrow*"))
+    build(tar, tmp_path)
+    assert tree(tmp_path) == expected
+
+
+def test_two_builds_of_one_config_at_once_are_refused(tar: Path, tmp_path: Path) -> None:
+    import filelock
+
+    receipts_folder(tmp_path, "sa_000000").mkdir(parents=True)
+    lock = filelock.FileLock(receipts_folder(tmp_path, "sa_000000").with_suffix(".lock"))
+    with lock, pytest.raises(SettingsError, match="another process is building"):
+        build(tar, tmp_path)
+
+
+def test_an_unwritable_dist_is_a_clear_error(tar: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where a folder should be")
+    with pytest.raises(ShardError, match="could not be written"):
+        build(tar, tmp_path)
+
+
+def test_the_estimate_is_close_and_writes_nothing(tar: Path, tmp_path: Path) -> None:
+    source = source_of(tar)
+    settings = Settings("arrow", SHARD_SIZE, source.settings())
+    estimate = estimate_config(source, settings)
+    assert estimate.images == 24
+    assert estimate.shards == 8
+    built = build(tar, tmp_path)
+    assert 0.5 < estimate.masks / built.index["counts"]["masks"] < 1.5
+    assert 0.3 < estimate.bytes / built.index["splits"]["train"]["num_bytes"] < 1.5

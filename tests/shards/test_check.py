@@ -1,0 +1,163 @@
+"""What verify finds, in which shard and row."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from asam_datasets import TRAIN_FEATURES
+from builder.engines.config import build_config
+from builder.errors import ShardError
+from builder.shards.check import Problem, check_shard, plan_checks, read_rows
+from builder.shards.files import dump_json, write_json
+from builder.shards.index import read_index
+from builder.shards.layout import config_folder, index_path, receipts_folder, rejects_path
+from builder.shards.plan import Settings
+from builder.shards.write import ShardWriter
+from builder.sources.sa1b import open_sources
+from tests.factory import members, write_tar
+
+CONFIG = "sa_000000"
+
+
+@pytest.fixture
+def dist(tmp_path: Path) -> Path:
+    tar = write_tar(tmp_path / "sa_000000.tar", members(range(1, 9)))
+    (source,) = open_sources([str(tar)])
+    build_config(
+        source, tmp_path / "dist", Settings("arrow", 20_000, source.settings()), quiet=True
+    )
+    return tmp_path / "dist"
+
+
+def verify(dist: Path, *, fast: bool = False) -> list[Problem]:
+    problems, shards = plan_checks(dist, fast=fast)
+    for shard in shards:
+        problems += check_shard(shard)
+    return problems
+
+
+def test_a_good_dist_has_no_problem(dist: Path) -> None:
+    assert verify(dist) == []
+    assert verify(dist, fast=True) == []
+
+
+def test_a_flipped_bit_a_cut_and_an_absent_shard_are_found(dist: Path) -> None:
+    shards = read_index(dist, CONFIG)["splits"]["train"]["shards"]
+    paths = [config_folder(dist, CONFIG) / shard["file"] for shard in shards]
+    data = bytearray(paths[0].read_bytes())
+    data[len(data) // 2] ^= 4
+    paths[0].write_bytes(data)
+    paths[1].write_bytes(paths[1].read_bytes()[:-100])
+    paths[2].unlink()
+    found = {p.shard: p.what for p in verify(dist, fast=True)}
+    assert "expected sha256" in found[paths[0].name]
+    assert "expected" in found[paths[1].name]
+    assert "found no file" in found[paths[2].name]
+    assert len(found) == 3
+
+
+def test_strays_lost_receipts_and_rejects_are_found(dist: Path) -> None:
+    (config_folder(dist, CONFIG) / "train-00000-of-00009.arrow").write_bytes(b"")
+    next(receipts_folder(dist, CONFIG).glob("train-00001*")).unlink()
+    rejects_path(dist, CONFIG).write_bytes(dump_json({"reason": "forged"}))
+    found = "\n".join(map(str, verify(dist, fast=True)))
+    assert "train-00000-of-00009.arrow: no part of the index" in found
+    assert "it has no receipt" in found
+    assert "rejects.jsonl is absent, or not the one" in found
+
+
+def edit(dist: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Rewrite the second row of the first shard, with hashes that match."""
+    index = read_index(dist, CONFIG)
+    entry = index["splits"]["train"]["shards"][0]
+    path = config_folder(dist, CONFIG) / entry["file"]
+    rows = list(read_rows(path, "arrow"))
+    change(rows[1])
+    with ShardWriter(path, TRAIN_FEATURES, "arrow") as writer:
+        for row in rows:
+            writer.add(row)
+        written = writer.close()
+    written.pop("schema")
+    entry.update(written)
+    write_json(index_path(dist, CONFIG), index)
+    for receipt in receipts_folder(dist, CONFIG).glob("*"):
+        receipt.unlink()
+    receipts_folder(dist, CONFIG).rmdir()
+
+
+def recode(png: bytes) -> bytes:
+    """The same PNG with one pixel changed."""
+    with Image.open(io.BytesIO(png)) as image:
+        pixels = np.array(image)
+        palette = image.getpalette()
+        mode = image.mode
+    pixels[5, 7] = ~pixels[5, 7] if mode == "1" else pixels[5, 7] ^ 1
+    changed = Image.fromarray(pixels, mode)
+    if palette:
+        changed.putpalette(palette)
+    buffer = io.BytesIO()
+    changed.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def flip_mask(row: dict[str, Any]) -> None:
+    row["masks"][2]["bytes"] = recode(row["masks"][2]["bytes"])
+
+
+def flip_control(row: dict[str, Any]) -> None:
+    row["conditioning_image"]["bytes"] = recode(row["conditioning_image"]["bytes"])
+
+
+def cut_image(row: dict[str, Any]) -> None:
+    row["image"]["bytes"] = row["image"]["bytes"][:-50]
+
+
+def lie_about_area(row: dict[str, Any]) -> None:
+    row["annotations"][0]["area"] += 1
+
+
+def cut_rle(row: dict[str, Any]) -> None:
+    row["annotations"][0]["segmentation"]["counts"] = "0"
+
+
+def lose_mask(row: dict[str, Any]) -> None:
+    row["masks"].pop()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (flip_mask, "annotation 2002 (mask 2): the PNG differs from the RLE"),
+        (flip_control, "the control image shows mask"),
+        (cut_image, "the image's sha256 is not image_sha256"),
+        (lie_about_area, "area"),
+        (cut_rle, "rle_too_short"),
+        (lose_mask, "2 masks for 3 annotations"),
+    ],
+)
+def test_a_wrong_row_is_named(
+    dist: Path, change: Callable[[dict[str, Any]], None], what: str
+) -> None:
+    edit(dist, change)
+    found = verify(dist)
+    assert found
+    assert {(p.shard, p.row) for p in found} == {("train-00000-of-00002.arrow", 1)}
+    assert what in "\n".join(p.what for p in found)
+    assert verify(dist, fast=True) == []
+
+
+def test_a_folder_that_is_no_dist_is_an_error(tmp_path: Path, dist: Path) -> None:
+    with pytest.raises(ShardError, match="is it a dist"):
+        plan_checks(tmp_path)
+    with pytest.raises(ShardError, match="no config sa_000009; it holds sa_000000"):
+        plan_checks(dist, ["sa_000009"])
+    index_path(dist, CONFIG).write_text("{")
+    (problem,) = verify(dist)
+    assert "can't be read" in problem.what
