@@ -7,7 +7,7 @@ nothing of the builder, and is published in the Hub repo beside the data.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +126,7 @@ def legacy_metadata(features: datasets.Features) -> dict[str, Any]:
 
     return {"info": {"features": legacy(features.to_dict())}}
 
+
 # ---------------------------------------------------------------------------------------------
 # Masks. Compressed COCO RLE, all masks of an image at a time and without a loop over them.
 # ---------------------------------------------------------------------------------------------
@@ -172,8 +173,8 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     sizes = np.broadcast_to(np.asarray(pixels, np.int64), (number,))
     data, lengths = _characters(counts)
     problems: dict[int, tuple[str, str, str]] = {}
-    for i in np.flatnonzero(lengths == 0):
-        problems[int(i)] = ("rle_empty", "a compressed COCO RLE", "an empty string")
+    for i in np.flatnonzero(lengths == 0).tolist():
+        problems[i] = ("rle_empty", "a compressed COCO RLE", "an empty string")
     if not len(data):
         nothing = np.zeros(0, np.int64)
         return MaskRuns(nothing, nothing, np.zeros(number + 1, np.int64), problems)
@@ -183,15 +184,15 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     if codes.max() > 63:
         bad = np.flatnonzero(codes > 63)
         masks, first = np.unique(np.searchsorted(stops, bad, side="right"), return_index=True)
-        for i, at in zip(masks, bad[first], strict=True):
+        for i, at in zip(masks.tolist(), bad[first].tolist(), strict=True):
             found = f"byte 0x{data[at]:02x} at {at - stops[i] + lengths[i]}"
-            problems[int(i)] = ("rle_bad_character", "characters from '0' to 'o'", found)
+            problems[i] = ("rle_bad_character", "characters from '0' to 'o'", found)
     final = (codes & 32) == 0  # the last character of a group
     last = stops[lengths > 0] - 1
-    for i in np.flatnonzero(lengths > 0)[~final[last]]:
+    for i in np.flatnonzero(lengths > 0)[~final[last]].tolist():
         expected = "a last character without the continuation bit"
         found = repr(chr(data[stops[i] - 1]))
-        problems.setdefault(int(i), ("rle_unterminated", expected, found))
+        problems.setdefault(i, ("rle_unterminated", expected, found))
     final[last] = True
 
     # One group of characters per count, as differences.
@@ -211,9 +212,9 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     if longest > _MAX_GROUP:
         bad = np.flatnonzero(group_sizes > _MAX_GROUP)
         masks, first = np.unique(np.searchsorted(counted, bad, side="right"), return_index=True)
-        for i, size in zip(masks, group_sizes[bad[first]], strict=True):
+        for i, size in zip(masks.tolist(), group_sizes[bad[first]].tolist(), strict=True):
             expected = f"at most {_MAX_GROUP} characters a count"
-            problems.setdefault(int(i), ("rle_overflow", expected, f"{size} characters"))
+            problems.setdefault(i, ("rle_overflow", expected, f"{size} characters"))
     per_mask = np.diff(counted, prepend=0)
     for i in problems:
         values[counted[i] - per_mask[i] : counted[i]] = 0
@@ -240,20 +241,21 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
         owners = np.repeat(some, lines)
         bad = np.flatnonzero((table < 0) | (table > sizes[owners, None]))
         masks, first = np.unique(owners[bad // 2], return_index=True)
-        for i, count in zip(masks, table.reshape(-1)[bad[first]], strict=True):
+        for i, count in zip(masks.tolist(), table.reshape(-1)[bad[first]].tolist(), strict=True):
             if count < 0:
                 problem = ("rle_negative", "counts of 0 or more", f"a count of {count}")
             else:
                 problem = ("rle_too_long", f"{sizes[i]} pixels", f"a count of {count} or more")
-            problems.setdefault(int(i), problem)
+            problems.setdefault(i, problem)
         table[np.isin(owners, masks)] = 0
     edges = np.cumsum(table.reshape(-1)).reshape(-1, 2)
     edges[bottoms[0] + 1 :] -= np.repeat(edges[bottoms[:-1], 1], lines[1:])[:, None]
     totals = edges[bottoms, 1]
-    for i, total in zip(some[totals != sizes[some]], totals[totals != sizes[some]], strict=True):
+    wrong = totals != sizes[some]
+    for i, total in zip(some[wrong].tolist(), totals[wrong].tolist(), strict=True):
         reason = "rle_too_short" if total < sizes[i] else "rle_too_long"
         found = f"counts that add up to {total}"
-        problems.setdefault(int(i), (reason, f"{sizes[i]} pixels", found))
+        problems.setdefault(i, (reason, f"{sizes[i]} pixels", found))
 
     keep = edges[:, 1] > edges[:, 0]
     if problems:
@@ -355,3 +357,193 @@ def mask_bits(
                 bits = np.ascontiguousarray(block.T).view(np.uint8)
                 width = int(boxes[i, 2] - x0[i] + 7) // 8
                 yield i, int(y0[i]), int(x0[i]), int(boxes[i, 2]), bits[:, :width]
+
+
+def decode_masks(
+    annotations: Any,
+    size: tuple[int, int] | None = None,
+    dtype: npt.DTypeLike = np.uint8,
+) -> npt.NDArray[Any]:
+    """The masks of a row's `annotations` as an array of 0 and 1, straight from their RLE.
+
+    Parameters
+    ----------
+    annotations
+        A row's `annotations` column in any form that `datasets` returns: a list of dicts (values
+        plain, numpy or torch), a dict of lists, or pyarrow.
+    size
+        (h, w) to sample to, nearest neighbour at pixel centres: row i shows the source's row
+        floor((i + 0.5) * H / h). The full-size bitmaps are never made. Defaults to the masks' own
+        size, which must then be the same for all.
+    dtype
+        Defaults to uint8.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, H, W) or (N, h, w). Without annotations (0, h, w), or (0, 0, 0) when no size is known.
+
+    Raises
+    ------
+    AsamDatasetsError
+        An RLE is malformed (the annotation's id is named), or sizes differ and `size` is None.
+
+    Examples
+    --------
+    >>> decode_masks([{"id": 7, "segmentation": {"size": [2, 3], "counts": "114"}}]).tolist()
+    [[[0, 0, 0], [1, 0, 0]]]
+    """
+    masks = _segmentations(annotations)
+    height, width = masks.output_size(size)
+    out = np.zeros((len(masks.counts), height, width), dtype)
+    for (full_height, full_width), which in masks.by_size():
+        counts = [masks.counts[i] for i in which]
+        runs = parse_rle(counts, full_height * full_width)
+        masks.refuse(runs.problems, which)
+        columns = None
+        if (full_height, full_width) != (height, width):
+            runs = _sample(runs, (full_height, full_width), (height, min(width, full_width)))
+            if width > full_width:  # columns shown more than once: decode each once, then repeat
+                columns = _centres(full_width, width)
+        for k, y0, x0, x1, bits in mask_bits(runs, height):
+            window = np.unpackbits(bits, axis=1, count=x1 - x0)
+            if columns is None:
+                out[which[k], y0 : y0 + len(bits), x0:x1] = window
+            else:
+                shown = np.flatnonzero((columns >= x0) & (columns < x1))
+                target = slice(shown[0], shown[-1] + 1)
+                out[which[k], y0 : y0 + len(bits), target] = window[:, columns[shown] - x0]
+    return out
+
+
+def _centres(full: int, small: int) -> _Ints:
+    """The source index that each of `small` samples of an axis of `full` shows, (small,)."""
+    centres: _Ints = (2 * np.arange(small, dtype=np.int64) + 1) * full // (2 * small)
+    return centres
+
+
+def _sample(runs: MaskRuns, full: tuple[int, int], small: tuple[int, int]) -> MaskRuns:
+    """The runs that nearest-neighbour sampling leaves, in the small image's pixel numbers.
+
+    A boundary moves to the number of sampled pixels before it: those of the columns before its
+    own, and if its own is sampled those of the rows above. No column may be sampled twice.
+    """
+    rows_before = np.searchsorted(_centres(full[0], small[0]), np.arange(full[0]))
+    columns_before = np.searchsorted(_centres(full[1], small[1]), np.arange(full[1] + 2))
+    sampled = np.diff(columns_before)
+
+    def move(boundaries: _Ints) -> _Ints:
+        columns = boundaries // full[0]
+        rows = boundaries - columns * full[0]
+        moved: _Ints = columns_before[columns] * small[0] + sampled[columns] * rows_before[rows]
+        return moved
+
+    starts, ends = move(runs.starts), move(runs.ends)
+    keep = ends > starts
+    kept = np.concatenate(([0], np.cumsum(keep)))
+    return MaskRuns(starts[keep], ends[keep], kept[runs.offsets], runs.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class _Segmentations:
+    """What decoding needs of a row's annotations."""
+
+    ids: Sequence[Any]
+    sizes: list[tuple[int, int]]
+    counts: list[str | bytes]
+
+    def output_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        if size is not None:
+            if len(size) != 2 or min(size) < 1:
+                raise AsamDatasetsError(f"size must be (height, width) in pixels, not {size!r}")
+            return int(size[0]), int(size[1])
+        different = sorted(set(self.sizes))
+        if len(different) > 1:
+            raise AsamDatasetsError(
+                f"the masks differ in size ({different[0]}, {different[1]}, ...): "
+                "give size=(height, width) to decode them together"
+            )
+        return different[0] if different else (0, 0)
+
+    def by_size(self) -> Iterator[tuple[tuple[int, int], list[int]]]:
+        """Each size and the masks that have it."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, size in enumerate(self.sizes):
+            groups.setdefault(size, []).append(i)
+        return iter(groups.items())
+
+    def refuse(self, problems: dict[int, tuple[str, str, str]], which: list[int]) -> None:
+        """Raise for the first problem, if there is one."""
+        for k, (reason, expected, found) in problems.items():
+            raise AsamDatasetsError(
+                f"annotation {self.ids[which[k]]}: malformed RLE ({reason}): "
+                f"expected {expected}, found {found}"
+            )
+
+
+def _segmentations(annotations: Any) -> _Segmentations:
+    """Read ids, sizes and counts from any form of an `annotations` column."""
+    for convert in ("to_pylist", "as_py"):  # pyarrow's arrays and scalars
+        if hasattr(annotations, convert):
+            annotations = getattr(annotations, convert)()
+    try:
+        if isinstance(annotations, Mapping):
+            records = annotations["segmentation"]
+            ids = annotations.get("id", range(len(annotations["segmentation"])))
+        else:
+            records = [annotation["segmentation"] for annotation in annotations]
+            ids = [annotation.get("id", i) for i, annotation in enumerate(annotations)]
+        if isinstance(records, Mapping):
+            pairs = list(zip(records["size"], records["counts"], strict=True))
+        else:
+            pairs = [(record["size"], record["counts"]) for record in records]
+        sizes = [(int(height), int(width)) for (height, width), _ in pairs]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AsamDatasetsError(
+            "annotations must be a row's `annotations`, each with a segmentation of "
+            f"{{size: [height, width], counts: compressed RLE}}: {error!r}"
+        ) from error
+    for i, ((height, width), (_, counts)) in enumerate(zip(sizes, pairs, strict=True)):
+        if height < 1 or width < 1 or height * width > _MAX_PIXELS:
+            raise AsamDatasetsError(f"annotation {ids[i]}: not a size of a mask: {height, width}")
+        if not isinstance(counts, str | bytes):
+            raise AsamDatasetsError(
+                f"annotation {ids[i]}: counts must be a compressed RLE string, "
+                f"not {type(counts).__name__}"
+            )
+    return _Segmentations(ids, sizes, [counts for _, counts in pairs])
+
+
+# The control image: mask i of n has a colour of its own, spread over all 24 bits.
+
+
+def control_colors(n: int) -> npt.NDArray[np.uint8]:
+    """The colours of n masks in a control image, RGB, (n, 3).
+
+    Mask i has pos = int((2**24 - 1) * (i + 1) / n) and the colour
+    (pos % 256, pos // 256 % 256, pos // 65536), as in ASAM's released code.
+    """
+    positions = (2**24 - 1) * np.arange(1, n + 1, dtype=np.int64) // max(n, 1)
+    return np.stack([positions >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
+
+
+def decode_control(rgb: npt.ArrayLike, n: int) -> npt.NDArray[np.int32]:
+    """Which of n masks each pixel of a control image (H, W, 3) shows, or -1 for none, (H, W).
+
+    Raises AsamDatasetsError when a colour belongs to none of the n masks.
+    """
+    pixels = np.asarray(rgb, np.uint8)
+    positions = pixels[..., 0] | np.left_shift(pixels[..., 1], 8, dtype=np.int32)
+    positions |= np.left_shift(pixels[..., 2], 16, dtype=np.int32)
+    flat = positions.reshape(-1)  # as runs of one colour, of which there are few
+    begins = np.flatnonzero(np.diff(flat, prepend=-1))
+    shown = flat[begins]
+    masks = -(shown.astype(np.int64) * -n // (2**24 - 1)) - 1  # rounded up: undoes the rounding
+    colors = control_colors(n).astype(np.int64) @ [1, 256, 65536]
+    known = (masks >= 0) & (masks < n)
+    known[known] = colors[masks[known]] == shown[known]
+    if len(wrong := shown[~known & (shown != 0)]):
+        color = tuple(int(wrong[0]) >> shift & 255 for shift in (0, 8, 16))
+        raise AsamDatasetsError(f"the colour {color} belongs to none of {n} masks")
+    lengths = np.diff(begins, append=len(flat))
+    return np.repeat(masks.astype(np.int32), lengths).reshape(positions.shape)

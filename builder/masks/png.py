@@ -26,7 +26,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ZLIB_HEADER = b"\x78\x01"
 _ADLER_MODULUS = 65521
 _MATCH = 258
-_FEWEST_MATCHES = 12  # a zero block's header and end cost what about this many zero bytes do
+_FEWEST_MATCHES = 9  # below, a zero block's header costs more than its matches gain
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -59,9 +59,9 @@ def _zero_block_header() -> tuple[int, int]:
     put(0b100, 3)  # not final, dynamic
     put(286 - 257, 5)
     put(1 - 1, 5)
-    put(18 - 4, 4)
+    put(19 - 4, 4)
     lengths = {18: 1, 1: 2, 2: 2}  # of the codes of the code lengths, in the order below
-    for symbol in (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1):
+    for symbol in (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15):
         put(lengths.get(symbol, 0), 3)
     one, two, zeros = (0b01, 2), (0b11, 2), (0b0, 1)
     put(*two)  # literal 0
@@ -81,24 +81,26 @@ _HEADER, _HEADER_BITS = _zero_block_header()
 
 
 def _zero_block(matches: int, *, final: bool) -> bytes:
-    """A deflate block of 1 + 258 x matches zero bytes, ending at a byte's end."""
+    """A deflate block of 1 + 258 x matches zero bytes; `_matches` makes it whole bytes."""
     bits = _HEADER_BITS + 2 * matches + 2
     value = _HEADER | int(final) | 0b11 << (bits - 2)
-    if final:
-        return value.to_bytes((bits + 7) // 8, "little")
-    return value.to_bytes((bits + 3 + 7) // 8, "little") + b"\x00\x00\xff\xff"  # empty stored block
+    return value.to_bytes(bits // 8, "little")
 
 
 def _matches(size: int) -> int:
-    """How many matches of `size` zero bytes go to a zero block; -1 when none is worth its head."""
-    matches = (size - 1) // _MATCH
+    """How many matches of `size` zero bytes go to a zero block; -1 when none is worth its head.
+
+    The block's 108 bits of header, two bits a match and two for its end make whole bytes when
+    there is one match more than a multiple of four.
+    """
+    matches = (((size - 1) // _MATCH - 1) & ~3) | 1
     return matches if matches >= _FEWEST_MATCHES else -1
 
 
 class _Encoder:
     """Encodes masks of one size; holds the rows being deflated, between two margins of zeros."""
 
-    MARGIN = 1 + _FEWEST_MATCHES * _MATCH + _MATCH
+    MARGIN = (_FEWEST_MATCHES + 5) * _MATCH  # more than `_matches` ever leaves over
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = height, width
