@@ -1,0 +1,260 @@
+"""The card: README.md of a dist and of its repo.
+
+The template (dataset_card.md) is made of regions between marks, `<!-- asam-datasets:begin NAME -->`
+and `<!-- asam-datasets:end NAME -->`. Rendering writes the regions anew and leaves all other text
+alone; a region that was deleted with its marks stays away. In a repo that already has a card of its
+own, the regions follow that card's text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from asam_datasets import REPO_ID, TRAIN_CONFIG
+from builder.errors import HubError
+from builder.hub import terms
+from builder.hub.metadata import (
+    entries,
+    has_own_license,
+    is_own,
+    license_keys,
+    merge_metadata,
+    size_category,
+)
+from builder.hub.pictures import draw_picture, picture_name
+from builder.records import Json
+from builder.shards.files import write_bytes
+from builder.shards.index import read_index
+from builder.shards.layout import CARD, configs
+
+_REGION = re.compile(
+    r"<!-- asam-datasets:begin (\w+) -->\r?\n(.*?)<!-- asam-datasets:end \1 -->", re.DOTALL
+)
+_MARK = re.compile(r"<!-- asam-datasets:(begin|end) (\w+) -->")
+_ROW = re.compile(r"^\| `([^`]+)` \|.*$", re.MULTILINE)
+_BIBTEX = re.compile(r"^@\w+\{([^,\s]+),.*?^\}", re.MULTILINE | re.DOTALL)
+_TARS = 1000  # of SA-1B
+_PICTURES = 4  # train configs with a picture; they look alike
+_SAMPLE_SOURCE = "sample made by code"
+
+
+def write_card(dist: Path, *, repo: str = REPO_ID) -> Path:
+    """Write a dist's README.md and pictures; text that a person wrote in it stays."""
+    path = dist / CARD
+    existing = path.read_text("utf-8") if path.exists() else None
+    known = set(configs(dist))
+    gone = set()
+    if existing is not None:
+        listed = entries(_data(_read(existing)), "configs")
+        gone = {e["config_name"] for e in listed if is_own(e)} - known
+    indexes = [read_index(dist, config) for config in sorted(known)]
+    drawn = [index["config"] for index in _with_pictures(indexes) if draw_picture(dist, index)]
+    text = render_card(indexes, existing=existing, drop=gone, pictures=drawn, repo=repo)
+    if text != existing:
+        write_bytes(path, text.encode())
+    return path
+
+
+def render_card(
+    indexes: Sequence[Json],
+    *,
+    existing: str | None = None,
+    drop: Collection[str] = (),
+    pictures: Collection[str] = (),
+    repo: str = REPO_ID,
+) -> str:
+    """The card of a repo that holds the configs of these indexes.
+
+    Parameters
+    ----------
+    indexes
+        Of the configs to describe. Other configs that `existing` describes stay in it.
+    existing
+        The card to merge into.
+    drop
+        Configs to take out of it.
+    pictures
+        The configs that have a picture.
+    repo
+        The repo's name, for links and examples.
+
+    Raises
+    ------
+    HubError
+        The existing card's YAML or marks can't be read.
+    """
+    template = _read(template_path().read_text("utf-8"))
+    card = _read(existing if existing is not None else "---\n{}\n---\n")
+    old = _data(card)
+    regions = _regions(card.text)
+    data = merge_metadata(old, _data(template), indexes, drop)
+    mine = {index["config"] for index in indexes} | set(drop)
+    table = _table(indexes, regions.get("configs", ""), mine)
+    values = {
+        "repo": repo,
+        "configs": _HEADER + "\n".join(table.values()),
+        "pictures": _picture_rows(pictures, regions.get("pictures", ""), mine),
+        "gaps": _gaps(table),
+        "citations": _citations(indexes, regions.get("terms", ""), complete=mine >= set(table)),
+        **_first(data),
+    }
+    fresh = {name: _fill(text, values) for name, text in _regions(template.text).items()}
+    if not _ROW.search(values["pictures"]):
+        fresh["pictures"] = ""
+
+    data["size_categories"] = [size_category(sum(map(_rows_of, table.values())))]
+    if not has_own_license(old):
+        for key in ("license", "license_name", "license_link"):
+            data.pop(key, None)
+        data |= license_keys(_terms_in(table), repo)
+    card.data = DatasetCardData(**data)
+    if not regions:
+        start = _marked(fresh) if card.text.strip() else template.text
+        card.text = f"{card.text.rstrip()}\n\n{start}" if card.text.strip() else start
+    card.text = _REGION.sub(lambda m: _region(m[1], fresh.get(m[1], m[2])), card.text)
+    return str(card)
+
+
+def template_path() -> Path:
+    """The template: beside this module where it is installed, at the top of a checkout."""
+    installed = Path(__file__).with_name("dataset_card.md")
+    return installed if installed.exists() else Path(__file__).parents[2] / "dataset_card.md"
+
+
+def _read(text: str) -> DatasetCard:
+    try:
+        return DatasetCard(text)
+    except Exception as error:  # of the YAML library, which huggingface_hub doesn't wrap
+        raise HubError(f"{CARD}: its YAML can't be read: {error}; mend it, or remove it") from error
+
+
+def _data(card: DatasetCard) -> dict[str, Any]:
+    data: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
+    return data
+
+
+def _regions(text: str) -> dict[str, str]:
+    """The marked regions of a card's body; a mark without its partner is an error."""
+    found = {match[1]: match[2] for match in _REGION.finditer(text)}
+    marks = _MARK.findall(text)
+    for kind, name in marks:
+        if name not in found or len(marks) != 2 * len(found):
+            raise HubError(
+                f"{CARD}: asam-datasets:{kind} {name} has no partner, or there are two of it; "
+                "mend the marks, or delete the region and both its marks"
+            )
+    return found
+
+
+def _region(name: str, text: str) -> str:
+    return f"<!-- asam-datasets:begin {name} -->\n{text}<!-- asam-datasets:end {name} -->"
+
+
+def _marked(regions: Mapping[str, str]) -> str:
+    return "\n\n".join(_region(name, text) for name, text in regions.items()) + "\n"
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    return re.sub(r"\{\{(\w+)\}\}", lambda m: values[m[1]], text)
+
+
+def _first(data: Mapping[str, Any]) -> dict[str, str]:
+    """The config and split of the first example."""
+    entry = next(iter(entries(data, "configs")), None)
+    files = entry["data_files"] if entry and is_own(entry) else [{"split": "train"}]
+    return {"first": entry["config_name"] if entry else "sa_000000", "split": files[0]["split"]}
+
+
+# The table of configs. Rows of other configs are kept as they stand, so a row says all that the
+# other regions need of its config.
+
+_COLUMNS = "config rows splits masks rejected uncaptioned bytes source pixels licence"
+_HEADER = f"| {_COLUMNS.replace(' ', ' | ')} |\n{'|---' * len(_COLUMNS.split())}|\n"
+
+
+def _table(indexes: Iterable[Json], old: str, mine: Collection[str]) -> dict[str, str]:
+    rows = {m[1]: m[0] for m in _ROW.finditer(old) if m[1] not in mine}
+    rows |= {index["config"]: _table_row(index) for index in indexes}
+    return dict(sorted(rows.items(), key=lambda item: (not item[0].startswith("sa_"), item[0])))
+
+
+def _table_row(index: Json) -> str:
+    of = terms.terms_of(index)
+    splits, counts = index["splits"], index["counts"]
+    size = sum(split["num_bytes"] for split in splits.values())
+    source = _SAMPLE_SOURCE if terms.is_sample(index) else f"{of.title}, {index['source']['name']}"
+    cells = [
+        f"`{index['config']}`",
+        f"{sum(split['num_rows'] for split in splits.values()):,}",
+        ", ".join(f"{name} {split['num_rows']:,}" for name, split in splits.items()),
+        f"{counts.get('masks', 0):,}",
+        f"{sum(counts.get('rejects', {}).values()):,}",
+        f"{counts.get('captions_missing', 0):,}" if index["kind"] == "train" else "-",
+        f"{size:,}",
+        source.replace("|", "/"),
+        "no" if index["annotations_only"] else "yes",
+        of.cell,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _rows_of(row: str) -> int:
+    digits = row.split("|")[2].replace(",", "").strip()
+    return int(digits) if digits.isdigit() else 0
+
+
+def _terms_in(table: Mapping[str, str]) -> list[terms.Terms]:
+    """The terms of all configs in the table, by their licence cell."""
+    cells = {row.rsplit("|", 2)[1].strip() for row in table.values()}
+    return [of for of in terms.all_terms() if of.cell in cells]
+
+
+def _with_pictures(indexes: Iterable[Json]) -> list[Json]:
+    train = [index for index in indexes if index["kind"] == "train"]
+    return train[:_PICTURES] + [index for index in indexes if index["kind"] != "train"]
+
+
+def _picture_rows(pictures: Iterable[str], old: str, mine: Collection[str]) -> str:
+    rows = {m[1]: m[0] for m in _ROW.finditer(old) if m[1] not in mine}
+    for config in pictures:
+        alt = f"a row of {config}: image and masks"
+        rows[config] = f"| `{config}` | ![{alt}]({picture_name(config)}) |"
+    return "\n".join(
+        ["| config | image and masks |", "|---|---|", *(rows[c] for c in sorted(rows))]
+    )
+
+
+def _gaps(table: Mapping[str, str]) -> str:
+    train = [name for name in table if TRAIN_CONFIG.fullmatch(name)]
+    samples = [name for name in train if _SAMPLE_SOURCE in table[name]]
+    lines = []
+    if samples:
+        names = ", ".join(f"`{name}`" for name in samples)
+        lines.append(
+            f"- {names}: a sample made by code, pictures and captions, to try everything with; it "
+            "holds nothing of SA-1B."
+        )
+    count = len(train) - len(samples)
+    if count:
+        lines.append(
+            f"- SA-1B has {_TARS} tars; {count} of them ({count / _TARS:.1%}) "
+            f"{'is' if count == 1 else 'are'} here, so its statistics are not those of SA-1B."
+        )
+    lines.append("- SA-1B's masks have no categories, and were themselves made by a model.")
+    lines.append("- Captions are machine-made, in English, and describe the whole image only.")
+    lines.append(
+        "- Rejected records and annotations are absent from the rows; the table counts them."
+    )
+    return "\n".join(lines)
+
+
+def _citations(indexes: Iterable[Json], old: str, *, complete: bool) -> str:
+    found = {} if complete else {match[1]: match[0] for match in _BIBTEX.finditer(old)}
+    for text in (terms.ASAM_CITATION, *(terms.terms_of(index).citation for index in indexes)):
+        found |= {match[1]: match[0] for match in _BIBTEX.finditer(text)}
+    return "\n\n".join(found[key] for key in sorted(found))

@@ -1,0 +1,81 @@
+"""A small picture of one row per config, for the card."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from builder.masks.control import paint
+from builder.masks.rle import RleBatch
+from builder.records import Json
+from builder.shards.files import write_bytes
+from builder.shards.layout import config_folder, index_path
+
+ASSETS = "assets"  # beside data/, so that no glob of a config sees it
+HEIGHT = 256  # pixels
+
+
+def picture_name(config: str) -> str:
+    """Where a config's picture stands in the repo."""
+    return f"{ASSETS}/{config}.jpg"
+
+
+def draw_picture(dist: Path, index: Json) -> bool:
+    """Draw image and control image of a config's first row side by side, if not done already.
+
+    Returns whether there is a picture: a config without rows has none.
+    """
+    path = dist / picture_name(index["config"])
+    made_from = index_path(dist, index["config"])
+    if path.exists() and path.stat().st_mtime_ns >= made_from.stat().st_mtime_ns:
+        return True
+    parts = [part for row in _first_row(dist, index) for part in _parts(row, index["kind"])]
+    if not parts:
+        return False
+    canvas = Image.new("RGB", (sum(p.width for p in parts) + 8 * (len(parts) - 1), HEIGHT), "white")
+    left = 0
+    for part in parts:
+        canvas.paste(part, (left, 0))
+        left += part.width + 8
+    data = io.BytesIO()
+    canvas.save(data, "JPEG", quality=85, optimize=True)
+    write_bytes(path, data.getvalue())
+    return True
+
+
+def _first_row(dist: Path, index: Json) -> Iterator[Json]:
+    """The first row of the first shard, read without the rest of it."""
+    for split in index["splits"].values():
+        for shard in split["shards"]:
+            if not shard["rows"]:
+                continue
+            path = config_folder(dist, index["config"]) / shard["file"]
+            if index["format"] == "parquet":
+                with pq.ParquetFile(path) as file:
+                    yield from next(file.iter_batches(batch_size=1)).to_pylist()
+            else:
+                with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+                    yield from stream.read_next_batch().slice(0, 1).to_pylist()
+            return
+
+
+def _parts(row: Json, kind: str) -> Iterator[Image.Image]:
+    if row["image"] is not None:
+        yield _thumbnail(row["image"]["bytes"])
+    if kind == "train":
+        yield _thumbnail(row["conditioning_image"]["bytes"])
+        return
+    counts = [annotation["segmentation"]["counts"] for annotation in row["annotations"]]
+    yield _thumbnail(paint(RleBatch.parse(counts, row["height"], row["width"])))
+
+
+def _thumbnail(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data)) as image:
+        width = max(1, round(image.width * HEIGHT / image.height))
+        image.draft("RGB", (width, HEIGHT))  # a JPEG is decoded at about the size wanted
+        return image.convert("RGB").resize((width, HEIGHT), Image.Resampling.BOX)
