@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,11 +13,12 @@ from typing import Any
 
 import asam_datasets
 from builder.captioning.store import read_captions
-from builder.console import EXIT_FAILED, EXIT_OK, emit_json, parser, run_command, say
+from builder.console import EXIT_FAILED, EXIT_OK, default_workers, emit_json, parser, run_command, say
 from builder.engines.config import Built, build_config, estimate_config
 from builder.errors import SettingsError
 from builder.hub.card import write_card
 from builder.records import Source
+from builder.shards.files import write_bytes
 from builder.shards.layout import FORMATS, SCRIPT
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 from builder.sources.sa1b import Selection, open_sources, read_image_ids
@@ -64,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 continue
             documents.append(_report(source, dist, built, args))
         if not args.dry_run and failed < len(sources):
-            shutil.copyfile(asam_datasets.__file__, dist / SCRIPT)
+            write_bytes(dist / SCRIPT, Path(asam_datasets.__file__).read_bytes())
             write_card(dist)
     if args.json:
         emit_json(documents)
@@ -108,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--workers",
         type=_positive,
-        default=len(os.sched_getaffinity(0)),
+        default=default_workers(),
         metavar="N",
         help="processes (default: one per core)",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO
@@ -16,6 +17,12 @@ EXIT_OK = 0
 EXIT_FAILED = 1  # the command ran, and what it found or did is not good
 EXIT_USAGE = 2  # argparse's own
 EXIT_INTERRUPTED = 130
+
+
+def default_workers() -> int:
+    """One process per core that this one may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def say(*lines: str) -> None:
@@ -107,7 +114,7 @@ def parser(command: str, description: str, examples: Iterable[str]) -> argparse.
 def run_command(
     main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None
 ) -> int:
-    """Call a command's main: errors of ours end in one line, Ctrl-C in status 130."""
+    """Call a command's main: errors of ours and the system's end in one line, Ctrl-C in 130."""
     try:
         return main(argv)
     except AsamDatasetsError as error:
@@ -118,4 +125,7 @@ def run_command(
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
+        return EXIT_FAILED
+    except OSError as error:  # a full disk, a folder that may not be written
+        say(f"error: {error}")
         return EXIT_FAILED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from builder.console import (
     EXIT_FAILED,
     EXIT_OK,
     Progress,
+    default_workers,
     emit_json,
     parser,
     run_command,
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--workers",
         type=int,
-        default=len(os.sched_getaffinity(0)),
+        default=default_workers(),
         metavar="N",
         help="processes (default: one per core)",
     )

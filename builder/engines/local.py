@@ -57,7 +57,13 @@ def run(
         min(workers, len(tasks)), context, initializer=_start_worker, initargs=(counts, stop)
     )
     try:
-        futures = [pool.submit(_call, function, task) for task in tasks]
+        # Workers inherit the blocked signal: Ctrl-C is the parent's, and never meets a worker
+        # that is half started.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            futures = [pool.submit(_call, function, task) for task in tasks]
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         pending: set[Future[R]] = set(futures)
         while pending:
             finished, pending = wait(pending, timeout=_POLL)
@@ -86,10 +92,9 @@ def _call(function: Callable[[T, OnRow], R], task: T) -> R:
 
 
 def _start_worker(counts: Any, stop: Event) -> None:
-    """Leave Ctrl-C to the parent, and never outlive it."""
+    """Never outlive the parent."""
     global _counts, _stop
     _counts, _stop = counts, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()

@@ -31,7 +31,7 @@ def dist(tmp_path: Path) -> Path:
     tar = write_tar(tmp_path / "sa_000000.tar", members(range(1, 9)))
     (source,) = open_sources([str(tar)])
     build_config(
-        source, tmp_path / "dist", Settings("arrow", 20_000, source.settings()), quiet=True
+        source, tmp_path / "dist", Settings("arrow", 12_000, source.settings()), quiet=True
     )
     return tmp_path / "dist"
 
@@ -148,7 +148,7 @@ def test_a_wrong_row_is_named(
     edit(dist, change)
     found = verify(dist)
     assert found
-    assert {(p.shard, p.row) for p in found} == {("train-00000-of-00002.arrow", 1)}
+    assert {(p.shard, p.row) for p in found} == {("train-00000-of-00004.arrow", 1)}
     assert what in "\n".join(p.what for p in found)
     assert verify(dist, fast=True) == []
 
