@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import datasets
@@ -339,7 +340,7 @@ def mask_bits(
     sizes = np.where(np.diff(runs.offsets), rows * words, 0)
     ends = np.cumsum(sizes)
     groups = np.flatnonzero(np.diff(ends // _CANVAS_WORDS, prepend=-1))
-    for first, stop in zip(groups, [*groups[1:], len(sizes)], strict=True):
+    for first, stop in pairwise([*groups.tolist(), len(sizes)]):
         start = ends[first] - sizes[first]
         span = slice(segments.offsets[first], segments.offsets[stop])
         owner = np.repeat(np.arange(first, stop), np.diff(segments.offsets[first : stop + 1]))

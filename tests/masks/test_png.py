@@ -1,0 +1,122 @@
+"""1-bit PNGs: the same pixels through every reader, and small."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from builder.masks.png import decode_png, encode_bitmap, encode_masks
+from builder.masks.rle import RleBatch
+from tests.masks.images import Masks, coco_counts, draw, mask_stacks, pil_png, real_records
+
+SIZES = [(1, 1), (1, 3000), (3000, 1), (7, 9), (64, 64), (65, 129), (300, 500), (1500, 2250)]
+
+
+def encode_stack(masks: Masks) -> list[bytes]:
+    return encode_masks(RleBatch.parse(coco_counts(masks), *masks.shape[1:]))
+
+
+def strictly_decode(png: bytes) -> npt.NDArray[np.bool_]:
+    """A PNG read by the letter of its specification, every checksum checked."""
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    at, kinds, data = 8, [], b""
+    while at < len(png):
+        (size,) = struct.unpack_from(">I", png, at)
+        kind, body = png[at + 4 : at + 8], png[at + 8 : at + 8 + size]
+        assert struct.unpack_from(">I", png, at + 8 + size)[0] == zlib.crc32(kind + body)
+        kinds.append(kind)
+        if kind == b"IHDR":
+            width, height, depth, colour, *rest = struct.unpack(">IIBBBBB", body)
+            assert (depth, colour, rest) == (1, 0, [0, 0, 0])
+        elif kind == b"IDAT":
+            data += body
+        at += size + 12
+    assert kinds == [b"IHDR", b"IDAT", b"IEND"]
+    inflate = zlib.decompressobj()
+    rows = np.frombuffer(inflate.decompress(data), np.uint8).reshape(height, -1)
+    assert inflate.eof
+    assert not inflate.unused_data
+    assert not rows[:, 0].any()
+    bits = np.unpackbits(rows[:, 1:], axis=1)
+    assert not bits[:, width:].any()
+    return bits[:, :width].astype(np.bool_)
+
+
+@given(mask_stacks(largest=80))
+def test_any_mask_comes_back(masks: Masks) -> None:
+    for png, mask in zip(encode_stack(masks), masks, strict=True):
+        assert np.array_equal(strictly_decode(png), mask)
+        assert np.array_equal(decode_png(png), mask)
+        assert np.array_equal(strictly_decode(encode_bitmap(mask)), mask)
+
+
+@given(st.integers(1, 3000), st.integers(0, 2**32 - 1))
+@settings(max_examples=40)
+def test_zero_rows_of_any_number_come_back(height: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((3, height, int(rng.integers(1, 40))), np.bool_)
+    masks[0, rng.integers(height), -1] = True
+    masks[1, rng.integers(height) :, 0] = True
+    for png, mask in zip(encode_stack(masks), masks, strict=True):
+        assert np.array_equal(strictly_decode(png), mask)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_every_kind_of_mask_at_every_size(height: int, width: int) -> None:
+    masks = draw(height + width, height, width, 8)
+    for png, mask in zip(encode_stack(masks), masks, strict=True):
+        assert np.array_equal(strictly_decode(png), mask)
+
+
+def test_pil_sees_a_bilevel_image_of_0_and_255() -> None:
+    masks = draw(5, 60, 90, 3)
+    with Image.open(io.BytesIO(encode_stack(masks)[0])) as image:
+        assert image.mode == "1"
+        assert np.array_equal(np.asarray(image.convert("L")), masks[0] * np.uint8(255))
+
+
+def test_opencv_and_skimage_read_the_same_pixels() -> None:
+    cv2 = pytest.importorskip("cv2")
+    skimage = pytest.importorskip("skimage.io")
+    for mask in draw(6, 301, 403, 8):
+        png = encode_bitmap(mask)
+        flat = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert np.array_equal(flat, mask * np.uint8(255))
+        assert np.array_equal(skimage.imread(io.BytesIO(png)) != 0, mask)
+
+
+def test_a_malformed_mask_gives_an_empty_picture() -> None:
+    pngs = encode_masks(RleBatch.parse(["/", coco_counts(np.ones((1, 4, 5)))[0]], 4, 5))
+    assert [int(decode_png(png).sum()) for png in pngs] == [0, 20]
+
+
+def test_the_same_mask_has_the_same_bytes_whatever_stands_beside_it() -> None:
+    masks = draw(7, 500, 700, 40)
+    pngs = encode_stack(masks)
+    assert encode_stack(masks[::-1])[::-1] == pngs
+    assert [encode_stack(mask[None])[0] for mask in masks] == pngs
+
+
+def test_no_masks_give_no_pictures() -> None:
+    assert encode_masks(RleBatch.parse([], 5, 7)) == []
+
+
+def test_real_masks_come_back_and_take_less_room_than_pils() -> None:
+    ours = pils = 0
+    for record in real_records():
+        annotations = record["annotations"][::7]
+        height, width = annotations[0]["segmentation"]["size"]
+        batch = RleBatch.parse([a["segmentation"]["counts"] for a in annotations], height, width)
+        for png, area in zip(encode_masks(batch), batch.areas, strict=True):
+            mask = strictly_decode(png)
+            assert mask.sum() == area
+            ours, pils = ours + len(png), pils + len(pil_png(mask))
+    assert ours <= pils
