@@ -6,15 +6,47 @@ nothing of the builder, and is published in the Hub repo beside the data.
 
 from __future__ import annotations
 
+import base64
+import bisect
+import copy
+import difflib
+import glob
+import hashlib
+import json
+import logging
+import os
+import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import tarfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, cast
+from urllib.parse import quote, unquote, urlsplit
 
 import datasets
+import fsspec
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from huggingface_hub import HfApi, HfFileSystem, constants, hf_hub_download, hf_hub_url
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    hf_raise_for_status,
+    http_backoff,
+)
 
 REPO_ID = "xhk/ASAM-Datasets"
 
@@ -25,6 +57,22 @@ REPO_ID = "xhk/ASAM-Datasets"
 
 class AsamDatasetsError(Exception):
     """Base of every error that this project raises on purpose."""
+
+
+class UnknownNameError(AsamDatasetsError, ValueError):
+    """No config, split, column or dataset of that name; the message says which there are."""
+
+
+class UnreachableError(AsamDatasetsError):
+    """A file could not be read, after retries, or may not be read."""
+
+
+class CorruptDataError(AsamDatasetsError):
+    """A file is not what the index says."""
+
+
+class ImageRootError(AsamDatasetsError):
+    """An image is missing from `image_root`, or is not the one that was annotated."""
 
 
 # ---------------------------------------------------------------------------------------------
@@ -102,6 +150,16 @@ EVAL_DATASETS = (
     *("ibd", "woodscape", "cityscapes", "pidray", "dram", "trashcan", "gtea"),
     *("coco2017", "voc2012", "big", "hrsod_te", "camo", "kvasir_seg", "cvc_clinicdb"),
 )
+
+
+def config_names() -> list[str]:
+    """Every config there can be: SA-1B's thousand tars, each evaluation set by each protocol."""
+    evaluation = [
+        name if protocol == "native" else f"{name}_{protocol}"
+        for name in EVAL_DATASETS
+        for protocol in PROTOCOLS
+    ]
+    return [f"sa_{i:06d}" for i in range(1000)] + evaluation
 
 
 def features_of(kind: str) -> datasets.Features:
@@ -548,3 +606,705 @@ def decode_control(rgb: npt.ArrayLike, n: int) -> npt.NDArray[np.int32]:
         raise AsamDatasetsError(f"the colour {color} belongs to none of {n} masks")
     lengths = np.diff(begins, append=len(flat))
     return np.repeat(masks.astype(np.int32), lengths).reshape(positions.shape)
+
+
+# ---------------------------------------------------------------------------------------------
+# Index. A config's index.json says where each record batch of each shard lies and each column of
+# it, with checksums: a reader needs nothing else of a shard but the bytes of the columns it wants.
+# ---------------------------------------------------------------------------------------------
+
+FORMAT_VERSION = 1
+_LOG = logging.getLogger("asam_datasets")
+
+
+class Files:
+    """A dist where fsspec reaches it: a folder, or a URL such as s3://bucket/dist."""
+
+    def __init__(self, root: str) -> None:
+        self.name = root
+        self._fs, self._root = fsspec.core.url_to_fs(root)
+        self.is_local = "file" in self._fs.protocol
+
+    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """The bytes from `start` to before `end`, fewer where the file ends before."""
+        return bytes(self._fs.cat_file(posixpath.join(self._root, path), start, end))
+
+    def local(self, path: str) -> str:
+        """The file's path on this machine; of use where `is_local`."""
+        return posixpath.join(self._root, path)
+
+    def open(self, path: str) -> BinaryIO:
+        """A file to read from anywhere in it."""
+        return cast(BinaryIO, self._fs.open(posixpath.join(self._root, path)))
+
+    def configs(self) -> list[str]:
+        """The configs that are there."""
+        try:
+            found = self._fs.ls(posixpath.join(self._root, "data"), detail=True)
+        except (FileNotFoundError, NotImplementedError):
+            return []
+        return sorted(posixpath.basename(e["name"]) for e in found if e["type"] == "directory")
+
+
+class Hub:
+    """A dataset repo on the Hub, held at the commit that its first file came from.
+
+    A file's content lies behind a redirect to a signed URL. That is kept and used until it expires,
+    so that a range costs one request.
+    """
+
+    def __init__(
+        self, repo_id: str, revision: str | None, token: str | bool | None, retries: int
+    ) -> None:
+        self.name = f"hf://datasets/{repo_id}" + (f"@{quote(revision, '')}" if revision else "")
+        self._repo: dict[str, Any] = {"repo_id": repo_id, "repo_type": "dataset"}
+        self._revision = revision
+        self._token = token
+        self._retries = retries
+        self._signed: dict[str, str] = {}
+        self.is_local = False
+
+    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """The bytes from `start` to before `end`, fewer where the file ends before."""
+        if start is None or end is None:
+            return Path(self.local(path)).read_bytes()
+        signed = self._signed.get(path)
+        try:
+            return self._range(path, signed, start, end)
+        except EntryNotFoundError as error:
+            raise FileNotFoundError(f"{self.name}/{path} is not there") from error
+        except HfHubHTTPError as error:
+            if signed is None or error.response.status_code >= 500:
+                raise
+            return self._range(path, None, start, end)  # the signed URL has expired
+
+    def _range(self, path: str, signed: str | None, start: int, end: int) -> bytes:
+        url = signed or hf_hub_url(filename=path, revision=self._revision, **self._repo)
+        headers = {} if signed else build_hf_headers(token=self._token)
+        response = http_backoff(
+            "GET",
+            url,
+            headers={**headers, "Range": f"bytes={start}-{end - 1}"},
+            max_retries=self._retries,
+            retry_on_status_codes=(408, 429, 500, 502, 503, 504),
+            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        )
+        if response.status_code == 416:
+            return b""
+        hf_raise_for_status(response)
+        if urlsplit(str(response.url)).netloc != urlsplit(url).netloc:
+            self._signed[path] = str(response.url)
+        return bytes(
+            response.content if response.status_code == 206 else response.content[start:end]
+        )
+
+    def local(self, path: str) -> str:
+        """The file's path on this machine, downloaded if it isn't in the cache."""
+        try:
+            found = hf_hub_download(
+                filename=path, revision=self._revision, token=self._token, **self._repo
+            )
+        except LocalEntryNotFoundError as error:
+            raise UnreachableError(f"{self.name}/{path}: {error}") from error
+        except EntryNotFoundError as error:
+            raise FileNotFoundError(f"{self.name}/{path} is not there") from error
+        except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+            raise UnreachableError(
+                f"{self.name}: no such repo or revision, or this account may not read it (log in "
+                f"with `hf auth login` or pass token=): {error}"
+            ) from error
+        # The cache's layout is documented: snapshots/<commit>/<path>.
+        self._revision = Path(found).parents[path.count("/")].name
+        return str(found)
+
+    def open(self, path: str) -> BinaryIO:
+        """A file to read from anywhere in it; no byte is read that isn't asked for."""
+        url = f"hf://datasets/{self._repo['repo_id']}@{quote(self._revision or 'main', '')}/{path}"
+        return cast(BinaryIO, HfFileSystem(token=self._token).open(url, cache_type="none"))
+
+    def configs(self) -> list[str]:
+        """The configs that are there."""
+        files = HfApi(token=self._token).list_repo_files(revision=self._revision, **self._repo)
+        return sorted({path.split("/")[1] for path in files if re.match("data/[^/]+/index", path)})
+
+
+def open_store(
+    repo_or_path: str | Path,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    retries: int = 5,
+) -> Files | Hub:
+    """Where a dist is: a folder, a repo "owner/name", or a URL that fsspec opens.
+
+    A folder that stands in the way of a repo of the same name wins, with a warning, as it does in
+    `load_dataset`; hf://datasets/owner/name[@revision] is always the Hub.
+    """
+    where = str(repo_or_path)
+    repo = re.fullmatch(r"(hf://datasets/)?([\w-][\w.-]*/[\w.-]+?)(?:@([^/]+))?/?", where)
+    if repo and repo[1]:
+        return Hub(repo[2], unquote(repo[3]) if repo[3] else revision, token, retries)
+    if "://" in where:
+        return Files(where)
+    folder = Path(where).expanduser()
+    if folder.is_dir():
+        if repo and isinstance(repo_or_path, str):
+            _LOG.warning("reading the folder %s; hf://datasets/%s is the Hub's repo", where, where)
+        return Files(str(folder.resolve()))
+    if repo and isinstance(repo_or_path, str):
+        return Hub(where, revision, token, retries)
+    raise UnknownNameError(
+        f"{where} is not a folder, nor a repo named owner/name, nor a URL such as s3://bucket/dist"
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A record batch of a shard.
+
+    `body` is where its body starts in the file and how long it is; `columns` hold start in the
+    body, length and crc32 of each column; `message` is what stands before the body, base64 of zlib.
+    """
+
+    path: str
+    number: int
+    rows: int
+    body: tuple[int, int]
+    message: str
+    columns: list[list[int]]
+
+
+class Index:
+    """What a config holds. Raises UnknownNameError where there is no such config."""
+
+    def __init__(self, store: Files | Hub, config: str) -> None:
+        self.store = store
+        self.config = config
+        try:
+            content = store.read(f"data/{config}/index.json")
+        except FileNotFoundError:
+            raise _unknown("config", config, store.configs(), store.name) from None
+        try:
+            found = json.loads(content)
+            version = found["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CorruptDataError(f"{store.name}/data/{config}/index.json: {error!r}") from error
+        if version > FORMAT_VERSION:
+            raise CorruptDataError(
+                f"{store.name}/data/{config}/index.json is of format {version}, this "
+                f"asam_datasets.py reads up to {FORMAT_VERSION}: get the newer one from the repo"
+            )
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.format = str(found["format"])
+        self.splits: dict[str, Any] = found["splits"]
+        if self.format == "arrow":
+            self.schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(found["schema"])))
+            self.features = datasets.Features.from_arrow_schema(self.schema)
+        else:
+            self.features = features_of(found["kind"])
+            self.schema = self.features.arrow_schema
+
+    def split(self, name: str | None) -> str:
+        """The split of that name; for None the only one."""
+        if name is None and len(self.splits) == 1:
+            return next(iter(self.splits))
+        if name not in self.splits:
+            raise _unknown("split", name, self.splits, f"{self.store.name}, config {self.config}")
+        return str(name)
+
+    def columns(self, names: Sequence[str] | None) -> list[str]:
+        """The columns of those names; for None all of them."""
+        for name in names or ():
+            if name not in self.features:
+                raise _unknown("column", name, self.features, f"config {self.config}")
+        return list(names or self.features)
+
+    def shards(self, split: str) -> dict[str, Any]:
+        """The entries of a split's shards by their path."""
+        return {f"data/{self.config}/{s['file']}": s for s in self.splits[split]["shards"]}
+
+    def batches(self, split: str) -> list[Batch]:
+        """The record batches of a split's Arrow shards, in order."""
+        return [
+            Batch(
+                path=path,
+                number=number,
+                rows=batch["rows"],
+                body=(batch["offset"] + batch["metadata"], batch["body"]),
+                message=batch["message"],
+                columns=batch["columns"],
+            )
+            for path, shard in self.shards(split).items()
+            for number, batch in enumerate(shard["batches"])
+        ]
+
+
+def _unknown(what: str, name: object, known: Iterable[str], where: str) -> UnknownNameError:
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=3)
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return UnknownNameError(f"no {what} {name!r} in {where}.{hint} There are: {shown or 'none'}")
+
+
+# ---------------------------------------------------------------------------------------------
+# Reading. The columns of a record batch, checked, with the next batches already on their way.
+# ---------------------------------------------------------------------------------------------
+
+GAP_BYTES = 16 << 10  # read at most this much of a record batch in vain, to save requests
+AHEAD_BYTES = 32 << 20  # on the way while a batch is consumed: four of 8 MiB ...
+AHEAD_BATCHES = 16  # ... or as many small ones, whose time is all latency
+
+
+class ImageRoot:
+    """Someone's own copy of the images, found by file name and accepted by sha256.
+
+    `root` is a folder, a tar or a glob of either, of SA-1B or of an evaluation release.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.name = str(root)
+        self._found: dict[str, list[tuple[str, int, int]]] = {}  # by name: file, offset, size
+        wanted = str(Path(self.name).expanduser())
+        # Path.glob takes no absolute pattern.
+        paths = [wanted] if Path(wanted).exists() else sorted(glob.glob(wanted))  # noqa: PTH207
+        for path in paths:
+            if Path(path).is_dir():
+                for folder, _, names in os.walk(path):
+                    for name in names:
+                        self._add(name, str(Path(folder, name)), 0, -1)
+            elif tarfile.is_tarfile(path):
+                with tarfile.open(path, "r:") as tar:
+                    for member in tar:
+                        if member.isfile():
+                            self._add(member.name, path, member.offset_data, member.size)
+            else:
+                self._add(path, path, 0, -1)
+        if not self._found:
+            raise ImageRootError(f"image_root={self.name}: no file there")
+
+    def _add(self, name: str, path: str, offset: int, size: int) -> None:
+        self._found.setdefault(posixpath.basename(name), []).append((path, offset, size))
+
+    def read(self, file_name: str, sha256: str) -> bytes:
+        """An image's bytes; raises ImageRootError if it is missing or another one."""
+        places = self._found.get(posixpath.basename(file_name), [])
+        if not places:
+            raise ImageRootError(f"image_root={self.name}: no {file_name} there")
+        for path, offset, size in places:
+            with Path(path).open("rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+            found = hashlib.sha256(data).hexdigest()
+            if found == sha256:
+                return data
+        raise ImageRootError(
+            f"image_root={self.name}: {file_name} in {path} is not the image that was annotated: "
+            f"sha256 {sha256} expected, {found} found"
+        )
+
+
+class Reader:
+    """Reads chosen columns of record batches, each checked against the index."""
+
+    def __init__(
+        self, index: Index, columns: Sequence[str] | None, image_root: ImageRoot | None
+    ) -> None:
+        names = index.columns(columns)
+        self.schema = pa.schema([index.schema.field(name) for name in names])
+        self.features = datasets.Features({name: index.features[name] for name in names})
+        self._store = index.store
+        self._file_schema = index.schema
+        self._images = image_root if "image" in names else None
+        wanted = set(names)
+        if self._images:
+            wanted = wanted - {"image"} | {"file_name", "image_sha256"}
+        self._fields = [i for i, name in enumerate(index.schema.names) if name in wanted]
+
+    def size(self, batch: Batch) -> int:
+        """The bytes to read of a batch."""
+        return sum(batch.columns[i][1] for i in self._fields)
+
+    def read(self, batch: Batch) -> pa.RecordBatch:
+        """The chosen columns of a record batch.
+
+        Raises CorruptDataError when they are not what the index says, twice; UnreachableError when
+        they can't be read at all.
+        """
+        head = zlib.decompress(base64.b64decode(batch.message))
+        # A message in which only the wanted columns' bytes are there; the others are never touched,
+        # so their zeros cost no memory.
+        message = bytearray(len(head) + batch.body[1])
+        message[: len(head)] = head
+        body = memoryview(message)[len(head) :]
+        problem = self._fill(body, batch) and self._fill(body, batch)
+        if problem:
+            raise CorruptDataError(
+                f"{self._store.name}/{batch.path}, record batch {batch.number}: {problem}. The "
+                "file is damaged, or is not the one that index.json describes: "
+                "`python -m builder.verify` says more"
+            )
+        return self._chosen(pa.ipc.read_record_batch(pa.py_buffer(message), self._file_schema))
+
+    def read_parquet(self, path: str) -> Iterator[pa.RecordBatch]:
+        """The chosen columns of a Parquet shard, its pages checked."""
+        wanted = [self._file_schema.names[i] for i in self._fields]
+        with self._store.open(path) as opened:
+            file = pq.ParquetFile(opened, pre_buffer=True, page_checksum_verification=True)
+            for group in range(file.num_row_groups):
+                for batch in file.read_row_group(group, columns=wanted).to_batches():
+                    yield self._chosen(batch)
+
+    def _chosen(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        names = [self._file_schema.names[i] for i in self._fields]
+        columns = {name: batch.column(name) for name in names}
+        if self._images:
+            columns["image"] = self._joined(columns["file_name"], columns["image_sha256"])
+        return pa.RecordBatch.from_arrays(
+            [columns[n] for n in self.schema.names], schema=self.schema
+        )
+
+    def _fill(self, body: memoryview, batch: Batch) -> str | None:
+        """Read the wanted columns into their places; what is wrong with them, if anything."""
+        for start, end in _runs([batch.columns[i] for i in self._fields]):
+            try:
+                data = self._store.read(batch.path, batch.body[0] + start, batch.body[0] + end)
+            except FileNotFoundError:
+                return "the file is not there"
+            except Exception as error:  # whatever the transport raises after its retries
+                raise UnreachableError(
+                    f"{self._store.name}/{batch.path}, record batch {batch.number}, bytes "
+                    f"{batch.body[0] + start} to {batch.body[0] + end}: {error!r}"
+                ) from error
+            if len(data) != end - start:
+                return f"the file is cut: {end - start} bytes expected, {len(data)} found"
+            body[start:end] = data
+        for i in self._fields:
+            start, length, expected = batch.columns[i]
+            found = zlib.crc32(body[start : start + length])
+            if found != expected:
+                name = self._file_schema.names[i]
+                return f"column {name}: crc32 {expected:08x} expected, {found:08x} found"
+        return None
+
+    def _joined(self, names: pa.Array, sha256s: pa.Array) -> pa.Array:
+        pairs = zip(names.to_pylist(), sha256s.to_pylist(), strict=True)
+        images = [{"bytes": self._images.read(n, s), "path": n} for n, s in pairs if self._images]
+        return pa.array(images, self._file_schema.field("image").type)
+
+    def read_ahead(self, batches: Iterable[Batch]) -> Iterator[pa.RecordBatch]:
+        """The batches in order, read by threads while the ones before are consumed."""
+        pool = ThreadPoolExecutor(AHEAD_BATCHES, thread_name_prefix="asam_datasets")
+        ahead: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
+        try:
+            for batch in batches:
+                size = self.size(batch)
+                while ahead and (
+                    len(ahead) == AHEAD_BATCHES or sum(s for s, _ in ahead) + size > AHEAD_BYTES
+                ):
+                    yield ahead.popleft()[1].result()
+                ahead.append((size, pool.submit(self.read, batch)))
+            while ahead:
+                yield ahead.popleft()[1].result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _runs(columns: list[list[int]]) -> list[tuple[int, int]]:
+    """The [start, length, ...] of columns as (start, end), the smallest gaps closed first."""
+    ranges = sorted((start, start + length) for start, length, _ in columns if length)
+    gaps = sorted((b[0] - a[1], i) for i, (a, b) in enumerate(pairwise(ranges), 1))
+    spare = list(accumulate(size for size, _ in gaps))
+    closed = {i for (_, i), total in zip(gaps, spare, strict=True) if total <= GAP_BYTES}
+    runs: list[tuple[int, int]] = []
+    for i, (start, end) in enumerate(ranges):
+        if i in closed:
+            start = runs.pop()[0]
+        runs.append((start, end))
+    return runs
+
+
+# ---------------------------------------------------------------------------------------------
+# Loading
+# ---------------------------------------------------------------------------------------------
+
+WINDOW = 8  # record batches whose rows are shuffled together: 64 MiB with all columns
+
+
+def load(
+    config: str,
+    split: str | None = None,
+    *,
+    repo_or_path: str | Path = REPO_ID,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    streaming: bool = False,
+    columns: Sequence[str] | None = None,
+    image_root: str | Path | None = None,
+    shuffle_seed: int | None = None,
+    epoch: int = 0,
+    verify: bool = False,
+    retries: int = 5,
+) -> datasets.Dataset | datasets.IterableDataset:
+    """Load a split of a config.
+
+    Parameters
+    ----------
+    config, split
+        Such as "sa_000000" and "train"; the split may be left out where there is only one.
+    repo_or_path, revision, token
+        A repo on the Hub, a folder that `python -m builder.build` wrote, or a URL that fsspec
+        opens; the Hub's revision and token, defaults to main and the usual login.
+    streaming
+        An IterableDataset that reads as it goes. Otherwise a Dataset: shards are memory mapped
+        where they are, or where the Hub's cache puts them.
+    columns
+        Read nothing but these.
+    image_root
+        Your own tar, folder or glob of the images, for a repo that has only the annotations; each
+        image must have the sha256 that the row says.
+    shuffle_seed, epoch
+        Shuffle a stream: record batches over the whole split (over the part that a rank and worker
+        has), then rows within windows of WINDOW batches. The same two numbers give the same
+        order; every row comes once. `set_epoch` does what `epoch` does from datasets 5 on.
+    verify
+        Hash every local shard before it is used (streams are checked as they are read).
+    retries
+        How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds.
+
+    A stream's `state_dict` and `load_state_dict` are exact to the row, shuffled or not, for each
+    rank (`split_dataset_by_node`) and DataLoader worker; nothing that was read before is read
+    again but the window that the row is in.
+    """
+    if shuffle_seed is not None and not streaming:
+        raise AsamDatasetsError("shuffle_seed is for streaming=True; a Dataset has .shuffle(seed=)")
+    index = Index(open_store(repo_or_path, revision, token, retries), config)
+    split = index.split(split)
+    names = index.columns(columns)
+    if index.format == "arrow" and streaming:
+        reader = Reader(index, names, ImageRoot(image_root) if image_root else None)
+        stream = RowStream(reader, units(index.batches(split)), shuffle_seed, epoch)
+        info = datasets.DatasetInfo(features=reader.features, config_name=config)
+        return datasets.IterableDataset(stream, info=info, split=datasets.NamedSplit(split))
+    if shuffle_seed is not None:
+        raise AsamDatasetsError(
+            "shuffle_seed is for streaming=True on Arrow shards; elsewhere use .shuffle(seed=...)"
+        )
+    if index.format == "arrow" and not image_root and (index.store.is_local or not columns):
+        mapped = _map_shards(index, split, verify)
+        return mapped.select_columns(names) if columns else mapped
+    builder = AnyConfig(
+        config_name=config,
+        repo_or_path=index.store.name,
+        columns=names if columns else None,
+        image_root=str(image_root) if image_root else None,
+        token=token,
+    )
+    if streaming:
+        return builder.as_streaming_dataset(split)
+    builder.download_and_prepare()
+    return builder.as_dataset(split)
+
+
+def _map_shards(index: Index, split: str, verify: bool) -> datasets.Dataset:
+    """The shards as one memory-mapped Dataset; nothing is copied."""
+    parts = []
+    for path, shard in index.shards(split).items():
+        local = index.store.local(path)
+        try:
+            with Path(local).open("rb") as file:
+                found: dict[str, object] = {"bytes": os.fstat(file.fileno()).st_size}
+                if verify:
+                    found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise CorruptDataError(f"{local} is in the index but not there") from None
+        for what, value in found.items():
+            if value != shard[what]:
+                raise CorruptDataError(
+                    f"{local}: {what} {shard[what]} expected, {value} found; remove the file and "
+                    "get or build it again"
+                )
+        parts.append(datasets.Dataset.from_file(local, split=datasets.NamedSplit(split)))
+    return datasets.concatenate_datasets(parts)
+
+
+def units(batches: list[Batch]) -> list[list[Batch]]:
+    """The batches in order, as what ranks and workers are dealt: equal numbers of batches.
+
+    As many units as there are batches or somewhat fewer, a number that most numbers of ranks and
+    workers divide, since `split_dataset_by_node` has every rank read everything where they don't:
+    a power of two, or three times one where there are enough.
+    """
+    numbers = [2**k for k in range(31)] + [3 * 2**k for k in range(4, 30)]
+    count = max(n for n in numbers if n <= max(1, len(batches)))
+    bounds = [i * len(batches) // count for i in range(count + 1)]
+    return [batches[start:end] for start, end in pairwise(bounds)]
+
+
+class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignore[misc]
+    """The rows of record batches, for an IterableDataset: one table of one row after another.
+
+    Its state is the number of rows given, in an order that the units, the seed and the epoch fix.
+    """
+
+    def __init__(
+        self, reader: Reader, shards: list[list[Batch]], seed: int | None, epoch: int
+    ) -> None:
+        super().__init__()
+        self._reader = reader
+        self._seed = seed
+        self._epoch = epoch
+        self._unshuffled = shards
+        self._units = shards
+        if seed is not None:
+            order = np.random.default_rng([seed, epoch]).permutation(len(shards))
+            self._units = [shards[i] for i in order]
+        self._sleep_on_threads_shutdown = False
+
+    def _order(self) -> list[Batch]:
+        batches = [batch for unit in self._units for batch in unit]
+        if self._seed is None:
+            return batches
+        order = np.random.default_rng([self._seed, self._epoch, 1]).permutation(len(batches))
+        return [batches[i] for i in order]
+
+    def _fingerprint(self, order: list[Batch]) -> str:
+        names = [(batch.path, batch.number, batch.rows) for batch in order]
+        return hashlib.sha256(repr((self._seed, self._epoch, names)).encode()).hexdigest()[:16]
+
+    def _init_state_dict(self) -> dict[str, Any]:
+        self._state_dict = {
+            "row": 0,
+            "order": self._fingerprint(self._order()),
+            "type": type(self).__name__,
+        }
+        return self._state_dict
+
+    @property
+    def iter_arrow(self) -> Callable[[], Iterator[tuple[int, pa.Table]]]:
+        return self._iter_arrow
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for key, table in self._iter_arrow():
+            yield key, table.to_pylist()[0]
+
+    def _iter_arrow(self) -> Iterator[tuple[int, pa.Table]]:
+        order = self._order()
+        fingerprint = self._fingerprint(order)
+        state: dict[str, Any] = self._state_dict or {"row": 0, "order": fingerprint}
+        if state["order"] != fingerprint:
+            raise AsamDatasetsError(
+                "this state was saved from another stream: resume with the same data, "
+                "shuffle_seed, epoch, rank and number of ranks and workers"
+            )
+        size = 1 if self._seed is None else WINDOW
+        windows = [order[i : i + size] for i in range(0, len(order), size)]
+        ends = list(accumulate(sum(batch.rows for batch in window) for window in windows))
+        row = state["row"]
+        first = bisect.bisect_right(ends, row)
+        tables = self._reader.read_ahead(batch for window in windows[first:] for batch in window)
+        for number, window in enumerate(windows[first:], first):
+            try:
+                read = [next(tables) for _ in window]
+            except UnreachableError as error:
+                raise UnreachableError(
+                    f"{error}. The {row} rows before it were given: keep this stream's "
+                    "state_dict() and load_state_dict() it to go on from there"
+                ) from error
+            places = [(table, i) for table in read for i in range(table.num_rows)]
+            if self._seed is not None:
+                rng = np.random.default_rng([self._seed, self._epoch, 2, number])
+                places = [places[i] for i in rng.permutation(len(places))]
+            for table, i in places[row - ends[number] :]:
+                row += 1
+                state["row"] = row
+                yield row, pa.Table.from_batches([table.slice(i, 1)])
+
+    def shuffle_data_sources(self, generator: np.random.Generator) -> RowStream:
+        """For another epoch: `set_epoch` (datasets 5) and `.shuffle` come here."""
+        seed = int(copy.deepcopy(generator).integers(2**32))
+        if self._seed is not None:
+            return RowStream(self._reader, self._unshuffled, self._seed, seed)
+        shuffled = RowStream(self._reader, self._unshuffled, seed, 0)
+        shuffled._seed = None  # the order of the units alone
+        return shuffled
+
+    def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> RowStream:
+        """The part of one rank or worker."""
+        part = copy.copy(self)
+        chosen = self.split_shard_indices_by_worker(num_shards, index, contiguous)
+        part._units = [self._units[i] for i in chosen]
+        return part
+
+    def reshard_data_sources(self) -> RowStream:
+        """Units are record batches already."""
+        return self
+
+    @property
+    def num_shards(self) -> int:
+        return len(self._units)
+
+
+# ---------------------------------------------------------------------------------------------
+# Builder. `load_dataset("path/asam_datasets.py", config, trust_remote_code=True)` in datasets 3;
+# `AsamDatasets(config_name=config)` everywhere.
+# ---------------------------------------------------------------------------------------------
+
+
+VERSION = datasets.Version("1.0.0")
+
+
+@dataclass
+class AsamConfig(datasets.BuilderConfig):  # type: ignore[misc]
+    """`data_dir` is a dist's folder; without it the data comes from `repo_or_path`."""
+
+    repo_or_path: str = REPO_ID
+    columns: list[str] | None = None
+    image_root: str | None = None
+
+
+class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
+    """Copies a config into the library's cache, each record batch checked on the way."""
+
+    VERSION = VERSION
+    BUILDER_CONFIG_CLASS = AsamConfig
+    BUILDER_CONFIGS: ClassVar = [AsamConfig(name=n, version=VERSION) for n in config_names()]
+
+    def _create_builder_config(self, **kwargs: Any) -> tuple[AsamConfig, str]:
+        """The config and its id, which names the cache: other data, other cache."""
+        config, config_id = super()._create_builder_config(**kwargs)
+        store = open_store(config.data_dir or config.repo_or_path, token=self.token)
+        self.index = Index(store, config.name)
+        return config, f"{config_id}-{self.index.sha256[:16]}"
+
+    def _info(self) -> datasets.DatasetInfo:
+        names = self.index.columns(self.config.columns)
+        features = datasets.Features({name: self.index.features[name] for name in names})
+        return datasets.DatasetInfo(features=features)
+
+    def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
+        root = self.config.image_root
+        self._reader = Reader(self.index, self.config.columns, ImageRoot(root) if root else None)
+        return [
+            datasets.SplitGenerator(split, {"parts": self._parts(split)})
+            for split in self.index.splits
+        ]
+
+    def _parts(self, split: str) -> Sequence[list[Batch] | str]:
+        if self.index.format == "arrow":
+            return units(self.index.batches(split))
+        return list(self.index.shards(split))
+
+    def _generate_tables(
+        self, parts: Sequence[list[Batch] | str]
+    ) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+        read = self._reader
+        for i, part in enumerate(parts):
+            tables = read.read_parquet(part) if isinstance(part, str) else read.read_ahead(part)
+            for j, table in enumerate(tables):
+                yield (i, j), pa.Table.from_batches([table])
+
+
+class AnyConfig(AsamDatasets):
+    """The same, for a config outside the table too: one that was built under a name of its own."""
+
+    BUILDER_CONFIGS: ClassVar[list[AsamConfig]] = []
