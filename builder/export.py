@@ -1,0 +1,89 @@
+"""`python -m builder.export`: a config as the folder tree that ASAM's own code reads."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.console import EXIT_OK, emit_json, parser, run_command, say
+from builder.engines import local
+from builder.exporting.origin import Origin
+from builder.exporting.tree import MISSING_CAPTIONS, REFUSE, Exported, export_config
+
+EXAMPLES = (
+    "python -m builder.export sa_000000 --from dist --out SAM-1B",
+    "python -m builder.export sa_000000 --from xhk/ASAM-Datasets --out SAM-1B --workers 8",
+    "python -m builder.export camo --from dist --out testdata",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, export, report; returns the exit status."""
+    args_parser = parser(
+        "export",
+        "Write a config as the folder tree that ASAM's own code reads: images, records, control "
+        "images, a folder of masks for each image, captions. Evaluation configs become imgs/ and "
+        "gts/, or imgs/ and a COCO file. The same command again goes on where it was stopped.",
+        EXAMPLES,
+    )
+    add = args_parser.add_argument
+    add("config", metavar="CONFIG", help="such as sa_000000")
+    add("--from", dest="origin", required=True, metavar="DIST|REPO", help="a dist or a Hub repo")
+    add("--out", type=Path, required=True, metavar="DIR", help="the folder called SAM-1B there")
+    add("--revision", help="of the Hub repo: a branch, tag or commit (default: its newest)")
+    add(
+        "--missing-captions",
+        choices=MISSING_CAPTIONS,
+        default=REFUSE,
+        help="images without a caption: refuse to start (default), skip them, or leave it empty",
+    )
+    add(
+        "--image-root",
+        type=Path,
+        metavar="DIR",
+        help="the folder with the images, for configs that were built with --annotations-only",
+    )
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    add("--json", action="store_true", help="print the result as JSON")
+    add("--quiet", action="store_true", help="no progress bar, no summary")
+    args = args_parser.parse_args(argv)
+    exported = export_config(
+        Origin.of(args.origin, args.revision),
+        args.config,
+        args.out,
+        missing_captions=args.missing_captions,
+        image_root=args.image_root,
+        workers=args.workers,
+        quiet=args.quiet,
+        engine=local.run,
+    )
+    if args.json:
+        emit_json(exported.as_json())
+    elif not args.quiet:
+        say(*_summary(exported))
+    return EXIT_OK
+
+
+def _summary(exported: Exported) -> list[str]:
+    counts = exported.counts
+    lines = [
+        f"{exported.folder}: {counts['images']:,} images with {counts['masks']:,} masks in "
+        f"{exported.seconds:.1f} s, {counts['images'] - counts['written']:,} were there already",
+        *(f"{path}" for path in exported.files),
+    ]
+    if counts["without_masks"]:
+        lines.append(
+            f"{counts['without_masks']:,} images have no mask, so no folder of masks either: "
+            "ASAM's SamDataset leaves them out"
+        )
+    if counts["without_caption"]:
+        lines.append(f"{counts['without_caption']:,} images have no caption")
+    lines.append("for train_datasets or valid_datasets in ASAM's main.py:")
+    lines += [f"  {loader}" for loader in exported.loaders]
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,1 @@
+"""From shards to the folders that ASAM's own code reads."""

@@ -1,0 +1,125 @@
+"""An evaluation config in the layouts that ASAM's evaluation loaders read.
+
+Sets with one mask an image go as ASAM's repacks do, and are read by its `OnlineDataset`::
+
+    hrsod_te/imgs/<file name>           the image's bytes, untouched
+    hrsod_te/gts/<its stem>.png         the mask, 0 and 255
+
+All others get one COCO file, for its `COCODataset`, which is whom a name with "coco" is given to::
+
+    ade20k/imgs/<file name>
+    ade20k/instances.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from builder.errors import ShardError
+from builder.exporting.png import palette_mask
+from builder.masks.png import encode_bitmap
+from builder.records import Json
+
+IMAGES, MASKS, INSTANCES = "imgs", "gts", "instances.json"
+# The sets that ASAM gives to OnlineDataset: one image, one mask.
+ONE_MASK = ("doors", "big", "hrsod_te", "camo", "kvasir_seg", "cvc_clinicdb")
+_NO_CATEGORY = "object"
+
+
+def has_one_mask(config: str) -> bool:
+    """Whether a config is of a set with one mask an image."""
+    return any(config == name or config.startswith(f"{name}_") for name in ONE_MASK)
+
+
+def write_image(folder: Path, scratch: Path, row: Json, data: bytes, *, one_mask: bool) -> Json:
+    """Write a row's image and, with `one_mask`, its mask; returns its entry for `coco`.
+
+    Raises
+    ------
+    ShardError
+        The file name leads out of the folder, or there is more than one mask where one is due.
+    """
+    name = PurePosixPath(row["file_name"])
+    if name.is_absolute() or ".." in name.parts or "\\" in row["file_name"] or not name.name:
+        raise ShardError(f"file_name {row['file_name']!r}: expected a relative path")
+    if one_mask:
+        if len(row["masks"]) > 1:
+            raise ShardError(f"expected one mask, found {len(row['masks'])}")
+        empty = np.zeros((row["height"], row["width"]), np.bool_)
+        mask = row["masks"][0]["bytes"] if row["masks"] else encode_bitmap(empty)
+        _put(scratch, folder / MASKS / name.with_suffix(".png"), palette_mask(mask))
+    _put(scratch, folder / IMAGES / name, data)
+    keys = ("file_name", "width", "height", "image_id", "annotations")
+    return {key: row[key] for key in keys}
+
+
+def coco(entries: Iterable[Json]) -> Json:
+    """COCO's document for the entries of all images.
+
+    Image ids are the release's where they are all numbers, else numbers from 1, with the release's
+    as `release_id`; annotation ids count from 1, since a release's need only be unique within an
+    image. Masks are compressed RLE; those without a category are of one called "object".
+    """
+    listed = list(entries)
+    numbers = [int(e["image_id"]) if e["image_id"].isdecimal() else -1 for e in listed]
+    if min(numbers, default=0) < 0 or len(set(numbers)) != len(numbers):
+        numbers = list(range(1, len(listed) + 1))
+    named = {
+        a["category_id"]: a["category"] or str(a["category_id"])
+        for e in listed
+        for a in e["annotations"]
+        if a["category_id"] is not None
+    }
+    other = 0 if 0 not in named else max(named) + 1
+    images: list[Json] = []
+    annotations: list[Json] = []
+    for number, entry in zip(numbers, listed, strict=True):
+        info = {key: entry[key] for key in ("file_name", "width", "height")}
+        images.append({"id": number, **info, "release_id": entry["image_id"]})
+        for annotation in entry["annotations"]:
+            category = annotation["category_id"]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": other if category is None else category,
+                    "segmentation": annotation["segmentation"],
+                    "bbox": annotation["bbox"],
+                    "area": annotation["area"],
+                    "iscrowd": int(bool(annotation["iscrowd"])),
+                }
+            )
+    if any(annotation["category_id"] == other for annotation in annotations):
+        named[other] = _NO_CATEGORY
+    categories = [{"id": key, "name": named[key]} for key in sorted(named)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def is_there(folder: Path, name: str, *, one_mask: bool) -> bool:
+    """Whether the files of an image stand in the config's folder."""
+    mask = (folder / MASKS / name).with_suffix(".png")
+    return (folder / IMAGES / name).exists() and (not one_mask or mask.exists())
+
+
+def loaders(config: str, folder: Path, names: Sequence[str], *, one_mask: bool) -> list[Json]:
+    """The dictionaries for the `valid_datasets` of ASAM's main.py, one for each file extension."""
+    images = (folder / IMAGES).as_posix()
+    if not one_mask:
+        annotations = (folder / INSTANCES).as_posix()
+        return [{"name": f"{config}_coco", "im_dir": images, "annotation_file": annotations}]
+    masks = (folder / MASKS).as_posix()
+    extensions = sorted({PurePosixPath(name).suffix for name in names})
+    return [
+        {"name": config, "im_dir": images, "gt_dir": masks, "im_ext": suffix, "gt_ext": ".png"}
+        for suffix in extensions
+    ]
+
+
+def _put(scratch: Path, path: Path, data: bytes) -> None:
+    temporary = scratch / path.name
+    temporary.write_bytes(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.rename(path)

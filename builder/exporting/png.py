@@ -1,0 +1,79 @@
+"""PNGs as ASAM's readers need them, from those in the shards, with as little recoding as possible.
+
+PIL, OpenCV and scikit-image agree on few kinds of PNG. A 1-bit grayscale mask reads as True through
+scikit-image; with a palette of black and white it reads as 0 and 255 through all three. A palette
+control image has two dimensions through PIL's `Image.open`, which a released script resizes and
+permutes as three; so that one becomes 24-bit RGB.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+
+import numpy as np
+from isal import isal_zlib
+from PIL import Image
+
+from builder.errors import ShardError
+from builder.masks.png import PALETTE, RGB, assemble, chunk
+
+_HEAD = 33  # bytes up to the end of IHDR: signature 8, length 4, kind 4, data 13, crc 4
+_DEPTH, _COLOUR = 24, 25  # positions of the bit depth and the colour type
+_BLACK_AND_WHITE = chunk(b"PLTE", bytes((0, 0, 0, 255, 255, 255)))
+_UP = 2  # the PNG filter that subtracts the row above
+
+
+@lru_cache(maxsize=4)
+def _palette_head(head: bytes) -> bytes:
+    """The first chunks of a palette PNG of the size that the gray one's IHDR says."""
+    if len(head) != _HEAD or head[12:16] != b"IHDR" or head[_DEPTH : _COLOUR + 1] != b"\x01\x00":
+        raise ShardError(
+            "a mask is no 1-bit grayscale PNG: check the dist with python -m builder.verify"
+        )
+    ihdr = head[16:_COLOUR] + bytes((PALETTE,)) + head[_COLOUR + 1 : 29]
+    return head[:8] + chunk(b"IHDR", ihdr) + _BLACK_AND_WHITE
+
+
+def palette_mask(png: bytes) -> bytes:
+    """A 1-bit grayscale PNG as a 1-bit palette PNG of black and white; pixels stay compressed.
+
+    Raises
+    ------
+    ShardError
+        It is some other PNG, or none.
+    """
+    return _palette_head(png[:_HEAD]) + png[_HEAD:]
+
+
+def rgb_control(png: bytes) -> bytes:
+    """A palette control image as a 24-bit RGB PNG; one that is RGB already stays as it is.
+
+    Rows are stored as differences from the row above, nearly all of them 0, so colours are looked
+    up only where the palette's index changes from one row to the next.
+
+    Raises
+    ------
+    ShardError
+        It is some other PNG.
+    """
+    if png[_COLOUR] == RGB:
+        return png
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+        if image.mode != "P":
+            raise ShardError(f"a control image is a PNG of mode {image.mode}, expected P or RGB")
+        palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        indices = np.asarray(image)
+    height, width = indices.shape
+    stride = 1 + 3 * width
+    filtered = np.zeros(height * stride, np.uint8)
+    filtered[::stride] = _UP
+    filtered[1:stride] = palette[indices[0]].reshape(-1)
+    above, below = indices[:-1].reshape(-1), indices[1:].reshape(-1)
+    changes = np.flatnonzero(above != below)
+    difference = palette[below[changes]] - palette[above[changes]]
+    y, x = np.divmod(changes, width)
+    place = (y + 1) * stride + 1 + 3 * x
+    for channel in range(3):
+        filtered[place + channel] = difference[:, channel]
+    return assemble(height, width, 8, RGB, pixels=isal_zlib.compress(filtered, 1))

@@ -1,0 +1,121 @@
+"""One row of a train config as ASAM's files: jpg, json, control image and a folder of masks.
+
+::
+
+    sa_000000/sa_1.jpg                  the image's bytes, untouched
+    sa_000000/sa_1.json                 the record in SA-1B's form
+    sa_000000/sa_1.png                  the control image
+    sa_000000/sa_1/segmentation_0.png   one mask per annotation, and nothing else
+
+An image without masks gets no folder: ASAM's loader leaves such an image out, while it would divide
+by the number of files in an empty one. The json comes last, so an image that has the json it should
+have is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.errors import ShardError
+from builder.exporting.png import palette_mask, rgb_control
+from builder.records import Json
+
+_FILE_NAME = re.compile(r"(?P<stem>[\w-][\w.-]*)\.jpg")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFiles:
+    """The paths of one image."""
+
+    jpg: Path
+    json: Path
+    control: Path
+    masks: Path
+
+    @classmethod
+    def of(cls, folder: Path, file_name: str) -> ImageFiles:
+        """The paths in `folder` of an image called `file_name`.
+
+        Raises
+        ------
+        ShardError
+            The name is not one of a file in a folder.
+        """
+        match = _FILE_NAME.fullmatch(file_name)
+        if match is None:
+            raise ShardError(f"file_name {file_name!r}: expected a plain name that ends with .jpg")
+        stem = match["stem"]
+        paths = (folder / f"{stem}{suffix}" for suffix in (".jpg", ".json", ".png", ""))
+        return cls(*paths)
+
+
+def record(row: Json) -> Json:
+    """A row's record in SA-1B's form; with rejected annotations it has fewer than the source's."""
+    keys = ("image_id", "width", "height", "file_name")
+    return {"image": {key: row[key] for key in keys}, "annotations": row["annotations"]}
+
+
+def write_image(folder: Path, scratch: Path, row: Json, jpeg: bytes) -> bool:
+    """Write the files of one image, or find them written.
+
+    Parameters
+    ----------
+    folder
+        The config's folder in the tree.
+    scratch
+        An empty folder on the same file system, for files that are not whole yet; empty after.
+    row
+        A row of a train config.
+    jpeg
+        The image's bytes.
+
+    Returns whether anything was written. A kill at any moment leaves no file half written, and no
+    json without the files that it belongs to.
+    """
+    files = ImageFiles.of(folder, row["file_name"])
+    text = json.dumps(record(row)).encode()
+    count = len(row["masks"])
+    if _whole(files, text, len(jpeg), count):
+        return False
+    files.json.unlink(missing_ok=True)
+    if files.masks.exists():
+        shutil.rmtree(files.masks)
+    if count:
+        masks = scratch / "masks"
+        masks.mkdir()
+        for index, mask in enumerate(row["masks"]):
+            (masks / f"segmentation_{index}.png").write_bytes(palette_mask(mask["bytes"]))
+        masks.rename(files.masks)
+    _put(scratch, files.control, rgb_control(row["conditioning_image"]["bytes"]))
+    _put(scratch, files.jpg, jpeg)
+    _put(scratch, files.json, text)
+    return True
+
+
+def is_there(folder: Path, file_name: str, masks: int) -> bool:
+    """Whether the files of an image stand in the config's folder."""
+    files = ImageFiles.of(folder, file_name)
+    paths = [files.jpg, files.json, files.control, *([files.masks] if masks else [])]
+    return all(path.exists() for path in paths)
+
+
+def _whole(files: ImageFiles, text: bytes, jpeg_size: int, count: int) -> bool:
+    try:
+        return (
+            files.json.read_bytes() == text
+            and files.jpg.stat().st_size == jpeg_size
+            and files.control.exists()
+            and (sum(1 for _ in files.masks.iterdir()) == count if count else True)
+        )
+    except OSError:
+        return False
+
+
+def _put(scratch: Path, path: Path, data: bytes) -> None:
+    temporary = scratch / path.name
+    temporary.write_bytes(data)
+    temporary.rename(path)

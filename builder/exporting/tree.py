@@ -1,0 +1,346 @@
+"""A whole config as files: shard by shard, in parallel, resumed where it was stopped.
+
+What the export knows of itself stands beside the tree, in `.export/<config>/`: what it was begun
+with, and a receipt per shard with the lines that the shard gives to the JSON Lines (or COCO) file,
+which is written when all are there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import filelock
+
+from builder.console import Progress
+from builder.errors import CaptionError, SettingsError, ShardError
+from builder.exporting import evaluation, train
+from builder.exporting.origin import Origin
+from builder.exporting.pixels import Pixels
+from builder.records import Json
+from builder.shards.files import sha256_json, write_bytes, write_json
+
+REFUSE, SKIP, EMPTY = MISSING_CAPTIONS = ("refuse", "skip", "empty")
+_PLAN = "plan.json"
+
+OnRow = Callable[[int, int], None]
+ExportShard = Callable[["ShardTask", OnRow], Json]
+Engine = Callable[[ExportShard, Sequence["ShardTask"], int, OnRow], list[Json]]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """One shard to export, and everything that takes. Picklable."""
+
+    origin: Origin
+    config: str
+    kind: str
+    fmt: str
+    entry: Json
+    folder: Path
+    state: Path
+    missing_captions: str
+    pixels: Pixels
+    plan_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export wrote: `files` are the JSON files, `loaders` dictionaries for ASAM's main.py.
+
+    `counts` holds `images`, `masks`, `written` (images that were not there yet), `without_caption`,
+    `without_masks`.
+    """
+
+    config: str
+    folder: Path
+    counts: dict[str, int]
+    files: list[Path] = field(default_factory=list)
+    loaders: list[Json] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def as_json(self) -> Json:
+        """For `--json`."""
+        return {
+            "config": self.config,
+            "folder": str(self.folder),
+            "files": [str(path) for path in self.files],
+            **self.counts,
+            "seconds": round(self.seconds, 3),
+            "loaders": self.loaders,
+        }
+
+
+def in_order(
+    function: ExportShard, tasks: Sequence[ShardTask], workers: int, on_row: OnRow
+) -> list[Json]:
+    """The engine that needs no other process."""
+    del workers
+    return [function(task, on_row) for task in tasks]
+
+
+def export_config(
+    origin: Origin,
+    config: str,
+    out: Path,
+    *,
+    missing_captions: str = REFUSE,
+    image_root: Path | None = None,
+    workers: int = 1,
+    quiet: bool = True,
+    engine: Engine = in_order,
+) -> Exported:
+    """Write a config's folder tree into `out`, or what is missing of it.
+
+    Parameters
+    ----------
+    origin, config
+        What to read.
+    out
+        The folder that ASAM's scripts call SAM-1B; the config's folder comes into it.
+    missing_captions
+        What becomes of images without a caption: "refuse" to start, "skip" them, or give them an
+        "empty" one.
+    image_root
+        The folder with the images, for a dist that holds none.
+    workers, engine
+        How many processes, and who calls `export_shard`.
+
+    Raises
+    ------
+    CaptionError
+        Images lack a caption, and they were not to.
+    SettingsError
+        The dist holds no pixels; or `out` holds a folder of that name that this export did not
+        begin, or another process is at it.
+    ShardError, HubError, SourceError
+        A shard or an image can't be read.
+    """
+    started = time.monotonic()
+    if not config or Path(config).name != config or config.startswith("."):
+        raise SettingsError(f"{config!r} is no config's name")
+    index = origin.index(config)
+    _refuse(index, missing_captions, image_root)
+    state = out / ".export" / config
+    with _locked(state):
+        plan = _plan(index, missing_captions)
+        _begin(out / config, state, plan)
+        tasks = [
+            ShardTask(
+                origin=origin,
+                config=config,
+                kind=index["kind"],
+                fmt=index["format"],
+                entry=entry,
+                folder=folder,
+                state=state,
+                missing_captions=missing_captions,
+                pixels=Pixels(image_root),
+                plan_sha256=sha256_json(plan),
+            )
+            for folder, entry in _shards(index, out / config)
+        ]
+        with Progress(index["counts"]["images"], "image", f"export {config}", quiet=quiet) as bar:
+            receipts = engine(export_shard, tasks, workers, lambda rows, masks: bar.update(rows))
+        finish = _finish_train if index["kind"] == "train" else _finish_eval
+        files, loaders = finish(out, config, tasks, receipts)
+    counts: Counter[str] = Counter()
+    for receipt in receipts:
+        counts.update(receipt["counts"])
+    seconds = time.monotonic() - started
+    return Exported(config, out / config, dict(counts), files, loaders, seconds)
+
+
+def export_shard(task: ShardTask, on_row: OnRow) -> Json:
+    """Write the files of one shard's rows unless its receipt says that they are there."""
+    path = task.state / f"{task.entry['file']}.json"
+    if (receipt := _receipt(path, task)) is not None:
+        receipt["counts"]["written"] = 0
+        on_row(receipt["counts"]["images"], receipt["counts"]["masks"])
+        return receipt
+    task.folder.mkdir(parents=True, exist_ok=True)
+    counts: Counter[str] = Counter(images=0, masks=0, written=0, without_caption=0, without_masks=0)
+    lines: list[Json] = []
+    write = _write_train if task.kind == "train" else _write_eval
+    with _scratch(path.with_suffix(".tmp")) as scratch:
+        for row in task.origin.rows(task.config, task.fmt, task.entry):
+            try:
+                line = write(task, scratch, row, counts)
+            except OSError as error:
+                raise ShardError(
+                    f"{row['file_name']}: can't be written into {task.folder}: {error}; make room "
+                    "and run the same command again: only what is missing is written"
+                ) from error
+            except ShardError as error:
+                where = f"{task.config}/{task.entry['file']}, {row['file_name']}"
+                raise ShardError(f"{where}: {error}") from error
+            if line is not None:
+                lines.append(line)
+                counts["images"] += 1
+                counts["masks"] += len(row["masks"])
+                counts["without_masks"] += not row["masks"]
+            on_row(1, len(row["masks"]))
+    os.sync()  # one call for the thousands of files, before the receipt that vouches for them
+    receipt = {"plan_sha256": task.plan_sha256, "counts": dict(counts), "lines": lines}
+    write_json(path, receipt)
+    return receipt
+
+
+def _write_train(task: ShardTask, scratch: Path, row: Json, counts: Counter[str]) -> Json | None:
+    """Write a train row; returns what the JSON Lines need, or None for an image left out."""
+    prompt = row["text"]
+    counts["without_caption"] += prompt is None
+    if prompt is None and task.missing_captions != EMPTY:
+        if task.missing_captions == REFUSE:
+            raise CaptionError(f"{row['file_name']} has no caption, though the index counts none")
+        return None
+    counts["written"] += train.write_image(task.folder, scratch, row, task.pixels.of(row))
+    return {"file_name": row["file_name"], "prompt": prompt or "", "masks": len(row["masks"])}
+
+
+def _write_eval(task: ShardTask, scratch: Path, row: Json, counts: Counter[str]) -> Json:
+    """Write an evaluation row; returns its entry for the COCO file."""
+    one_mask = evaluation.has_one_mask(task.config)
+    data = task.pixels.of(row)
+    counts["written"] += 1
+    return evaluation.write_image(task.folder, scratch, row, data, one_mask=one_mask)
+
+
+def _finish_train(
+    out: Path, config: str, tasks: Sequence[ShardTask], receipts: Sequence[Json]
+) -> tuple[list[Path], list[Json]]:
+    """Write the two JSON Lines files."""
+    captions, pairs = [], []
+    for line in (line for receipt in receipts for line in receipt["lines"]):
+        name, prompt = line["file_name"], line["prompt"]
+        control = Path(name).with_suffix(".png").name
+        captions.append(json.dumps({"img": name, "prompt": prompt}))
+        pairs.append(json.dumps({"source": control, "target": name, "prompt": prompt}))
+    files = [out / f"{config}-blip2-caption.json", out / f"{config}-controlnet-train.json"]
+    for path, lines in zip(files, (captions, pairs), strict=True):
+        write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+    folder = (out / config).as_posix()
+    loader = {"name": "sam", "im_dir": folder, "gt_dir": folder, "im_ext": ".jpg", "gt_ext": ""}
+    return files, [loader]
+
+
+def _finish_eval(
+    out: Path, config: str, tasks: Sequence[ShardTask], receipts: Sequence[Json]
+) -> tuple[list[Path], list[Json]]:
+    """Write a COCO file for each split, unless one mask an image says it all."""
+    one_mask = evaluation.has_one_mask(config)
+    splits: dict[Path, list[Json]] = {}
+    for task, receipt in zip(tasks, receipts, strict=True):
+        splits.setdefault(task.folder, []).extend(receipt["lines"])
+    files, loaders = [], []
+    for folder, entries in splits.items():
+        if not one_mask:
+            files.append(folder / evaluation.INSTANCES)
+            write_json(files[-1], evaluation.coco(entries))
+        names = [entry["file_name"] for entry in entries]
+        loaders += evaluation.loaders(config, folder, names, one_mask=one_mask)
+    return files, loaders
+
+
+def _shards(index: Json, folder: Path) -> Iterator[tuple[Path, Json]]:
+    """Each shard's entry and the folder for its files: one per split if there are several."""
+    splits = index["splits"]
+    several = len(splits) > 1
+    for name, split in splits.items():
+        for entry in split["shards"]:
+            yield folder / name if several else folder, entry
+
+
+def _refuse(index: Json, missing_captions: str, image_root: Path | None) -> None:
+    config, counts = index["config"], index["counts"]
+    if index["annotations_only"] and image_root is None:
+        raise SettingsError(
+            f"{config} was built with --annotations-only and holds no pixels, which ASAM's tree "
+            "needs: give the folder with the images as --image-root"
+        )
+    missing = counts.get("captions_missing", 0)
+    if index["kind"] == "train" and missing and missing_captions == REFUSE:
+        raise CaptionError(
+            f"{missing} of {counts['images']} images of {config} have no caption, and ASAM's "
+            "scripts end with a KeyError at the first: caption them (python -m builder.caption), "
+            "or add --missing-captions skip (leaves these images out) or empty"
+        )
+
+
+def _plan(index: Json, missing_captions: str) -> Json:
+    """What an export is begun with; a later run with the same goes on."""
+    shards = [
+        [entry["file"], entry["sha256"]]
+        for split in index["splits"].values()
+        for entry in split["shards"]
+    ]
+    return {"shards": shards, "missing_captions": missing_captions}
+
+
+def _begin(folder: Path, state: Path, plan: Json) -> None:
+    """Refuse a folder that something else made, and note what this export is of."""
+    path = state / _PLAN
+    try:
+        before = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        before = None
+    if before != plan and folder.exists():
+        made = (
+            "something else than builder.export made it"
+            if before is None
+            else ("it was exported from other shards or with another --missing-captions")
+        )
+        raise SettingsError(f"{folder} exists, and {made}: remove it, or choose another --out")
+    if before != plan:
+        shutil.rmtree(state, ignore_errors=True)
+        write_json(path, plan)
+
+
+@contextmanager
+def _locked(state: Path) -> Iterator[None]:
+    state.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(state.with_suffix(".lock"))
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise SettingsError(
+            f"another process is exporting {state.name} into {state.parent.parent}"
+        ) from error
+
+
+def _receipt(path: Path, task: ShardTask) -> Json | None:
+    """A shard's receipt, if it is of this plan and the images are still there."""
+    try:
+        receipt = dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError):
+        return None
+    if receipt.get("plan_sha256") != task.plan_sha256:
+        return None
+    if task.kind == "train":
+        there = (train.is_there(task.folder, x["file_name"], x["masks"]) for x in receipt["lines"])
+    else:
+        one_mask = evaluation.has_one_mask(task.config)
+        there = (
+            evaluation.is_there(task.folder, x["file_name"], one_mask=one_mask)
+            for x in receipt["lines"]
+        )
+    return receipt if all(there) else None
+
+
+@contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """An empty folder for unfinished files; what a killed run left in it goes."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,355 @@
+"""A config comes out as ASAM's folder tree: whole, equal to its source, however it was made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+
+from builder.captioning.store import read_captions
+from builder.engines import local
+from builder.engines.config import build_config
+from builder.errors import CaptionError, SettingsError, ShardError, SourceError
+from builder.exporting.origin import Origin
+from builder.exporting.tree import Exported, export_config
+from builder.shards.plan import Settings
+from builder.sources.sa1b import Sa1bSource, open_sources
+from tests.factory import members, record, write_tar
+
+# pycocotools 2.0.11 with numpy 2.4: its C arrays lack the copy keyword.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+CONFIG = "sa_000000"
+IDS = range(1, 13)
+CAPTIONS = {f"sa_{i}.jpg": f'picture "{i}", naïve' for i in IDS}
+
+
+def build(
+    tar: Path, dist: Path, fmt: str = "arrow", captions: dict[str, str] | None = None, **kwargs: Any
+) -> Path:
+    (source,) = open_sources([str(tar)])
+    captions = CAPTIONS if captions is None else captions
+    source = Sa1bSource(source.archive, source.config, captions=captions, **kwargs)
+    build_config(source, dist, Settings(fmt, 12_000, source.settings()), quiet=True)
+    return dist
+
+
+def export(dist: Path, out: Path, **kwargs: Any) -> Exported:
+    return export_config(Origin.of(str(dist)), CONFIG, out, **kwargs)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file by its path, without what starts with a dot."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".export" not in path.parts
+    }
+
+
+def prompts(path: Path) -> dict[str, str | None]:
+    """A captions file as the project itself reads it."""
+    captions = read_captions(path)
+    return {name: captions.get(name) for name in captions}
+
+
+@pytest.fixture(scope="module")
+def source_members() -> dict[str, bytes]:
+    # The second image has no mask.
+    _, empty = record(2)
+    return members(IDS, {2: {**empty, "annotations": []}})
+
+
+@pytest.fixture(scope="module")
+def tar(tmp_path_factory: pytest.TempPathFactory, source_members: dict[str, bytes]) -> Path:
+    return write_tar(tmp_path_factory.mktemp("tar") / f"{CONFIG}.tar", source_members)
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory, tar: Path) -> Path:
+    folder = build(tar, tmp_path_factory.mktemp("dist"))
+    assert len(list((folder / "data" / CONFIG).glob("*.arrow"))) >= 4
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory, dist: Path) -> Path:
+    out = tmp_path_factory.mktemp("out") / "SAM-1B"
+    export(dist, out)
+    return out
+
+
+def test_jpg_and_json_come_back_as_the_tar_had_them(
+    tree: Path, source_members: dict[str, bytes]
+) -> None:
+    for name, data in source_members.items():
+        written = (tree / CONFIG / name).read_bytes()
+        assert written == data if name.endswith(".jpg") else json.loads(written) == json.loads(data)
+
+
+def test_the_tree_holds_what_asam_reads_and_nothing_else(
+    tree: Path, source_members: dict[str, bytes]
+) -> None:
+    expected = {f"{CONFIG}-blip2-caption.json", f"{CONFIG}-controlnet-train.json"}
+    for i in IDS:
+        count = len(json.loads(source_members[f"sa_{i}.json"])["annotations"])
+        expected |= {f"{CONFIG}/sa_{i}{suffix}" for suffix in (".jpg", ".json", ".png")}
+        expected |= {f"{CONFIG}/sa_{i}/segmentation_{k}.png" for k in range(count)}
+    assert set(files(tree)) == expected
+    assert {path.name for path in tree.iterdir()} == {
+        *(CONFIG, f"{CONFIG}-blip2-caption.json", f"{CONFIG}-controlnet-train.json"),
+        ".export",
+    }
+    assert not (tree / CONFIG / "sa_2").exists()
+
+
+def test_mask_files_are_the_annotations_masks_in_order(tree: Path) -> None:
+    for i in IDS:
+        annotations = json.loads((tree / CONFIG / f"sa_{i}.json").read_bytes())["annotations"]
+        for k, annotation in enumerate(annotations):
+            with Image.open(tree / CONFIG / f"sa_{i}" / f"segmentation_{k}.png") as image:
+                found = np.asarray(image.convert("L"))
+            assert np.array_equal(found, coco.decode(annotation["segmentation"]) * 255)
+
+
+def test_control_images_show_the_last_painted_mask_of_each_pixel(tree: Path) -> None:
+    annotations = json.loads((tree / CONFIG / "sa_1.json").read_bytes())["annotations"]
+    with Image.open(tree / CONFIG / "sa_1.png") as image:
+        found = np.asarray(image)
+    expected = np.zeros_like(found)
+    count = len(annotations)
+    for k, annotation in sorted(enumerate(annotations), key=lambda pair: -pair[1]["area"]):
+        position = int((2**24 - 1) * (k + 1) / count)
+        colour = (position % 256, position // 256 % 256, position // 65536)
+        expected[coco.decode(annotation["segmentation"]).astype(bool)] = colour
+    assert np.array_equal(found, expected)
+
+
+def test_both_json_lines_files_name_every_image(tree: Path) -> None:
+    lines = (tree / f"{CONFIG}-blip2-caption.json").read_text().splitlines()
+    assert {line["img"]: line["prompt"] for line in map(json.loads, lines)} == CAPTIONS
+    assert prompts(tree / f"{CONFIG}-blip2-caption.json") == CAPTIONS
+    pairs = (tree / f"{CONFIG}-controlnet-train.json").read_text().splitlines()
+    assert len(pairs) == len(IDS)
+    for pair in map(json.loads, pairs):
+        assert list(pair) == ["source", "target", "prompt"]
+        assert pair["prompt"] == CAPTIONS[pair["target"]]
+        assert pair["source"] == pair["target"].replace(".jpg", ".png")
+
+
+def test_a_rejected_annotation_leaves_the_json_and_the_masks(tmp_path: Path) -> None:
+    _, broken = record(1)
+    broken["annotations"][1]["area"] += 7
+    tar = write_tar(tmp_path / f"{CONFIG}.tar", members([1], {1: broken}))
+    export(build(tar, tmp_path / "dist"), tmp_path / "out")
+    folder = tmp_path / "out" / CONFIG
+    del broken["annotations"][1]
+    assert json.loads((folder / "sa_1.json").read_bytes()) == broken
+    assert len(list((folder / "sa_1").iterdir())) == 2
+    for k, annotation in enumerate(broken["annotations"]):
+        with Image.open(folder / "sa_1" / f"segmentation_{k}.png") as image:
+            found = np.asarray(image.convert("L")) > 0
+        assert np.array_equal(found, coco.decode(annotation["segmentation"]).astype(bool))
+
+
+@pytest.mark.parametrize("engine", ["two processes", "parquet"])
+def test_the_tree_is_the_same_however_it_was_made(
+    tmp_path: Path, tar: Path, dist: Path, tree: Path, engine: str
+) -> None:
+    if engine == "parquet":
+        export(build(tar, tmp_path / "dist", "parquet"), tmp_path / "out")
+    else:
+        export(dist, tmp_path / "out", workers=2, engine=local.run)
+    assert files(tmp_path / "out") == files(tree)
+
+
+def test_a_second_run_writes_nothing_and_restores_what_is_gone(
+    tmp_path: Path, dist: Path, tree: Path
+) -> None:
+    shutil.copytree(tree, tmp_path / "out")
+    before = export(dist, tmp_path / "out")
+    assert before.counts["written"] == 0
+    assert before.counts["images"] == len(IDS)
+    (tmp_path / "out" / CONFIG / "sa_5.png").unlink()
+    shutil.rmtree(tmp_path / "out" / CONFIG / "sa_7")
+    assert export(dist, tmp_path / "out").counts["written"] == 2
+    assert files(tmp_path / "out") == files(tree)
+
+
+def test_a_killed_export_goes_on_and_ends_with_the_same_tree(
+    tmp_path: Path, dist: Path, tree: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ["--from", str(dist), "--out", str(out), "--workers", "1", "--quiet"]
+    command = [sys.executable, "-m", "builder.export", CONFIG, *options]
+    for jsons in (1, 4, 9):
+        process = subprocess.Popen(command)
+        while process.poll() is None and len(list(out.glob(f"{CONFIG}/*.json"))) < jsons:
+            time.sleep(0.0005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for path in out.glob(f"{CONFIG}/*.json"):
+            stem = path.with_suffix("")
+            assert stem.with_suffix(".jpg").exists()
+            assert stem.with_suffix(".png").exists()
+            assert stem.name == "sa_2" or len(list(stem.iterdir())) == 3
+    subprocess.run(command, check=True)
+    assert files(out) == files(tree)
+    left = [path.name for path in (out / ".export" / CONFIG).iterdir()]
+    assert not [name for name in left if name.endswith(".tmp")]
+
+
+def test_missing_captions_refuse_to_start_or_are_skipped_or_empty(
+    tmp_path: Path, tar: Path
+) -> None:
+    captions = {name: text for name, text in CAPTIONS.items() if name != "sa_3.jpg"}
+    dist = build(tar, tmp_path / "dist", captions=captions)
+    with pytest.raises(CaptionError, match="1 of 12 images of sa_000000 have no caption"):
+        export(dist, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+    skipped = export(dist, tmp_path / "skipped", missing_captions="skip")
+    assert (skipped.counts["images"], skipped.counts["without_caption"]) == (11, 1)
+    assert not list((tmp_path / "skipped" / CONFIG).glob("sa_3*"))
+    assert prompts(skipped.files[0]) == captions
+
+    empty = export(dist, tmp_path / "empty", missing_captions="empty")
+    assert (tmp_path / "empty" / CONFIG / "sa_3.jpg").exists()
+    assert '{"img": "sa_3.jpg", "prompt": ""}' in empty.files[0].read_text().splitlines()
+
+
+def test_a_folder_that_something_else_made_is_left_alone(tmp_path: Path, dist: Path) -> None:
+    (tmp_path / CONFIG).mkdir()
+    (tmp_path / CONFIG / "sa_1.jpg").write_bytes(b"mine")
+    with pytest.raises(SettingsError, match="something else than"):
+        export(dist, tmp_path)
+    assert (tmp_path / CONFIG / "sa_1.jpg").read_bytes() == b"mine"
+
+
+def test_another_build_is_not_exported_over_the_first(
+    tmp_path: Path, tar: Path, tree: Path
+) -> None:
+    shutil.copytree(tree, tmp_path / "out")
+    other = build(tar, tmp_path / "other", captions=dict.fromkeys(CAPTIONS, "other"))
+    with pytest.raises(SettingsError, match="exported from other shards"):
+        export(other, tmp_path / "out")
+    assert files(tmp_path / "out") == files(tree)
+
+
+def test_pixels_come_from_the_users_folder_where_the_dist_has_none(
+    tmp_path: Path, tar: Path, tree: Path, source_members: dict[str, bytes]
+) -> None:
+    dist = build(tar, tmp_path / "dist", annotations_only=True)
+    with pytest.raises(SettingsError, match="--image-root"):
+        export(dist, tmp_path / "out")
+    root = tmp_path / "images"
+    root.mkdir()
+    for name, data in source_members.items():
+        if name.endswith(".jpg"):
+            (root / name).write_bytes(data)
+    export(dist, tmp_path / "out", image_root=root)
+    assert files(tmp_path / "out") == files(tree)
+
+    (root / "sa_4.jpg").write_bytes(source_members["sa_5.jpg"])
+    with pytest.raises(SourceError, match=r"sa_4\.jpg: expected sha256"):
+        export(dist, tmp_path / "again", image_root=root)
+    (root / "sa_4.jpg").unlink()
+    with pytest.raises(SourceError, match=r"sa_4\.jpg: can't be read"):
+        export(dist, tmp_path / "again", image_root=root)
+
+
+def test_a_shard_with_a_flipped_bit_is_named_and_no_list_is_written(
+    tmp_path: Path, dist: Path
+) -> None:
+    shutil.copytree(dist, tmp_path / "dist")
+    shard = sorted((tmp_path / "dist" / "data" / CONFIG).glob("*.arrow"))[1]
+    data = bytearray(shard.read_bytes())
+    # Within the first JPEG of the shard, where nothing but a hash can tell.
+    place = data.index(b"JFIF") + 100
+    data[place] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(ShardError, match=f"{shard.name}: expected sha256"):
+        export(tmp_path / "dist", tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.json"))
+    # Mended, the same command ends well.
+    data[place] ^= 1
+    shard.write_bytes(data)
+    export(tmp_path / "dist", tmp_path / "out")
+
+
+def test_a_shard_cut_off_is_named(tmp_path: Path, dist: Path) -> None:
+    shutil.copytree(dist, tmp_path / "dist")
+    shard = sorted((tmp_path / "dist" / "data" / CONFIG).glob("*.arrow"))[0]
+    shard.write_bytes(shard.read_bytes()[:-9000])
+    with pytest.raises(ShardError, match=shard.name):
+        export(tmp_path / "dist", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["../sa_1.jpg", "a/sa_1.jpg", ".sa_1.jpg", "sa_1.png", ".jpg"])
+def test_a_file_name_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
+    from builder.exporting.train import ImageFiles
+
+    with pytest.raises(ShardError, match="expected a plain name"):
+        ImageFiles.of(tmp_path, name)
+
+
+@pytest.mark.parametrize("config", ["../dist", "a/b", ".export", ""])
+def test_a_config_cannot_lead_out_of_the_folder(tmp_path: Path, dist: Path, config: str) -> None:
+    with pytest.raises(SettingsError, match="no config's name"):
+        export_config(Origin.of(str(dist)), config, tmp_path)
+
+
+def test_a_dist_or_config_that_is_not_there_is_named(tmp_path: Path, dist: Path) -> None:
+    with pytest.raises(ShardError, match="no config sa_000009"):
+        export_config(Origin.of(str(dist)), "sa_000009", tmp_path)
+    with pytest.raises(ShardError, match="no such folder"):
+        Origin.of(str(tmp_path / "nowhere"))
+
+
+def test_a_full_disk_ends_in_one_clear_error(tmp_path: Path, dist: Path) -> None:
+    """RLIMIT_FSIZE stands for the disk: no file over 300 bytes can be written."""
+    code = (
+        "import resource, signal, sys; from builder.export import main; "
+        "from builder.console import run_command; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900)); "
+        "sys.exit(run_command(main))"
+    )
+    options = ["--from", str(dist), "--out", str(tmp_path / "out"), "--workers", "1", "--quiet"]
+    run = subprocess.run(
+        [sys.executable, "-c", code, CONFIG, *options], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith("error: ")
+    assert "make room and run the same command again" in run.stderr
+
+
+def test_the_command_prints_json_and_exit_codes(tmp_path: Path, dist: Path) -> None:
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "builder.export", *args]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run(CONFIG, "--from", str(dist), "--out", str(tmp_path / "out"), "--json")
+    assert done.returncode == 0
+    result = json.loads(done.stdout)
+    assert result["images"] == result["written"] == len(IDS)
+    assert result["without_masks"] == 1
+    assert "12/12" in done.stderr
+    quiet = run(CONFIG, "--from", str(dist), "--out", str(tmp_path / "out"), "--quiet")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    failed = run("sa_000009", "--from", str(dist), "--out", str(tmp_path / "out"))
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: ")
+    assert run(CONFIG).returncode == 2
+    helped = run("--help")
+    assert "python -m builder.export sa_000000 --from dist --out SAM-1B" in helped.stdout
