@@ -1,0 +1,237 @@
+"""Masks against the recipe: pycocotools.mask.decode, times 255, PIL mode L, PNG, one by one.
+
+    python -m benchmarks.masks                   the real photographs where at hand, and the sample
+    python -m benchmarks.masks --json sa_1.json  records, folders or tars of your own
+    python -m benchmarks.masks --device cuda     decode_masks on the GPU
+
+Both sides run in this process on one core and one thread. A figure is the median of five runs, per
+mask; ours goes from the compressed strings to the PNGs, parsing and checking included. The recipe
+is slow: it takes every n-th mask (`--every`), and so do the sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import platform
+import statistics
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco
+
+from asam_datasets import AsamDatasetsError, decode_masks
+from builder.console import emit_json, run_command, say
+from builder.masks.control import paint
+from builder.masks.png import encode_masks
+from builder.masks.rle import RleBatch
+from builder.records import Json
+from builder.sources.sample import write_sample
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "sa1b_images"
+RUNS = 5
+SIZES = (None, (1024, 1024), (256, 256))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image's annotations."""
+
+    annotations: list[Json]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        height, width = self.annotations[0]["segmentation"]["size"]
+        return height, width
+
+    @property
+    def counts(self) -> list[str]:
+        """The compressed RLE of each mask."""
+        return [a["segmentation"]["counts"] for a in self.annotations]
+
+
+def documents(path: Path) -> Iterator[bytes]:
+    """The json members of a tar, a folder, or one json."""
+    if path.is_dir():
+        yield from (p.read_bytes() for p in sorted(path.glob("*.json")))
+    elif path.suffix == ".tar":
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if member.name.endswith(".json") and (file := tar.extractfile(member)):
+                    yield file.read()
+    else:
+        yield path.read_bytes()
+
+
+def load(path: Path) -> list[Picture]:
+    """The pictures of a tar, folder or json that have masks."""
+    try:
+        records = [json.loads(document) for document in documents(path)]
+        pictures = [Picture(r["annotations"]) for r in records if r["annotations"]]
+    except (OSError, ValueError, KeyError, TypeError, tarfile.TarError) as error:
+        raise AsamDatasetsError(f"{path}: not SA-1B records: {error!r}") from error
+    if not pictures:
+        raise AsamDatasetsError(f"{path}: no record with masks in it")
+    return pictures
+
+
+def median_seconds(work: Callable[[], object], runs: int = RUNS) -> float:
+    """The median of the seconds that `work` takes."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def recipe(picture: Picture, every: int) -> list[bytes]:
+    """What a script in a notebook does."""
+    pngs = []
+    for annotation in picture.annotations[::every]:
+        mask = coco.decode(annotation["segmentation"])
+        file = io.BytesIO()
+        Image.fromarray(mask * 255).save(file, "PNG")
+        pngs.append(file.getvalue())
+    return pngs
+
+
+def ours(picture: Picture) -> list[bytes]:
+    """The same masks by this project."""
+    return encode_masks(RleBatch.parse(picture.counts, *picture.size))
+
+
+def pil_1bit(picture: Picture, every: int) -> list[bytes]:
+    """PIL's 1-bit PNGs at their default."""
+    pngs = []
+    for annotation in picture.annotations[::every]:
+        file = io.BytesIO()
+        Image.fromarray(coco.decode(annotation["segmentation"]).astype(np.bool_)).save(file, "PNG")
+        pngs.append(file.getvalue())
+    return pngs
+
+
+def coco_decode(picture: Picture, size: tuple[int, int] | None) -> Any:
+    """pycocotools, and PIL's nearest neighbour where a size is asked for."""
+    stack = coco.decode([a["segmentation"] for a in picture.annotations]).transpose(2, 0, 1)
+    if size is None:
+        return stack
+    images = (Image.fromarray(mask) for mask in stack)
+    return np.stack([np.asarray(i.resize(size[::-1], Image.Resampling.NEAREST)) for i in images])
+
+
+def measure_decode(pictures: Sequence[Picture], size: tuple[int, int] | None) -> Json:
+    """decode_masks against pycocotools, which decodes the first two pictures only."""
+    few = pictures[:2]
+    own = median_seconds(lambda: [decode_masks(p.annotations, size) for p in pictures])
+    own /= sum(len(p.annotations) for p in pictures)
+    baseline = median_seconds(lambda: [coco_decode(p, size) for p in few], runs=3)
+    baseline /= sum(len(p.annotations) for p in few)
+    return {
+        "us_per_mask": own * 1e6,
+        "pycocotools_us_per_mask": baseline * 1e6,
+        "ratio": baseline / own,
+    }
+
+
+def measure(pictures: Sequence[Picture], every: int) -> Json:
+    """Every figure of one set of pictures."""
+    number = sum(len(picture.annotations) for picture in pictures)
+    taken = sum(len(picture.annotations[::every]) for picture in pictures)
+    slow = median_seconds(lambda: [recipe(p, every) for p in pictures]) / taken
+    fast = median_seconds(lambda: [ours(p) for p in pictures]) / number
+    control = median_seconds(
+        lambda: [paint(RleBatch.parse(p.counts, *p.size)) for p in pictures]
+    ) / len(pictures)
+    mine = [png for p in pictures for png in ours(p)[::every]]
+    pils = [png for p in pictures for png in pil_1bit(p, every)]
+    recipes = [png for p in pictures for png in recipe(p, every)]
+    return {
+        "images": len(pictures),
+        "masks": number,
+        "masks_by_recipe": taken,
+        "recipe_us_per_mask": slow * 1e6,
+        "us_per_mask": fast * 1e6,
+        "ratio_to_recipe": slow / fast,
+        "control_ms_per_image": control * 1e3,
+        "png_bytes_per_mask": statistics.mean(map(len, mine)),
+        "png_bytes_per_mask_pil_1bit": statistics.mean(map(len, pils)),
+        "png_bytes_per_mask_recipe": statistics.mean(map(len, recipes)),
+        "share_no_larger_than_pil_1bit": statistics.mean(
+            len(a) <= len(b) for a, b in zip(mine, pils, strict=True)
+        ),
+        "decode_masks": {
+            "full" if size is None else f"{size[0]}x{size[1]}": measure_decode(pictures, size)
+            for size in SIZES
+        },
+    }
+
+
+def table(results: Json) -> Iterator[str]:
+    """The figures for people."""
+    for name, r in results["inputs"].items():
+        yield f"{name}: {r['images']} images, {r['masks']} masks"
+        yield (
+            f"  RLE to PNG      {r['us_per_mask']:9.1f} us a mask   "
+            f"recipe {r['recipe_us_per_mask']:9.1f} us   {r['ratio_to_recipe']:6.0f}x"
+        )
+        yield (
+            f"  PNG size        {r['png_bytes_per_mask']:9.0f} B a mask    "
+            f"PIL 1-bit {r['png_bytes_per_mask_pil_1bit']:6.0f} B, recipe "
+            f"{r['png_bytes_per_mask_recipe']:.0f} B; "
+            f"{r['share_no_larger_than_pil_1bit']:.0%} of masks no larger than PIL's 1-bit"
+        )
+        yield f"  control image   {r['control_ms_per_image']:9.1f} ms an image"
+        for size, d in r["decode_masks"].items():
+            yield (
+                f"  decode {size:9}{d['us_per_mask']:9.1f} us a mask   "
+                f"pycocotools {d['pycocotools_us_per_mask']:9.1f} us   {d['ratio']:6.0f}x"
+            )
+    yield f"ratio_to_recipe, the lowest: {results['ratio_to_recipe']:.0f}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.masks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", nargs="*", type=Path, help="tars, folders or jsons of SA-1B")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--every", type=int, default=5, help="the recipe takes every n-th mask")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    args = parser.parse_args(argv)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = {str(path): load(path) for path in args.paths}
+        if not inputs:
+            if REAL.is_dir():
+                inputs["real photographs"] = load(REAL)
+            inputs["sample"] = load(write_sample(Path(folder)).tar)
+    results: Json = {"machine": platform.processor() or platform.machine(), "inputs": {}}
+    for name, pictures in inputs.items():
+        say(f"measuring {name} ...")
+        results["inputs"][name] = measure(pictures, args.every)
+    results["ratio_to_recipe"] = min(r["ratio_to_recipe"] for r in results["inputs"].values())
+    if args.json:
+        emit_json(results)
+    else:
+        print("\n".join(table(results)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))
