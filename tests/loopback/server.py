@@ -37,6 +37,7 @@ class CdnOrigin(Origin):
     """Signed URLs for the contents of LFS files; the Hub's token must never come here."""
 
     name = "cdn"
+    host = "localhost"  # huggingface_hub 1.x takes another port of the same host for the Hub itself
 
     def route(self, request: Request, *, whole: bool) -> Response:
         if "authorization" in request.headers:

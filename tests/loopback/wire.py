@@ -273,6 +273,7 @@ class Origin(ThreadingHTTPServer):
 
     daemon_threads = True
     name = ""
+    host = "127.0.0.1"  # what its URL says
 
     def __init__(self, hub: LoopbackHub, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
@@ -281,7 +282,7 @@ class Origin(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http://{self.host}:{self.server_address[1]}"
 
     def route(self, request: Request, *, whole: bool) -> Response:
         raise NotImplementedError
