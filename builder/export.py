@@ -42,19 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     add(
         "--image-root",
         type=Path,
-        metavar="DIR",
-        help="the folder with the images, for configs that were built with --annotations-only",
+        metavar="PATH",
+        help="your own tar or folder of the images, for configs that hold none",
     )
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     add("--json", action="store_true", help="print the result as JSON")
     add("--quiet", action="store_true", help="no progress bar, no summary")
     args = args_parser.parse_args(argv)
     exported = export_config(
-        Origin.of(args.origin, args.revision),
-        args.config,
+        Origin(args.origin, args.config, args.revision, args.image_root),
         args.out,
         missing_captions=args.missing_captions,
-        image_root=args.image_root,
         workers=args.workers,
         quiet=args.quiet,
         engine=local.run,

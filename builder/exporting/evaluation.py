@@ -34,7 +34,7 @@ def has_one_mask(config: str) -> bool:
     return any(config == name or config.startswith(f"{name}_") for name in ONE_MASK)
 
 
-def write_image(folder: Path, scratch: Path, row: Json, data: bytes, *, one_mask: bool) -> Json:
+def write_image(folder: Path, scratch: Path, row: Json, *, one_mask: bool) -> Json:
     """Write a row's image and, with `one_mask`, its mask; returns its entry for `coco`.
 
     Raises
@@ -51,7 +51,7 @@ def write_image(folder: Path, scratch: Path, row: Json, data: bytes, *, one_mask
         empty = np.zeros((row["height"], row["width"]), np.bool_)
         mask = row["masks"][0]["bytes"] if row["masks"] else encode_bitmap(empty)
         _put(scratch, folder / MASKS / name.with_suffix(".png"), palette_mask(mask))
-    _put(scratch, folder / IMAGES / name, data)
+    _put(scratch, folder / IMAGES / name, row["image"]["bytes"])
     keys = ("file_name", "width", "height", "image_id", "annotations")
     return {key: row[key] for key in keys}
 

@@ -1,137 +1,77 @@
-"""Where an export reads from: a dist on disk or a repo on the Hub, shard by shard, front to back.
+"""Where an export reads from: a config of a dist, of a repo on the Hub, or behind a URL.
 
-A shard is read once, in one pass (from the Hub in one request for Arrow), its sha256 taken on the
-way and compared with the index at its end.
+`asam_datasets` does the reading, so each record batch is checked against the index before a row of
+it is used.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
 
-import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from builder.errors import HubError, ShardError
+from asam_datasets import ImageRoot, Index, Reader, open_store
+from builder.errors import SettingsError
 from builder.records import Json
-from builder.shards.layout import DATA, INDEX
-
-_READ = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A dist or a repo. Picklable.
+    """A config and where it is. Picklable; each process opens its own.
 
-    `root` is a folder, or `hf://datasets/<repo>@<revision>`.
+    Parameters
+    ----------
+    repo_or_path, revision
+        As for `asam_datasets.load`.
+    config
+        The config's name.
+    image_root
+        Someone's own copy of the images, used in place of those in the rows.
     """
 
-    root: str
-    remote: bool = False
+    repo_or_path: str
+    config: str
+    revision: str | None = None
+    image_root: Path | None = None
 
-    @classmethod
-    def of(cls, dist_or_repo: str, revision: str | None = None) -> Origin:
-        """A folder if there is one of that name, else a Hub repo `<name>/<repo>`.
-
-        Raises
-        ------
-        ShardError
-            It is neither.
-        """
-        if Path(dist_or_repo).is_dir():
-            return cls(dist_or_repo)
-        if dist_or_repo.count("/") != 1 or dist_or_repo.startswith((".", "/")):
-            raise ShardError(f"{dist_or_repo}: no such folder, and no name of a Hub repo")
-        at = f"@{revision}" if revision else ""
-        return cls(f"hf://datasets/{dist_or_repo}{at}", remote=True)
-
-    def index(self, config: str) -> Json:
-        """A config's index.
+    def index(self) -> Json:
+        """The config's index.json.
 
         Raises
         ------
-        ShardError
-            There is none, or it can't be read.
+        AsamDatasetsError
+            There is no such folder, repo or config, or it can't be reached or read.
         """
-        try:
-            with self._open(config, INDEX) as file:
-                index = json.loads(file.read())
-        except FileNotFoundError as error:
-            raise ShardError(
-                f"{self.root}: no config {config} ({DATA}/{config}/{INDEX} not found)"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise ShardError(f"{self.root}: {config}/{INDEX} can't be read: {error}") from error
-        return dict(index)
+        if self.config in ("", ".", "..") or Path(self.config).name != self.config:
+            raise SettingsError(f"{self.config!r} is no config's name")
+        _open.cache_clear()  # what is there may be another than at this process's last export
+        store = _open(self)[0].store
+        return dict(json.loads(store.read(f"data/{self.config}/index.json")))
 
-    def rows(self, config: str, fmt: str, entry: Json) -> Iterator[Json]:
-        """The rows of a shard as Python values.
+    def rows(self, file: str) -> Iterator[Json]:
+        """The rows of one shard as Python values, in order.
 
         Raises
         ------
-        ShardError
-            The shard can't be read to its end, or is not the one that the index describes; rows
-            that were yielded before may be wrong.
+        AsamDatasetsError
+            The shard is damaged or can't be reached, or an image is not in `image_root`.
         """
-        where = f"{config}/{entry['file']}"
-        rows = 0
-        try:
-            with self._open(config, entry["file"]) as file:
-                batches = _parquet(file) if fmt == "parquet" else _stream(file, where, entry)
-                for batch in batches:
-                    for i in range(batch.num_rows):
-                        yield batch.slice(i, 1).to_pylist()[0]
-                    rows += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
-            kind = HubError if self.remote else ShardError
-            raise kind(f"{where}: can't be read on after row {rows}: {error}") from error
-        if rows != entry["rows"]:
-            raise ShardError(f"{where}: expected {entry['rows']} rows, found {rows}")
-
-    @contextlib.contextmanager
-    def _open(self, config: str, name: str) -> Iterator[BinaryIO]:
-        if not self.remote:
-            with (Path(self.root) / DATA / config / name).open("rb") as file:
-                yield file
-            return
-        sequential = {"block_size": 0} if name.endswith(".arrow") else {}
-        with fsspec.open(f"{self.root}/{DATA}/{config}/{name}", "rb", **sequential) as remote:
-            yield remote
+        index, reader = _open(self)
+        path = f"data/{self.config}/{file}"
+        if index.format == "parquet":
+            batches = reader.read_parquet(path)
+        else:
+            every = (batch for split in index.splits for batch in index.batches(split))
+            batches = reader.read_ahead(batch for batch in every if batch.path == path)
+        for batch in batches:
+            for i in range(batch.num_rows):
+                yield batch.slice(i, 1).to_pylist()[0]
 
 
-class _Hashed(io.RawIOBase):
-    """A file read front to back, hashed on the way."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.sha256 = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self.sha256.update(data)
-        return data
-
-
-def _stream(file: BinaryIO, where: str, entry: Json) -> Iterator[Any]:
-    hashed = _Hashed(file)
-    with pa.ipc.open_stream(pa.PythonFile(hashed, mode="r")) as stream:
-        yield from stream
-    while hashed.read(_READ):
-        pass
-    if (found := hashed.sha256.hexdigest()) != entry["sha256"]:
-        raise ShardError(f"{where}: expected sha256 {entry['sha256']}, found {found}")
-
-
-def _parquet(file: BinaryIO) -> Iterator[Any]:
-    with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-        yield from parquet.iter_batches(batch_size=8)
+@lru_cache(maxsize=1)
+def _open(origin: Origin) -> tuple[Index, Reader]:
+    index = Index(open_store(origin.repo_or_path, origin.revision), origin.config)
+    images = ImageRoot(origin.image_root) if origin.image_root else None
+    return index, Reader(index, None, images)

@@ -59,7 +59,7 @@ def record(row: Json) -> Json:
     return {"image": {key: row[key] for key in keys}, "annotations": row["annotations"]}
 
 
-def write_image(folder: Path, scratch: Path, row: Json, jpeg: bytes) -> bool:
+def write_image(folder: Path, scratch: Path, row: Json) -> bool:
     """Write the files of one image, or find them written.
 
     Parameters
@@ -70,15 +70,13 @@ def write_image(folder: Path, scratch: Path, row: Json, jpeg: bytes) -> bool:
         An empty folder on the same file system, for files that are not whole yet; empty after.
     row
         A row of a train config.
-    jpeg
-        The image's bytes.
 
     Returns whether anything was written. A kill at any moment leaves no file half written, and no
     json without the files that it belongs to.
     """
     files = ImageFiles.of(folder, row["file_name"])
     text = json.dumps(record(row)).encode()
-    count = len(row["masks"])
+    jpeg, count = row["image"]["bytes"], len(row["masks"])
     if _whole(files, text, len(jpeg), count):
         return False
     files.json.unlink(missing_ok=True)

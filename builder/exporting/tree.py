@@ -23,7 +23,6 @@ from builder.console import Progress
 from builder.errors import CaptionError, SettingsError, ShardError
 from builder.exporting import evaluation, train
 from builder.exporting.origin import Origin
-from builder.exporting.pixels import Pixels
 from builder.records import Json
 from builder.shards.files import sha256_json, write_bytes, write_json
 
@@ -40,14 +39,11 @@ class ShardTask:
     """One shard to export, and everything that takes. Picklable."""
 
     origin: Origin
-    config: str
     kind: str
-    fmt: str
-    entry: Json
+    file: str
     folder: Path
     state: Path
     missing_captions: str
-    pixels: Pixels
     plan_sha256: str
 
 
@@ -88,11 +84,9 @@ def in_order(
 
 def export_config(
     origin: Origin,
-    config: str,
     out: Path,
     *,
     missing_captions: str = REFUSE,
-    image_root: Path | None = None,
     workers: int = 1,
     quiet: bool = True,
     engine: Engine = in_order,
@@ -101,15 +95,13 @@ def export_config(
 
     Parameters
     ----------
-    origin, config
+    origin
         What to read.
     out
         The folder that ASAM's scripts call SAM-1B; the config's folder comes into it.
     missing_captions
         What becomes of images without a caption: "refuse" to start, "skip" them, or give them an
         "empty" one.
-    image_root
-        The folder with the images, for a dist that holds none.
     workers, engine
         How many processes, and who calls `export_shard`.
 
@@ -120,14 +112,12 @@ def export_config(
     SettingsError
         The dist holds no pixels; or `out` holds a folder of that name that this export did not
         begin, or another process is at it.
-    ShardError, HubError, SourceError
+    AsamDatasetsError
         A shard or an image can't be read.
     """
     started = time.monotonic()
-    if not config or Path(config).name != config or config.startswith("."):
-        raise SettingsError(f"{config!r} is no config's name")
-    index = origin.index(config)
-    _refuse(index, missing_captions, image_root)
+    index, config = origin.index(), origin.config
+    _refuse(index, missing_captions, origin.image_root)
     state = out / ".export" / config
     with _locked(state):
         plan = _plan(index, missing_captions)
@@ -135,17 +125,14 @@ def export_config(
         tasks = [
             ShardTask(
                 origin=origin,
-                config=config,
                 kind=index["kind"],
-                fmt=index["format"],
-                entry=entry,
+                file=file,
                 folder=folder,
                 state=state,
                 missing_captions=missing_captions,
-                pixels=Pixels(image_root),
                 plan_sha256=sha256_json(plan),
             )
-            for folder, entry in _shards(index, out / config)
+            for folder, file in _shards(index, out / config)
         ]
         with Progress(index["counts"]["images"], "image", f"export {config}", quiet=quiet) as bar:
             receipts = engine(export_shard, tasks, workers, lambda rows, masks: bar.update(rows))
@@ -160,7 +147,7 @@ def export_config(
 
 def export_shard(task: ShardTask, on_row: OnRow) -> Json:
     """Write the files of one shard's rows unless its receipt says that they are there."""
-    path = task.state / f"{task.entry['file']}.json"
+    path = task.state / f"{task.file}.json"
     if (receipt := _receipt(path, task)) is not None:
         receipt["counts"]["written"] = 0
         on_row(receipt["counts"]["images"], receipt["counts"]["masks"])
@@ -170,7 +157,7 @@ def export_shard(task: ShardTask, on_row: OnRow) -> Json:
     lines: list[Json] = []
     write = _write_train if task.kind == "train" else _write_eval
     with _scratch(path.with_suffix(".tmp")) as scratch:
-        for row in task.origin.rows(task.config, task.fmt, task.entry):
+        for row in task.origin.rows(task.file):
             try:
                 line = write(task, scratch, row, counts)
             except OSError as error:
@@ -179,7 +166,7 @@ def export_shard(task: ShardTask, on_row: OnRow) -> Json:
                     "and run the same command again: only what is missing is written"
                 ) from error
             except ShardError as error:
-                where = f"{task.config}/{task.entry['file']}, {row['file_name']}"
+                where = f"{task.origin.config}/{task.file}, {row['file_name']}"
                 raise ShardError(f"{where}: {error}") from error
             if line is not None:
                 lines.append(line)
@@ -201,16 +188,15 @@ def _write_train(task: ShardTask, scratch: Path, row: Json, counts: Counter[str]
         if task.missing_captions == REFUSE:
             raise CaptionError(f"{row['file_name']} has no caption, though the index counts none")
         return None
-    counts["written"] += train.write_image(task.folder, scratch, row, task.pixels.of(row))
+    counts["written"] += train.write_image(task.folder, scratch, row)
     return {"file_name": row["file_name"], "prompt": prompt or "", "masks": len(row["masks"])}
 
 
 def _write_eval(task: ShardTask, scratch: Path, row: Json, counts: Counter[str]) -> Json:
     """Write an evaluation row; returns its entry for the COCO file."""
-    one_mask = evaluation.has_one_mask(task.config)
-    data = task.pixels.of(row)
+    one_mask = evaluation.has_one_mask(task.origin.config)
     counts["written"] += 1
-    return evaluation.write_image(task.folder, scratch, row, data, one_mask=one_mask)
+    return evaluation.write_image(task.folder, scratch, row, one_mask=one_mask)
 
 
 def _finish_train(
@@ -249,13 +235,13 @@ def _finish_eval(
     return files, loaders
 
 
-def _shards(index: Json, folder: Path) -> Iterator[tuple[Path, Json]]:
-    """Each shard's entry and the folder for its files: one per split if there are several."""
+def _shards(index: Json, folder: Path) -> Iterator[tuple[Path, str]]:
+    """Each shard and the folder for its files: one per split if there are several."""
     splits = index["splits"]
     several = len(splits) > 1
     for name, split in splits.items():
         for entry in split["shards"]:
-            yield folder / name if several else folder, entry
+            yield folder / name if several else folder, entry["file"]
 
 
 def _refuse(index: Json, missing_captions: str, image_root: Path | None) -> None:
@@ -263,7 +249,7 @@ def _refuse(index: Json, missing_captions: str, image_root: Path | None) -> None
     if index["annotations_only"] and image_root is None:
         raise SettingsError(
             f"{config} was built with --annotations-only and holds no pixels, which ASAM's tree "
-            "needs: give the folder with the images as --image-root"
+            "needs: give the tar or folder with the images as --image-root"
         )
     missing = counts.get("captions_missing", 0)
     if index["kind"] == "train" and missing and missing_captions == REFUSE:
@@ -327,7 +313,7 @@ def _receipt(path: Path, task: ShardTask) -> Json | None:
     if task.kind == "train":
         there = (train.is_there(task.folder, x["file_name"], x["masks"]) for x in receipt["lines"])
     else:
-        one_mask = evaluation.has_one_mask(task.config)
+        one_mask = evaluation.has_one_mask(task.origin.config)
         there = (
             evaluation.is_there(task.folder, x["file_name"], one_mask=one_mask)
             for x in receipt["lines"]

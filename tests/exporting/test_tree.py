@@ -16,10 +16,11 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
+from asam_datasets import CorruptDataError, ImageRootError, UnknownNameError
 from builder.captioning.store import read_captions
 from builder.engines import local
 from builder.engines.config import build_config
-from builder.errors import CaptionError, SettingsError, ShardError, SourceError
+from builder.errors import CaptionError, SettingsError, ShardError
 from builder.exporting.origin import Origin
 from builder.exporting.tree import Exported, export_config
 from builder.shards.plan import Settings
@@ -45,7 +46,8 @@ def build(
 
 
 def export(dist: Path, out: Path, **kwargs: Any) -> Exported:
-    return export_config(Origin.of(str(dist)), CONFIG, out, **kwargs)
+    root = kwargs.pop("image_root", None)
+    return export_config(Origin(str(dist), CONFIG, image_root=root), out, **kwargs)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -260,11 +262,14 @@ def test_pixels_come_from_the_users_folder_where_the_dist_has_none(
     export(dist, tmp_path / "out", image_root=root)
     assert files(tmp_path / "out") == files(tree)
 
+    export(dist, tmp_path / "from_tar", image_root=tar)
+    assert files(tmp_path / "from_tar") == files(tree)
+
     (root / "sa_4.jpg").write_bytes(source_members["sa_5.jpg"])
-    with pytest.raises(SourceError, match=r"sa_4\.jpg: expected sha256"):
+    with pytest.raises(ImageRootError, match=r"sa_4\.jpg in .* is not the image"):
         export(dist, tmp_path / "again", image_root=root)
     (root / "sa_4.jpg").unlink()
-    with pytest.raises(SourceError, match=r"sa_4\.jpg: can't be read"):
+    with pytest.raises(ImageRootError, match=r"no sa_4\.jpg there"):
         export(dist, tmp_path / "again", image_root=root)
 
 
@@ -278,7 +283,7 @@ def test_a_shard_with_a_flipped_bit_is_named_and_no_list_is_written(
     place = data.index(b"JFIF") + 100
     data[place] ^= 1
     shard.write_bytes(data)
-    with pytest.raises(ShardError, match=f"{shard.name}: expected sha256"):
+    with pytest.raises(CorruptDataError, match=f"{shard.name}, record batch 0: column image"):
         export(tmp_path / "dist", tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.json"))
     # Mended, the same command ends well.
@@ -291,7 +296,7 @@ def test_a_shard_cut_off_is_named(tmp_path: Path, dist: Path) -> None:
     shutil.copytree(dist, tmp_path / "dist")
     shard = sorted((tmp_path / "dist" / "data" / CONFIG).glob("*.arrow"))[0]
     shard.write_bytes(shard.read_bytes()[:-9000])
-    with pytest.raises(ShardError, match=shard.name):
+    with pytest.raises(CorruptDataError, match=f"{shard.name}.*the file is cut"):
         export(tmp_path / "dist", tmp_path / "out")
 
 
@@ -303,17 +308,18 @@ def test_a_file_name_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) ->
         ImageFiles.of(tmp_path, name)
 
 
-@pytest.mark.parametrize("config", ["../dist", "a/b", ".export", ""])
+@pytest.mark.parametrize("config", ["../dist", "a/b", "..", ""])
 def test_a_config_cannot_lead_out_of_the_folder(tmp_path: Path, dist: Path, config: str) -> None:
     with pytest.raises(SettingsError, match="no config's name"):
-        export_config(Origin.of(str(dist)), config, tmp_path)
+        export_config(Origin(str(dist), config), tmp_path)
 
 
 def test_a_dist_or_config_that_is_not_there_is_named(tmp_path: Path, dist: Path) -> None:
-    with pytest.raises(ShardError, match="no config sa_000009"):
-        export_config(Origin.of(str(dist)), "sa_000009", tmp_path)
-    with pytest.raises(ShardError, match="no such folder"):
-        Origin.of(str(tmp_path / "nowhere"))
+    with pytest.raises(UnknownNameError, match="no config 'sa_000009'"):
+        export_config(Origin(str(dist), "sa_000009"), tmp_path / "out")
+    with pytest.raises(UnknownNameError, match="is not a folder"):
+        export(tmp_path / "nowhere", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_ends_in_one_clear_error(tmp_path: Path, dist: Path) -> None:
