@@ -13,7 +13,15 @@ from typing import Any
 
 import asam_datasets
 from builder.captioning.store import read_captions
-from builder.console import EXIT_FAILED, EXIT_OK, default_workers, emit_json, parser, run_command, say
+from builder.console import (
+    EXIT_FAILED,
+    EXIT_OK,
+    default_workers,
+    emit_json,
+    parser,
+    run_command,
+    say,
+)
 from builder.engines.config import Built, build_config, estimate_config
 from builder.errors import SettingsError
 from builder.hub.card import write_card
@@ -21,6 +29,7 @@ from builder.records import Source
 from builder.shards.files import write_bytes
 from builder.shards.layout import FORMATS, SCRIPT
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
+from builder.sources import evaluation
 from builder.sources.sa1b import Selection, open_sources, read_image_ids
 from builder.sources.sample import write_sample
 
@@ -36,6 +45,8 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, build each source, write the card; returns the exit status."""
     args = _parser().parse_args(argv)
+    if args.list_eval:
+        return _list_eval(args)
     dist: Path = args.out
     with ExitStack() as stack:
         sources = list(_sources(args, stack))
@@ -74,6 +85,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_FAILED if failed else EXIT_OK
 
 
+def _list_eval(args: argparse.Namespace) -> int:
+    if args.json:
+        emit_json(evaluation.list_eval())
+    else:
+        sys.stdout.write(evaluation.format_list() + "\n")
+    return EXIT_OK
+
+
 def _parser() -> argparse.ArgumentParser:
     result = parser("build", "Turn SA-1B tars or evaluation releases into shards.", _EXAMPLES)
     what = result.add_argument_group("input")
@@ -85,6 +104,29 @@ def _parser() -> argparse.ArgumentParser:
         "URL that fsspec opens (https, s3, hf)",
     )
     what.add_argument("--sample", action="store_true", help="build a sample made by code")
+    what.add_argument(
+        "--eval",
+        metavar="NAME",
+        choices=asam_datasets.EVAL_DATASETS,
+        help="build an evaluation dataset from its release in --source",
+    )
+    what.add_argument(
+        "--source", type=Path, metavar="FOLDER", help="the release, as its archive unpacks"
+    )
+    what.add_argument(
+        "--protocol",
+        choices=asam_datasets.PROTOCOLS,
+        default="native",
+        help="the release's own split and instances, SAM's Table 7, or what ASAM's code does",
+    )
+    what.add_argument(
+        "--list-eval", action="store_true", help="list them: what to download, under which terms"
+    )
+    what.add_argument(
+        "--eval-fixtures",
+        action="store_true",
+        help="build all of them from tiny releases made by code in the documented layouts",
+    )
     what.add_argument("--config", help="the config's name; by default the source's")
     what.add_argument("--image-ids", metavar="FILE", help="build only these ids, one a line")
     what.add_argument("--limit", type=_positive, metavar="N", help="build only the first N images")
@@ -119,9 +161,34 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
-    """The sources that the arguments name; a sample lives as long as `stack`."""
-    if args.sample == bool(args.sources):
-        raise SettingsError("give a SOURCE or --sample, and not both")
+    """The sources that the arguments name; what is made by code lives as long as `stack`."""
+    chosen = [bool(args.sources), args.sample, bool(args.eval), args.eval_fixtures]
+    if sum(chosen) != 1:
+        raise SettingsError("give one of SOURCE, --sample, --eval NAME and --eval-fixtures")
+    if bool(args.eval) != bool(args.source):
+        raise SettingsError("--eval NAME and --source FOLDER go together")
+    if args.eval or args.eval_fixtures:
+        yield from _eval_sources(args, stack)
+    else:
+        yield from _sa1b_sources(args, stack)
+
+
+def _eval_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
+    folders = {args.eval: args.source}
+    if args.eval_fixtures:
+        made = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folders = evaluation.write_fixtures(made)
+    for name, folder in folders.items():
+        yield evaluation.open_source(
+            name,
+            args.protocol,
+            folder,
+            annotations_only=args.annotations_only,
+            limit=args.limit,
+        )
+
+
+def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
     paths, captions_path = args.sources, args.captions
     if args.sample:
         sample = write_sample(Path(stack.enter_context(tempfile.TemporaryDirectory())))
@@ -161,7 +228,8 @@ def _report(source: Source, dist: Path, built: Built, args: argparse.Namespace) 
         say(f"note: {note}")
     say(
         f"{source.config}: {counts['images']:,} images, {counts['masks']:,} masks, "
-        f"{rejected:,} rejects, {counts['captions_missing']:,} captions missing",
+        f"{rejected:,} rejects"
+        + (f", {counts['captions_missing']:,} captions missing" if source.kind == "train" else ""),
         f"  {len(shards)} shards ({built.reused} were done before), {size / 1e6:,.1f} MB, "
         f"{built.seconds:,.1f} s, in {dist / 'data' / source.config}",
     )
