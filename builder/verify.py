@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,27 +20,36 @@ from builder.console import (
     say,
 )
 from builder.engines import local
+from builder.errors import ShardError
+from builder.hub.check import check_repo
 from builder.shards.check import Problem, check_shard, plan_checks
 
 _EXAMPLES = (
     "python -m builder.verify dist",
     "python -m builder.verify dist --fast --configs sa_000000",
+    "python -m builder.verify xhk/ASAM-Datasets --deep",
 )
+_REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _SHOWN = 50  # problems printed; --json has them all
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check, print what is wrong to stdout; returns 1 if anything is."""
     args = _parser().parse_args(argv)
-    problems, checked = _check_dist(args)
+    local_dist = Path(args.what).is_dir()
+    if not local_dist and not _REPO.fullmatch(args.what):
+        raise ShardError(f"{args.what}: neither a folder nor a repo such as xhk/ASAM-Datasets")
+    problems, checked = _check_dist(args) if local_dist else _check_repo(args)
     if args.json:
         emit_json({"shards": checked, "problems": [asdict(problem) for problem in problems]})
     else:
         for problem in problems[:_SHOWN]:
             sys.stdout.write(f"{problem}\n")
-    what = "hashes" if args.fast else "hashes, rows, images and masks"
+    only_hashes = args.fast if local_dist else not args.deep
+    what = "hashes" if only_hashes else "hashes, rows, images and masks"
     if problems:
-        say(f"{len(problems)} problems in {checked} shards; build the shards named again")
+        remedy = "build" if local_dist else "push"
+        say(f"{len(problems)} problems in {checked} shards; {remedy} the configs named again")
         return EXIT_FAILED
     say(f"{checked} shards are what their index says ({what})")
     return EXIT_OK
@@ -61,6 +71,12 @@ def _check_dist(args: argparse.Namespace) -> tuple[list[Problem], int]:
     return problems, len(checks)
 
 
+def _check_repo(args: argparse.Namespace) -> tuple[list[Problem], int]:
+    return check_repo(
+        args.what, args.revision, args.configs, deep=args.deep and not args.fast, quiet=args.quiet
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     result = parser(
         "verify",
@@ -68,8 +84,14 @@ def _parser() -> argparse.ArgumentParser:
         "equals PNG and the control image shows the masks. Exit status 0: all is well; 1: not.",
         _EXAMPLES,
     )
-    result.add_argument("what", metavar="DIST", help="a dist")
-    result.add_argument("--fast", action="store_true", help="hashes only")
+    result.add_argument(
+        "what", metavar="DIST|REPO", help="a dist, or a repo such as xhk/ASAM-Datasets"
+    )
+    result.add_argument("--fast", action="store_true", help="of a dist: hashes only")
+    result.add_argument(
+        "--deep", action="store_true", help="of a repo: download and decode, not only checksums"
+    )
+    result.add_argument("--revision", default="main", help="of a repo (default: main)")
     result.add_argument("--configs", nargs="+", metavar="NAME", help="only these configs")
     result.add_argument(
         "--workers",
