@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+
+os.environ["HF_HUB_DISABLE_XET"] = "1"  # read when huggingface_hub is imported
 
 import pytest
 

@@ -9,6 +9,7 @@ own, the regions follow that card's text.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,7 @@ def write_card(dist: Path, *, repo: str = REPO_ID) -> Path:
     known = set(configs(dist))
     gone = set()
     if existing is not None:
-        listed = entries(_data(_read(existing)), "configs")
-        gone = {e["config_name"] for e in listed if is_own(e)} - known
+        gone = {e["config_name"] for e in read_entries(existing) if is_own(e)} - known
     indexes = [read_index(dist, config) for config in sorted(known)]
     drawn = [index["config"] for index in _with_pictures(indexes) if draw_picture(dist, index)]
     text = render_card(indexes, existing=existing, drop=gone, pictures=drawn, repo=repo)
@@ -120,6 +120,11 @@ def render_card(
     return str(card)
 
 
+def read_entries(text: str) -> list[dict[str, Any]]:
+    """The `configs` entries of a card; raises HubError when its YAML can't be read."""
+    return entries(_data(_read(text)), "configs")
+
+
 def template_path() -> Path:
     """The template: beside this module where it is installed, at the top of a checkout."""
     installed = Path(__file__).with_name("dataset_card.md")
@@ -141,9 +146,9 @@ def _data(card: DatasetCard) -> dict[str, Any]:
 def _regions(text: str) -> dict[str, str]:
     """The marked regions of a card's body; a mark without its partner is an error."""
     found = {match[1]: match[2] for match in _REGION.finditer(text)}
-    marks = _MARK.findall(text)
+    marks = Counter(_MARK.findall(text))
     for kind, name in marks:
-        if name not in found or len(marks) != 2 * len(found):
+        if name not in found or marks["begin", name] != 1 or marks["end", name] != 1:
             raise HubError(
                 f"{CARD}: asam-datasets:{kind} {name} has no partner, or there are two of it; "
                 "mend the marks, or delete the region and both its marks"

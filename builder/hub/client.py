@@ -1,0 +1,188 @@
+"""huggingface_hub with what it lacks for a night without us: timeouts, retries, plain errors.
+
+Its HTTP client waits for ever, by default and even where a call says `timeout=None`, and it retries
+neither the commit nor the small calls (whoami, create_repo). Both are put right here, by httpx and
+tenacity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import huggingface_hub
+import tenacity
+from huggingface_hub import HfApi
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from builder.console import say
+from builder.errors import HubError
+
+try:
+    import httpx2 as httpx  # huggingface_hub 2
+except ImportError:
+    import httpx  # type: ignore[import-not-found, no-redef, unused-ignore]
+
+T = TypeVar("T")
+
+MAX_WAIT = 60.0  # seconds between attempts, unless the Hub asks for more
+# 409: another commit holds the lock; 425: too early. 412 is no fault: the repo moved on.
+_RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
+_PASSING = (httpx.TransportError, ConnectionError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait: seconds without a byte, and attempts at one call."""
+
+    timeout: float = 120.0
+    attempts: int = 8
+
+
+PATIENT = Patience()
+
+
+def connect(patience: Patience = PATIENT) -> HfApi:
+    """An API for the usual endpoint and token (HF_ENDPOINT, HF_TOKEN or `hf auth login`)."""
+    try:
+        from huggingface_hub import set_client_factory
+        from huggingface_hub.utils._http import default_client_factory
+    except ImportError as error:
+        raise HubError(
+            f"publishing needs huggingface_hub 1.0 or later, found {huggingface_hub.__version__}: "
+            'pip install -U "huggingface_hub>=1"'
+        ) from error
+
+    limits = httpx.Timeout(patience.timeout).as_dict()
+
+    def limit(request: Any) -> None:
+        asked = request.extensions.get("timeout") or {}
+        if not any(asked.values()):
+            request.extensions = {**request.extensions, "timeout": limits}
+
+    def client() -> Any:
+        made = default_client_factory()
+        hooks = made.event_hooks
+        made.event_hooks = {**hooks, "request": [*hooks["request"], limit]}
+        return made
+
+    set_client_factory(client)
+    disable_progress_bars()
+    return HfApi(library_name="asam-datasets")
+
+
+def retried(call: Callable[[], T], what: str, patience: Patience = PATIENT) -> T:
+    """Call, and again while the fault may pass: transport errors, 408, 409, 425, 429 and 5xx.
+
+    Waits as long as a Retry-After asks for, else 1, 2, 4, ... seconds.
+    """
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(may_pass),
+        stop=tenacity.stop_after_attempt(patience.attempts),
+        wait=_wait,
+        before_sleep=lambda state: _tell(what, state, patience),
+        reraise=True,
+    )
+    return attempts(call)
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is one that a later attempt may not meet."""
+    while error is not None:
+        if isinstance(error, OfflineModeIsEnabled):
+            return False
+        if isinstance(error, HfHubHTTPError):
+            return status_of(error) in _RETRIED
+        if isinstance(error, _PASSING):
+            return True
+        error = error.__cause__
+    return False
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status of an error, if it has one."""
+    response = getattr(error, "response", None)
+    return None if response is None else int(response.status_code)
+
+
+@contextmanager
+def plain_errors(repo: str) -> Iterator[None]:
+    """Turn what huggingface_hub raises into a HubError that says what to do.
+
+    The token is in none of these messages.
+    """
+    try:
+        yield
+    except LocalTokenNotFoundError as error:
+        raise HubError("no token: set HF_TOKEN, or run `hf auth login`") from error
+    except OfflineModeIsEnabled as error:
+        raise HubError("HF_HUB_OFFLINE is set: unset it") from error
+    except HFValidationError as error:
+        raise HubError(f"{repo}: not the name of a repo: {error}") from error
+    except GatedRepoError as error:
+        raise HubError(
+            f"{repo} is gated, and this account was not let in: ask on "
+            f"https://huggingface.co/datasets/{repo}"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise HubError(
+            f"{repo}: no such dataset repo, or it is private and this token's account can't see it"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise HubError(f"{repo}: no such revision: {_first_line(error)}") from error
+    except HfHubHTTPError as error:
+        raise HubError(_http_message(repo, error)) from error
+    except (*_PASSING, RuntimeError) as error:
+        if not may_pass(error) and not isinstance(error.__cause__, HfHubHTTPError):
+            raise
+        cause = error.__cause__ or error
+        if isinstance(cause, HfHubHTTPError):
+            raise HubError(_http_message(repo, cause)) from error
+        raise HubError(
+            f"{repo}: the connection failed ({type(cause).__name__}: {cause}); run the same "
+            "command again: what is up is not sent again"
+        ) from error
+
+
+def _http_message(repo: str, error: HfHubHTTPError) -> str:
+    status, said = status_of(error), error.server_message or _first_line(error)
+    if status == 401:
+        return "the token is not valid: set HF_TOKEN to another one, or run `hf auth login`"
+    if status == 403:
+        return f"{repo}: this token may not do that ({said}); use one that may write to it"
+    if status in _RETRIED:
+        return f"{repo}: the Hub kept answering {status} ({said}); run the same command again later"
+    return f"{repo}: the Hub answered {status}: {said}"
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+
+
+_backoff = tenacity.wait_exponential(multiplier=1, max=MAX_WAIT)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    response = getattr(error, "response", None)
+    asked = "" if response is None else response.headers.get("Retry-After", "")
+    return max(float(asked) if asked.isdigit() else 0.0, _backoff(state))
+
+
+def _tell(what: str, state: tenacity.RetryCallState, patience: Patience) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    wait = state.next_action.sleep if state.next_action else 0
+    fault = f"{status_of(error)} of the Hub" if error and status_of(error) else type(error).__name__
+    attempt = f"attempt {state.attempt_number + 1} of {patience.attempts}"
+    say(f"{what}: {fault}; {attempt} in {wait:.0f} s")

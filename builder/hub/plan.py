@@ -1,0 +1,245 @@
+"""What a publication has to do: the dist's files compared with what the repo holds."""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import (
+    GatedRepoError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+import asam_datasets
+from builder.console import say
+from builder.errors import HubError
+from builder.hub.card import read_entries, render_card
+from builder.hub.client import Patience, plain_errors, retried
+from builder.hub.metadata import data_paths, is_own
+from builder.hub.pictures import picture_name
+from builder.hub.remote import LocalFile, Remote, read_remote, shard_entries
+from builder.records import Json
+from builder.shards.files import sha256_json
+from builder.shards.layout import CARD, DATA, INDEX, REJECTS, SCRIPT, SHARD_NAME, config_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to publish."""
+
+    repo: str
+    revision: str = "main"
+    private: bool = False
+    create_pr: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a commit on `parent` has to do; a parent of None: the repo is to be created."""
+
+    parent: str | None
+    add: list[LocalFile]
+    there: list[LocalFile]
+    delete: list[str]
+
+    @property
+    def empty(self) -> bool:
+        return not self.add and not self.delete
+
+    def sha256(self) -> str:
+        """Names the change; stands in the commit's description, to find it again."""
+        added = sorted(
+            [f.path, f.sha256 or base64.b64encode(f.content()).decode()] for f in self.add
+        )
+        return sha256_json([self.parent, added, sorted(self.delete)])
+
+
+class Planner:
+    """Plans the publication of configs of a dist.
+
+    Parameters
+    ----------
+    api
+        From `builder.hub.client.connect`.
+    dist
+        The dist.
+    indexes
+        Of the configs to publish.
+    target
+        Where to.
+
+    Remembers the repo as it last saw it, to notice when someone else publishes the same configs.
+    """
+
+    def __init__(
+        self, api: HfApi, dist: Path, indexes: Sequence[Json], target: Target, patience: Patience
+    ) -> None:
+        self.api, self.dist, self.indexes, self.target = api, dist, list(indexes), target
+        self.patience = patience
+        self.format = _one_format(self.indexes)
+        self._remote: Remote | None = None
+
+    def plan(self) -> Plan:
+        """Compare what is wanted with what the repo holds now.
+
+        Raises
+        ------
+        HubError
+            The repo can't be read, or holds what would break: shards of the other format, a script
+            of its own name, strays that a config's pattern would take for data.
+        """
+        with plain_errors(self.target.repo):
+            remote = self._read_remote()
+            self._check_remote(remote)
+            files = [*self._files(), self._card(remote)]
+        there = [file for file in files if remote and remote.holds(file)]
+        add = [file for file in files if file not in there]
+        wanted = {file.path for file in files}
+        mine = {index["config"] for index in self.indexes}
+        delete = [
+            path
+            for config, paths in (remote.shards() if remote else {}).items()
+            for path in paths
+            if config in mine and path not in wanted
+        ]
+        return Plan(remote.commit if remote else None, add, there, delete)
+
+    def _read_remote(self) -> Remote | None:
+        """The repo as it is; None where it is absent. Notices when our configs changed."""
+        target = self.target
+        try:
+            remote = read_remote(self.api, target.repo, target.revision, self.patience)
+        except RepositoryNotFoundError as error:
+            if isinstance(error, GatedRepoError):
+                raise
+            return None
+        except RevisionNotFoundError:
+            if target.revision == "main" or target.revision.startswith("refs/"):
+                raise
+            remote = read_remote(self.api, target.repo, "main", self.patience)
+        before, self._remote = self._remote, remote
+        if before is not None and self._mine(before) != self._mine(remote):
+            raise HubError(
+                f"{target.repo}: someone else published the same configs in the meantime "
+                f"({remote.commit[:12]}); look at it, then run the same command again to replace it"
+            )
+        return remote
+
+    def _mine(self, remote: Remote) -> dict[str, str]:
+        folders = tuple(f"{DATA}/{index['config']}/" for index in self.indexes)
+        return {p: f.blob_id for p, f in remote.files.items() if p.startswith(folders)}
+
+    def _check_remote(self, remote: Remote | None) -> None:
+        if remote is None:
+            return
+        repo = self.target.repo
+        own_name = f"{repo.split('/')[-1]}.py"
+        if own_name in remote.files:
+            raise HubError(
+                f"{repo} holds {own_name}: datasets 4 and later refuses a repo with a script of "
+                "its own name; delete or rename it first"
+            )
+        if self.target.private and not remote.private:
+            raise HubError(
+                f"{repo} exists and is public, --private is for a new one; make it private in its "
+                "settings first"
+            )
+        for config, paths in remote.shards().items():
+            found = paths[0].rsplit(".", 1)[1]
+            if found != self.format:
+                raise HubError(
+                    f"{repo} holds {found} shards ({config}), the dist holds {self.format} ones: a "
+                    "repo that mixes formats does not load; build with --format "
+                    f"{found}, or publish to another repo"
+                )
+        for index in self.indexes:
+            folder = f"{DATA}/{index['config']}/"
+            for split in index["splits"]:
+                for path in remote.files:
+                    if not fnmatchcase(path, f"{folder}{split}-*.{self.format}"):
+                        continue
+                    if not SHARD_NAME.fullmatch(path.removeprefix(folder)):
+                        raise HubError(
+                            f"{repo} holds {path}, no shard of ours, which load_dataset would read "
+                            f"as rows of {index['config']}; move it elsewhere first"
+                        )
+
+    def _files(self) -> Iterator[LocalFile]:
+        for index in self.indexes:
+            config = index["config"]
+            folder = config_folder(self.dist, config)
+            for entry in shard_entries(index):
+                path = f"{DATA}/{config}/{entry['file']}"
+                yield LocalFile(path, folder / entry["file"], entry["bytes"], entry["sha256"])
+            for name in (INDEX, REJECTS):
+                yield _local(f"{DATA}/{config}/{name}", folder / name)
+            picture = self.dist / picture_name(config)
+            if picture.exists():
+                yield _local(picture_name(config), picture)
+        if self.target.repo.split("/")[-1] == Path(SCRIPT).stem:
+            say(f"{SCRIPT} stays here: a repo must not hold a script of its own name")
+        else:
+            yield _local(SCRIPT, Path(asam_datasets.__file__))
+
+    def _card(self, remote: Remote | None) -> LocalFile:
+        """The repo's card with our configs in it; without one, the dist's."""
+        existing: str | None = None
+        if remote and CARD in remote.files:
+            existing = self._read_text(remote)
+        elif (self.dist / CARD).exists():
+            existing = (self.dist / CARD).read_text("utf-8")
+        listed = read_entries(existing) if existing else []
+        mine = {index["config"] for index in self.indexes}
+        published = set(remote.shards()) if remote else set()
+        for entry in listed:
+            other = {path for path in data_paths(entry) if _is_other(path, self.format)}
+            if other and not is_own(entry):
+                raise HubError(
+                    f"{self.target.repo}: its card's config {entry.get('config_name')} is not of "
+                    f"format {self.format} ({', '.join(sorted(other))}): a repo that mixes formats "
+                    "does not load"
+                )
+        drawn = [c for c in sorted(mine) if (self.dist / picture_name(c)).exists()]
+        text = render_card(
+            self.indexes,
+            existing=existing,
+            drop={e["config_name"] for e in listed if is_own(e)} - published - mine,
+            pictures=drawn,
+            repo=self.target.repo,
+        ).encode()
+        return LocalFile(CARD, text, len(text))
+
+    def _read_text(self, remote: Remote) -> str:
+        def read(folder: str) -> str:
+            path = self.api.hf_hub_download(
+                *(self.target.repo, CARD),
+                repo_type="dataset",
+                revision=remote.commit,
+                local_dir=folder,
+            )
+            return Path(path).read_text("utf-8")
+
+        with tempfile.TemporaryDirectory() as folder:
+            return retried(partial(read, folder), f"reading {CARD}", self.patience)
+
+
+def _one_format(indexes: Sequence[Json]) -> str:
+    formats = sorted({index["format"] for index in indexes})
+    if len(formats) != 1:
+        raise HubError(f"the dist holds {' and '.join(formats)} configs: one format per repo")
+    return str(formats[0])
+
+
+def _local(path: str, source: Path) -> LocalFile:
+    return LocalFile(path, source, source.stat().st_size)
+
+
+def _is_other(path: str, fmt: str) -> bool:
+    return path.endswith((".arrow", ".parquet")) and not path.endswith(f".{fmt}")

@@ -1,0 +1,82 @@
+"""What a repo holds at a revision, and whether a local file is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils.sha import git_hash
+
+from builder.hub.client import PATIENT, Patience, retried
+from builder.records import Json
+from builder.shards.files import sha256_file
+from builder.shards.layout import DATA, INDEX, SHARD_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file to publish: `source` is where it stands, or its content."""
+
+    path: str  # in the repo
+    source: Path | bytes
+    size: int
+    sha256: str | None = None
+
+    def content(self) -> bytes:
+        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A repo's files at one commit."""
+
+    commit: str
+    private: bool
+    files: Mapping[str, RepoFile]
+
+    def shards(self) -> dict[str, list[str]]:
+        """Each config's shards, as paths in the repo."""
+        found: dict[str, list[str]] = {}
+        for path in sorted(self.files):
+            parts = path.split("/")
+            if len(parts) == 3 and parts[0] == DATA and SHARD_NAME.fullmatch(parts[2]):
+                found.setdefault(parts[1], []).append(path)
+        return found
+
+    def configs(self) -> list[str]:
+        """The configs that have an index."""
+        paths = (path.split("/") for path in self.files)
+        return sorted(p[1] for p in paths if len(p) == 3 and p[0] == DATA and p[2] == INDEX)
+
+    def holds(self, file: LocalFile) -> bool:
+        """Whether the repo has this very file, by the checksum that the Hub keeps."""
+        there = self.files.get(file.path)
+        if there is None or there.size != file.size:
+            return False
+        if there.lfs is None:
+            return bool(git_hash(file.content()) == there.blob_id)
+        if file.sha256 is None and isinstance(file.source, Path):
+            return sha256_file(file.source) == there.lfs.sha256
+        return file.sha256 == there.lfs.sha256
+
+
+def read_remote(api: HfApi, repo: str, revision: str, patience: Patience = PATIENT) -> Remote:
+    """List a repo at the commit that a revision means now."""
+
+    def read() -> Remote:
+        info = api.dataset_info(repo, revision=revision, timeout=patience.timeout)
+        commit = str(info.sha)
+        tree = api.list_repo_tree(repo, repo_type="dataset", revision=commit, recursive=True)
+        files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+        return Remote(commit, bool(info.private), files)
+
+    return retried(read, f"listing {repo}", patience)
+
+
+def shard_entries(index: Json) -> Iterator[Json]:
+    """The shards of an index, all splits."""
+    for split in index["splits"].values():
+        yield from split["shards"]

@@ -1,0 +1,245 @@
+"""Publishing: uploads that no reader sees, then one commit that shows them all.
+
+Shards go up as LFS objects first (`preupload_lfs_files`), in small batches: what an interrupted run
+sent, the next one finds there. One commit, on the parent that the plan was made for, then adds the
+new files, deletes the shards they replace and updates the card. A reader sees the repo before it
+or after it. The Hub refuses a commit whose objects are not there, and what it says of the files
+after the commit is compared with the indexes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import tenacity
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from huggingface_hub.errors import HfHubHTTPError
+
+from builder.console import Progress, say
+from builder.errors import HubError
+from builder.hub.check import check_repo
+from builder.hub.client import T, plain_errors, retried, status_of
+from builder.hub.plan import Plan, Planner
+from builder.hub.remote import LocalFile, shard_entries
+from builder.records import Json
+from builder.shards.layout import config_folder
+
+THREADS = 4  # files at a time; a batch's upload links live for about an hour
+_MOVES = 5  # times that the repo may move on during one run
+_PULLS = 10  # newest pull requests that are looked at for this one
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What came of it; `commit` is None where there was nothing to do, or on a dry run."""
+
+    plan: Plan
+    commit: str | None = None
+    url: str | None = None
+    pull_request: str | None = None
+
+
+class _MovedOn(Exception):
+    """Someone committed between the plan and the commit."""
+
+
+class Publisher:
+    """Carries out what a planner plans."""
+
+    def __init__(self, planner: Planner, *, quiet: bool = False) -> None:
+        self.planner, self.quiet = planner, quiet
+        self.api, self.target, self.patience = planner.api, planner.target, planner.patience
+        self._stamps = {
+            path: _stamp(path)
+            for index in planner.indexes
+            for path in _shard_paths(planner.dist, index)
+        }
+
+    def publish(self) -> Published:
+        """Upload what is not there, commit once, and compare what the Hub then states.
+
+        Raises
+        ------
+        HubError
+            The Hub refused, someone else published the same configs, a shard changed here, or the
+            repo is not what was sent.
+        """
+        again = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_MovedOn),
+            stop=tenacity.stop_after_attempt(_MOVES),
+            reraise=True,
+        )
+        try:
+            with plain_errors(self.target.repo):
+                published: Published = again(self._publish)
+        except _MovedOn as error:
+            raise HubError(
+                f"{self.target.repo} kept moving on; run the same command again"
+            ) from error
+        if published.commit:
+            self._compare(published.commit)
+        return published
+
+    def _publish(self) -> Published:
+        plan = self.planner.plan()
+        if plan.parent is None:
+            self._create()
+            plan = self.planner.plan()
+        if plan.empty:
+            return Published(plan)
+        if self.target.revision != "main" and not self.target.revision.startswith("refs/"):
+            self._call(
+                lambda: self.api.create_branch(
+                    self.target.repo,
+                    branch=self.target.revision,
+                    repo_type="dataset",
+                    exist_ok=True,
+                ),
+                "creating the branch",
+            )
+        additions = [_addition(file) for file in plan.add]
+        self._upload(additions)
+        self._check_unchanged()
+        return self._commit(plan, additions)
+
+    def _create(self) -> None:
+        self._call(
+            lambda: self.api.create_repo(
+                self.target.repo, repo_type="dataset", private=self.target.private, exist_ok=True
+            ),
+            f"creating {self.target.repo}",
+        )
+        say(f"created {self.target.repo}{' (private)' if self.target.private else ''}")
+
+    def _upload(self, additions: Sequence[CommitOperationAdd]) -> None:
+        total = sum(addition.upload_info.size for addition in additions)
+        with Progress(total, "B", "upload", quiet=self.quiet, unit_scale=True) as progress:
+            for start in range(0, len(additions), THREADS):
+                batch = additions[start : start + THREADS]
+                self._call(partial(self._preupload, batch), "uploading")
+                progress.update(sum(addition.upload_info.size for addition in batch))
+
+    def _preupload(self, batch: Sequence[CommitOperationAdd]) -> None:
+        self.api.preupload_lfs_files(
+            self.target.repo,
+            batch,
+            repo_type="dataset",
+            revision=self.target.revision,
+            create_pr=self.target.create_pr,
+            num_threads=THREADS,
+        )
+
+    def _check_unchanged(self) -> None:
+        changed = [path for path, stamp in self._stamps.items() if _stamp(path) != stamp]
+        if changed:
+            raise HubError(
+                f"{changed[0]} changed while it was published; nothing was committed. Run "
+                f"python -m builder.verify {self.planner.dist}, then publish again"
+            )
+
+    def _commit(self, plan: Plan, additions: Sequence[CommitOperationAdd]) -> Published:
+        names = [index["config"] for index in self.planner.indexes]
+        title = f"Publish {', '.join(names) if len(names) <= 3 else f'{len(names)} configs'}"
+        mark = f"asam-datasets plan {plan.sha256()}"
+        lines = [f"- {index['config']}: {_rows(index):,} rows" for index in self.planner.indexes]
+        operations: list[CommitOperationAdd | CommitOperationDelete] = list(additions)
+        operations += [CommitOperationDelete(path) for path in plan.delete]
+
+        def commit() -> Published:
+            landed = self._find(plan, mark)  # an earlier attempt's, whose answer was lost
+            if landed:
+                return landed
+            try:
+                info = self.api.create_commit(
+                    self.target.repo,
+                    operations,
+                    commit_message=title,
+                    commit_description="\n".join([*lines, "", mark]),
+                    repo_type="dataset",
+                    revision=self.target.revision,
+                    create_pr=self.target.create_pr,
+                    parent_commit=plan.parent,
+                )
+            except HfHubHTTPError as error:
+                if status_of(error) == 412:
+                    self._moved(plan)
+                raise
+            return Published(plan, info.oid, info.commit_url, info.pr_url)
+
+        return self._call(commit, "committing")
+
+    def _find(self, plan: Plan, mark: str) -> Published | None:
+        """The commit that bears the mark, if it is there; raises _MovedOn if others are."""
+        repo, api = self.target.repo, self.api
+        if self.target.create_pr:
+            refs = api.list_repo_refs(repo, repo_type="dataset", include_pull_requests=True)
+            pulls = sorted(refs.pull_requests or [], key=lambda ref: int(ref.ref.split("/")[-1]))
+            revisions = [pull.ref for pull in pulls[-_PULLS:]]
+        else:
+            revision = self.target.revision
+            head = api.dataset_info(repo, revision=revision, timeout=self.patience.timeout).sha
+            if head == plan.parent:
+                return None
+            revisions = [revision]
+        for revision in revisions:
+            for commit in api.list_repo_commits(repo, repo_type="dataset", revision=revision):
+                if commit.commit_id == plan.parent:
+                    break
+                if mark in commit.message:
+                    url = f"{api.endpoint}/datasets/{repo}"
+                    number = revision.removeprefix("refs/pr/")
+                    pull = f"{url}/discussions/{number}" if self.target.create_pr else None
+                    oid = commit.commit_id
+                    return Published(plan, oid, f"{url}/commit/{oid}", pull)
+        if not self.target.create_pr:
+            self._moved(plan)
+        return None
+
+    def _moved(self, plan: Plan) -> None:
+        say(
+            f"{self.target.repo} moved on from {str(plan.parent)[:12]} while this ran; what is up "
+            "stays up, planning anew on what is there now"
+        )
+        raise _MovedOn
+
+    def _compare(self, commit: str) -> None:
+        configs = [index["config"] for index in self.planner.indexes]
+        problems, _ = check_repo(
+            self.target.repo, commit, configs, quiet=True, api=self.api, patience=self.patience
+        )
+        if problems:
+            raise HubError(
+                f"{self.target.repo} at {commit[:12]} is not what was sent: {problems[0]}"
+                + (f" (and {len(problems) - 1} more)" if problems[1:] else "")
+            )
+
+    def _call(self, call: Callable[[], T], what: str) -> T:
+        return retried(call, what, self.patience)
+
+
+def _shard_paths(dist: Path, index: Json) -> Iterator[Path]:
+    for entry in shard_entries(index):
+        yield config_folder(dist, index["config"]) / entry["file"]
+
+
+def _rows(index: Json) -> int:
+    return sum(int(split["num_rows"]) for split in index["splits"].values())
+
+
+def _addition(file: LocalFile) -> CommitOperationAdd:
+    source = file.source if isinstance(file.source, bytes) else str(file.source)
+    addition = CommitOperationAdd(file.path, source)
+    if file.sha256 is not None:  # known: spares reading the file once more
+        addition.upload_info.sha256 = bytes.fromhex(file.sha256)
+    return addition
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,228 @@
+"""`python -m builder.push`: a dist, or some of its configs, to a dataset repo on the Hub."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+
+from asam_datasets import REPO_ID
+from builder.console import EXIT_OK, Progress, emit_json, parser, run_command, say
+from builder.engines import local
+from builder.errors import HubError, SettingsError, ShardError
+from builder.hub.client import Patience, connect, plain_errors, retried
+from builder.hub.plan import Plan, Planner, Target
+from builder.hub.remote import LocalFile
+from builder.hub.terms import terms_of
+from builder.hub.upload import Published, Publisher
+from builder.records import Json
+from builder.shards.check import check_shard, plan_checks
+from builder.shards.index import read_index
+from builder.shards.layout import configs
+
+_EXAMPLES = (
+    f"python -m builder.push dist --repo {REPO_ID} --dry-run",
+    f"python -m builder.push dist --repo {REPO_ID} --private",
+    f"python -m builder.push dist --repo {REPO_ID} --configs sa_000000 camo --create-pr",
+)
+_SHOWN = 20  # files listed on a dry run; --json has them all
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Verify, compare, upload, commit, compare; returns the exit status."""
+    args = _parser().parse_args(argv)
+    target = Target(args.repo, args.revision, args.private, args.create_pr)
+    if target.create_pr and target.revision != "main":
+        raise SettingsError("--create-pr starts from main; leave out --revision")
+    indexes = _indexes(args.dist, args.configs)
+    patience = Patience(args.timeout, args.attempts)
+    planner = Planner(connect(patience), args.dist, indexes, target, patience)
+    publisher = Publisher(planner, quiet=args.quiet)
+    _check_terms(indexes, args.i_may_redistribute)
+    _verify(args.dist, [index["config"] for index in indexes], args)
+    if not args.dry_run:
+        _check_token(planner.api, target.repo, patience)
+    plan = planner.plan()
+    _tell_plan(plan, args)
+    published = Published(plan) if args.dry_run else publisher.publish()
+    if args.json:
+        emit_json(_report(published, indexes, args))
+    _tell(published, args)
+    return EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    result = parser(
+        "push",
+        "Publish a dist: verify it, upload what is not there, then show it in one commit. After an "
+        "interruption run the same command again. The token is taken from HF_TOKEN or hf auth "
+        "login.",
+        _EXAMPLES,
+    )
+    result.add_argument("dist", type=Path, help="a dist")
+    result.add_argument("--repo", default=REPO_ID, help=f"a dataset repo (default: {REPO_ID})")
+    result.add_argument("--configs", nargs="+", metavar="NAME", help="only these configs")
+    result.add_argument("--private", action="store_true", help="make a new repo a private one")
+    result.add_argument("--create-pr", action="store_true", help="open a pull request")
+    result.add_argument(
+        "--revision", default="main", help="the branch; made from main if absent (default: main)"
+    )
+    result.add_argument(
+        "--i-may-redistribute",
+        action="append",
+        default=[],
+        metavar="CONFIG",
+        help="publish the pixels of a config whose terms do not say that one may; repeat for more",
+    )
+    result.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+    result.add_argument(
+        "--timeout",
+        type=float,
+        default=Patience().timeout,
+        metavar="SECONDS",
+        help="give a request up that long after its last byte (default: 120)",
+    )
+    result.add_argument(
+        "--attempts",
+        type=int,
+        default=Patience().attempts,
+        metavar="N",
+        help="at one request, while the Hub or the network fails (default: 8)",
+    )
+    result.add_argument(
+        "--workers",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="processes that verify (default: one per core)",
+    )
+    result.add_argument("--json", action="store_true", help="print the result as JSON")
+    result.add_argument("--quiet", action="store_true", help="no progress bar")
+    return result
+
+
+def _indexes(dist: Path, only: Sequence[str] | None) -> list[Json]:
+    known = configs(dist)
+    if not known:
+        raise ShardError(f"{dist}: no data/<config>/index.json in it; is it a dist?")
+    if absent := sorted(set(only or ()) - set(known)):
+        raise ShardError(f"{dist}: no config {', '.join(absent)}; it holds {', '.join(known)}")
+    return [read_index(dist, config) for config in sorted(set(only or known))]
+
+
+def _check_terms(indexes: Sequence[Json], flagged: Sequence[str]) -> None:
+    """Print each config's terms; refuse pixels that may not be passed on.
+
+    Raises
+    ------
+    HubError
+        Names the configs, and what can be done.
+    """
+    if unknown := sorted(set(flagged) - {index["config"] for index in indexes}):
+        raise SettingsError(f"--i-may-redistribute {unknown[0]}: no config that is published here")
+    refused = []
+    for index in indexes:
+        config, terms = index["config"], terms_of(index)
+        say(f"{config}: {terms.title}, {terms.label} ({terms.link}): {terms.summary}")
+        if terms.redistribution == "allowed" or index["annotations_only"]:
+            continue
+        if config in flagged:
+            say(f"  passing its images on is {terms.redistribution}; you say that you may")
+        else:
+            refused.append(f"{config} ({terms.redistribution})")
+    if refused:
+        raise HubError(
+            f"the terms do not say that these images may be published: {', '.join(refused)}; build "
+            "with --annotations-only, leave them out (--configs), or give --i-may-redistribute "
+            "CONFIG for each if you have the right"
+        )
+
+
+def _verify(dist: Path, names: Sequence[str], args: argparse.Namespace) -> None:
+    """Compare all files with the index, as `python -m builder.verify --fast` does."""
+    problems, checks = plan_checks(dist, names, fast=True)
+    with Progress(len(checks), "shard", "verify", quiet=args.quiet) as progress:
+        for found in local.run(check_shard, checks, args.workers, lambda rows, masks: None):
+            problems += found
+            progress.update()
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+        raise ShardError(
+            f"{problems[0]}{more}; nothing was published. Build it again, or see all with "
+            f"python -m builder.verify {dist}"
+        )
+
+
+def _check_token(api: HfApi, repo: str, patience: Patience) -> None:
+    """Fail before anything is sent if the token can't write."""
+    with plain_errors(repo):
+        who = retried(api.whoami, "whoami", patience)
+    role = who.get("auth", {}).get("accessToken", {}).get("role")
+    if role == "read":
+        raise HubError(
+            f"the token of {who.get('name')} is read-only: make one that may write on "
+            "https://huggingface.co/settings/tokens"
+        )
+
+
+def _tell_plan(plan: Plan, args: argparse.Namespace) -> None:
+    where = f"{args.repo} at {plan.parent[:12]}" if plan.parent else f"{args.repo}, to be created"
+    say(f"{where}: {_count(plan.add)} to upload, {_count(plan.there)} already there")
+    if plan.delete:
+        say(f"  {len(plan.delete)} shards to delete, which the new ones replace")
+    if args.dry_run:
+        lines = [f"  + {file.path} ({file.size:,} bytes)" for file in plan.add]
+        lines += [f"  - {path}" for path in plan.delete]
+        more = [f"  ... and {len(lines) - _SHOWN} more (--json)"] if len(lines) > _SHOWN else []
+        say(*lines[:_SHOWN], *more)
+
+
+def _tell(published: Published, args: argparse.Namespace) -> None:
+    if args.dry_run:
+        say("nothing was sent")
+        return
+    if published.pull_request:
+        say(f"pull request: {published.pull_request}")
+    elif published.url:
+        say(f"published: {published.url}")
+    else:
+        say("the repo holds all of it already; nothing was sent")
+    if Path(args.repo).is_dir():
+        say(
+            f"note: the folder {args.repo} here hides the repo from load_dataset; use "
+            f"hf://datasets/{args.repo} or another working directory"
+        )
+    if args.revision == "main" and not args.create_pr:
+        say(f"next: python -m builder.verify {args.repo}")
+
+
+def _report(
+    published: Published, indexes: Sequence[Json], args: argparse.Namespace
+) -> dict[str, Any]:
+    plan = published.plan
+    return {
+        "repo": args.repo,
+        "revision": args.revision,
+        "configs": [index["config"] for index in indexes],
+        "dry_run": args.dry_run,
+        "parent": plan.parent,
+        "commit": published.commit,
+        "url": published.url,
+        "pull_request": published.pull_request,
+        "add": {file.path: file.size for file in plan.add},
+        "already_there": {file.path: file.size for file in plan.there},
+        "delete": plan.delete,
+    }
+
+
+def _count(files: Sequence[LocalFile]) -> str:
+    return f"{len(files)} files, {sum(file.size for file in files) / 1e6:,.1f} MB"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
