@@ -1,4 +1,4 @@
-"""Evaluation configs come out as imgs/ and gts/, or as imgs/ and a COCO file that pycocotools reads."""
+"""Evaluation configs come out as imgs/ and gts/, or as imgs/ and a COCO file."""
 
 from __future__ import annotations
 
