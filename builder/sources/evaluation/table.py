@@ -202,7 +202,7 @@ def _references() -> dict[str, str]:
 
 
 def _row(name: str, table: Mapping[str, Any]) -> Row:
-    fields = {key: value for key, value in table.items() if key not in (*PROTOCOLS, "names")}
+    fields = {k: v for k, v in table.items() if k not in (*PROTOCOLS, "names")}
     names = tuple(table.get("names", ()))
     protocols: dict[str, Protocol] = {}
     for protocol in (p for p in PROTOCOLS if p in table):
@@ -215,9 +215,8 @@ def _row(name: str, table: Mapping[str, Any]) -> Row:
             same_as=entry.get("same_as"),
             counts=entry.get("counts", like.counts if like else {}),
         )
-    tuples = {key: tuple(fields.pop(key)) for key in ("download", "cite")}
-    fields.setdefault("checked_note", "")
-    return Row(name=name, protocols=protocols, **tuples, **fields)
+    fields |= {key: tuple(fields[key]) for key in ("download", "cite")}
+    return Row(name=name, protocols=protocols, **{"checked_note": "", **fields})
 
 
 def _part(table: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Part, ...]:
@@ -226,6 +225,8 @@ def _part(table: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Part, ...]:
     alternatives = []
     for layout in table.get("layouts", [{}]):
         merged = {"names": names, **common, **layout}
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in merged.items()}
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in merged.items()
+        }
         alternatives.append(Part(**fields))
     return tuple(alternatives)

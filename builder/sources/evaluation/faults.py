@@ -1,0 +1,24 @@
+"""What is wrong with one image or one annotation; becomes a `builder.records.Reject`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from builder.errors import MissingExtraError
+
+
+class Fault(Exception):
+    """A record or annotation that can't be used; never leaves this package."""
+
+    def __init__(self, reason: str, expected: str, found: str) -> None:
+        super().__init__(reason, expected, found)
+        self.reason, self.expected, self.found = reason, expected, found
+
+
+def optional(module: str, package: str, what: str) -> Any:
+    """Import a module of the `eval` extra; raises MissingExtraError where it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(what, package, "eval") from error

@@ -1,0 +1,139 @@
+"""The arrays of a large JSON object, one element at a time, with where each element stands.
+
+An annotation file can have half a gigabyte (LVIS has over 200 MB), and parsed whole it takes five
+to ten times that. Here only a window of the text and one element are in memory. An element is
+yielded with its place in the file, so that whoever needs it again reads those bytes alone.
+
+The text is scanned as Latin-1, in which a character is a byte and JSON's structure is the same as
+in UTF-8; strings with other characters are decoded properly afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from builder.errors import SourceError
+
+WINDOW = 1 << 22  # bytes of text in memory at once, unless one element needs more
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class Element(NamedTuple):
+    """An element of the array `key`, at `file[offset : offset + length]`."""
+
+    key: str
+    offset: int
+    length: int
+    value: Any
+
+
+def elements(path: Path) -> Iterator[Element]:
+    """The elements of every array that is a value of the top-level object.
+
+    Raises
+    ------
+    SourceError
+        The file can't be read, is no JSON object, or ends before its object does.
+    """
+    try:
+        with path.open("rb") as file:
+            yield from _Scanner(path, file).elements()
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+
+
+class _Scanner:
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path, self.file = path, file
+        self.text, self.at, self.start = "", 0, 0  # the window, the place in it, its own place
+        self.ended = False
+        self.decoder = json.JSONDecoder()
+
+    def elements(self) -> Iterator[Element]:
+        self._more()
+        if self.text.startswith("\xef\xbb\xbf"):  # a byte order mark
+            self.at = 3
+        self._expect("{")
+        if self._peek() == "}":
+            return
+        while True:
+            key = self._value()[2]
+            if not isinstance(key, str):
+                raise self._error("a key in quotes")
+            self._expect(":")
+            if self._peek() == "[":
+                yield from self._array(key)
+            else:
+                self._value()
+            if self._expect(",}") == "}":
+                return
+
+    def _array(self, key: str) -> Iterator[Element]:
+        self._expect("[")
+        if self._peek() == "]":
+            self.at += 1
+            return
+        while True:
+            yield Element(key, *self._value())
+            if self._expect(",]") == "]":
+                return
+
+    def _value(self) -> tuple[int, int, Any]:
+        """The next value, with its offset and length."""
+        self._peek()
+        while True:
+            try:
+                value, end = self.decoder.raw_decode(self.text, self.at)
+            except (ValueError, RecursionError) as error:
+                if self.ended or isinstance(error, RecursionError):
+                    raise self._error("a JSON value", error) from error
+            else:
+                if end < len(self.text) or self.ended:  # a number may go on in the next window
+                    break
+            self._more()
+        begin, self.at = self.at, end
+        text = self.text[begin:end]
+        if not text.isascii():
+            try:
+                value = json.loads(text.encode("latin-1"))
+            except ValueError as error:
+                raise self._error("UTF-8 text", error) from error
+        return self.start + begin, end - begin, value
+
+    def _peek(self) -> str:
+        """The next character that is no space; "" at the end."""
+        while True:
+            match = _SPACE.match(self.text, self.at)
+            self.at = match.end() if match else self.at
+            if self.at < len(self.text) or self.ended:
+                return self.text[self.at : self.at + 1]
+            self._more()
+
+    def _expect(self, characters: str) -> str:
+        character = self._peek()
+        if not character or character not in characters:
+            raise self._error(" or ".join(characters))
+        self.at += 1
+        return character
+
+    def _more(self) -> None:
+        """Drop what was read, and read as much again as there is left, at least a window."""
+        self.start += self.at
+        left = self.text[self.at :]
+        self.at = 0
+        data = self.file.read(max(WINDOW, len(left)))
+        self.ended = not data
+        self.text = left + data.decode("latin-1")
+
+    def _error(self, expected: str, cause: Exception | None = None) -> SourceError:
+        found = self.text[self.at : self.at + 40]
+        what = f"ends at byte {self.start + self.at}" if not found else f"has {found!r}"
+        why = f" ({cause})" if cause else ""
+        return SourceError(
+            f"{self.path}: expected {expected} at byte {self.start + self.at}, but the file "
+            f"{what}{why}; unpack or download it again"
+        )

@@ -1,0 +1,106 @@
+"""Which layout of a release stands in a folder, and what to say when none does."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from builder.errors import SourceError
+from builder.sources.evaluation.patterns import Pattern
+from builder.sources.evaluation.photos import SUFFIXES
+from builder.sources.evaluation.table import Part, Protocol, Row
+
+SHOWN = 8  # names listed in a message
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+
+
+def scan_images(root: Path, pattern: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """The image files that match, with the values of the pattern's names."""
+    for path, values in Pattern(pattern).scan(root):
+        if path.lower().endswith(SUFFIXES):
+            yield path, values
+
+
+def settle(
+    root: Path, row: Row, protocol: Protocol, splits: Iterable[str] | None
+) -> tuple[list[Part], list[str]]:
+    """The parts of a protocol that the folder holds, each in the layout that is there, and notes.
+
+    In `native` a split may be absent, as long as one is there; the other protocols are whole or
+    an error.
+
+    Raises
+    ------
+    SourceError
+        The folder is none, or holds no layout of a part; the message says what was expected, what
+        is there, and where to look.
+    """
+    if not root.is_dir():
+        raise SourceError(_no_folder(root, row))
+    wanted = [part for part in protocol.parts if splits is None or part[0].split in splits]
+    if not wanted:
+        known = dict.fromkeys(part[0].split for part in protocol.parts)
+        raise SourceError(f"{row.config(protocol.name)} has the splits {', '.join(known)} only")
+    found, absent = [], []
+    for alternatives in wanted:
+        layout = next((part for part in alternatives if _holds(root, part)), None)
+        if layout is None:
+            absent.append(alternatives)
+        else:
+            found.append(layout)
+    if not found or (absent and protocol.name != "native"):
+        raise SourceError(_nothing(root, row, protocol, absent[0]))
+    return found, [f"split {part[0].split} is not in {root}: left out" for part in absent]
+
+
+def _holds(root: Path, part: Part) -> bool:
+    return Pattern(part.truth).found(root) and _any_image(root, part)
+
+
+def _any_image(root: Path, part: Part) -> bool:
+    return next(scan_images(root, part.images), None) is not None
+
+
+def _no_folder(root: Path, row: Row) -> str:
+    if not root.exists():
+        return f"{root} does not exist; give the folder that holds {row.unpacked}"
+    archive = zipfile.is_zipfile(root) or tarfile.is_tarfile(root) or root.suffix in _ARCHIVES
+    what = "an archive: unpack it and give the folder it is in" if archive else "a file"
+    return f"{root} is {what}; expected a folder that holds {row.unpacked}"
+
+
+def _nothing(root: Path, row: Row, protocol: Protocol, absent: tuple[Part, ...]) -> str:
+    lines = [f"{root} does not hold {row.config(protocol.name)}, split {absent[0].split}"]
+    for part in absent:
+        images, truth = _any_image(root, part), Pattern(part.truth).found(root)
+        state = {
+            (False, False): "",
+            (True, False): " (images are there, ground truth is not)",
+            (False, True): " (ground truth is there, images are not)",
+        }[images, truth]
+        lines.append(f"expected {Pattern(part.images)} with {Pattern(part.truth)}{state}")
+    names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    lines.append(f"found there: {', '.join(names[:SHOWN]) or 'nothing'}{more}")
+    archives = [name for name in names if name.lower().endswith(_ARCHIVES)]
+    if archives:
+        lines.append(f"{archives[0]} is an archive: unpack it there")
+    for folder in _around(root):
+        if any(Pattern(part.truth).found(folder) for part in absent):
+            lines.append(f"it is in {folder}: give that folder as the source")
+            break
+    else:
+        lines.append(f"unpack {' and '.join(row.download)} into one folder and give that one")
+    return "\n  ".join(lines)
+
+
+def _around(root: Path) -> Iterator[Path]:
+    """One and two levels up, and one down."""
+    try:
+        above = root.resolve().parents
+        yield from above[:2]
+        yield from sorted(path for path in root.iterdir() if path.is_dir())
+    except PermissionError:
+        return

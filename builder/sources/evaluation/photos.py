@@ -1,0 +1,33 @@
+"""The photographs of a release: their bytes stay as they are, and are decoded once to check."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import ExifTags, Image
+
+from builder.sources.evaluation.faults import Fault
+from builder.sources.evaluation.raster import decompression_bound
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+def measure(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of an encoded image as it is shown, EXIF orientation applied.
+
+    `datasets.Image` applies the orientation when it decodes, so masks must have this size.
+
+    Raises
+    ------
+    Fault
+        It doesn't decode to its last row, or is too large.
+    """
+    try:
+        with decompression_bound(), Image.open(io.BytesIO(data)) as image:
+            image.load()
+            width, height = image.size
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise Fault("image_unreadable", "a whole image file", str(error)) from error
+    return (height, width) if orientation in _ON_THEIR_SIDE else (width, height)

@@ -1,0 +1,112 @@
+"""Polygons to masks, by the rule of the release that they belong to.
+
+    coco      pycocotools: the union of all polygons
+    opencv    cv2.fillPoly, one call for all polygons of an object (even-odd), integer points
+    pillow    PIL's ImageDraw.polygon with outline, integer points, the union of all polygons
+    skimage   skimage.draw.polygon, the union of all polygons
+
+Integer points are truncated towards zero, as the releases' own code does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+from pycocotools import mask as coco
+
+from builder.sources.evaluation.faults import Fault, optional
+from builder.sources.evaluation.raster import rle_of_mask
+
+Points = npt.NDArray[np.float64]
+
+
+def checked(polygons: Sequence[Any], height: int, width: int) -> list[Points]:
+    """Polygons as arrays of points (N, 2), x and y in pixels; none of fewer than 3 points.
+
+    A polygon of one or two points covers no pixel and is left out, unless there is no other.
+    Points may lie outside the image, as in COCO, but not further than its longer side.
+
+    Parameters
+    ----------
+    polygons
+        Each is `[x, y, x, y, ...]` or `[[x, y], ...]`.
+
+    Raises
+    ------
+    Fault
+        A polygon is no such list, a number is not finite or far outside, or none has 3 points.
+    """
+    arrays = []
+    for polygon in polygons:
+        try:
+            points = np.asarray(polygon, np.float64)
+        except (TypeError, ValueError) as error:
+            raise Fault("polygon_malformed", "a list of x and y", str(error)) from error
+        if points.ndim not in (1, 2) or (points.ndim == 2 and points.shape[1:] != (2,)):
+            raise Fault("polygon_malformed", "pairs of x and y", f"shape {points.shape}")
+        if points.size % 2:
+            raise Fault("polygon_malformed", "an even number of values", str(points.size))
+        points = points.reshape(-1, 2)
+        if not np.isfinite(points).all():
+            raise Fault("polygon_not_finite", "finite numbers", "NaN or infinity")
+        margin = max(height, width)
+        furthest = (margin + width, margin + height)
+        if len(points) and (points.min() < -margin or (points > furthest).any()):
+            lowest, highest = points.min(0).tolist(), points.max(0).tolist()
+            expected = f"points within or near {width} x {height} pixels"
+            raise Fault("polygon_outside_image", expected, f"x, y from {lowest} to {highest}")
+        arrays.append(points)
+    whole = [points for points in arrays if len(points) >= 3]
+    if not whole:
+        most = max((len(points) for points in arrays), default=0)
+        raise Fault("polygon_too_short", "3 points or more", str(most))
+    return whole
+
+
+def fill(polygons: list[Points], height: int, width: int, rule: str) -> bytes:
+    """The compressed COCO RLE of one object's checked polygons."""
+    if rule == "coco":
+        flat = [points.ravel().tolist() for points in polygons]
+        return bytes(coco.merge(coco.frPyObjects(flat, height, width))["counts"])
+    return rle_of_mask(_DRAW[rule](polygons, height, width).astype(np.bool_))
+
+
+def require(rule: str) -> None:
+    """Raise MissingExtraError unless the package that a rule needs is installed."""
+    if rule in _PACKAGES:
+        optional(*_PACKAGES[rule])
+
+
+def _opencv(polygons: list[Points], height: int, width: int) -> npt.NDArray[np.uint8]:
+    cv2 = optional(*_PACKAGES["opencv"])
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(mask, [points.astype(np.int32) for points in polygons], 1)
+    return mask
+
+
+def _pillow(polygons: list[Points], height: int, width: int) -> npt.NDArray[np.uint8]:
+    image = Image.new("L", (width, height))
+    draw = ImageDraw.Draw(image)
+    for points in polygons:
+        corners = [(x, y) for x, y in points.astype(np.int64).tolist()]
+        draw.polygon(corners, outline=1, fill=1)
+    return np.asarray(image)
+
+
+def _skimage(polygons: list[Points], height: int, width: int) -> npt.NDArray[np.uint8]:
+    draw = optional(*_PACKAGES["skimage"])
+    mask = np.zeros((height, width), np.uint8)
+    for points in polygons:
+        mask[draw.polygon(points[:, 1], points[:, 0], shape=mask.shape)] = 1
+    return mask
+
+
+_PACKAGES = {
+    "opencv": ("cv2", "opencv-python-headless", "filling these polygons"),
+    "skimage": ("skimage.draw", "scikit-image", "filling these polygons"),
+}
+_DRAW = {"opencv": _opencv, "pillow": _pillow, "skimage": _skimage}

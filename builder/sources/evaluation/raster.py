@@ -1,0 +1,150 @@
+"""Ground truth that is an image: maps of ids and binary masks, and the RLE of what they hold."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pycocotools import mask as coco
+
+from builder.sources.evaluation.faults import Fault, optional
+
+Ids = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+
+THRESHOLD = 127  # a binary mask is foreground above this
+HDF5 = (".hdf5", ".h5")
+HDF5_KEY = "dataset"
+_EIGHT_BITS = ("1", "L", "P")
+_MORE_BITS = ("I;16", "I;16B", "I;16L", "I")
+_COLOUR = ("RGB", "RGBA")
+
+
+def check_size(array: npt.NDArray[np.generic], height: int, width: int, what: str) -> None:
+    """Raise a Fault unless an array is (height, width)."""
+    if array.shape != (height, width):
+        found = f"{array.shape[1]} x {array.shape[0]}" if array.ndim == 2 else str(array.shape)
+        raise Fault("mask_size", f"{width} x {height} pixels, as the image", f"{what}: {found}")
+
+
+def read_ids(
+    path: Path, *, colour: Literal["refuse", "accept", "require"] = "refuse", bits: int = 8
+) -> Ids:
+    """A map of ids (H, W): palette indices, gray values, 24-bit colours or an HDF5 dataset.
+
+    Raises
+    ------
+    Fault
+        The file can't be read, or its pixels can't be the ids that `colour` and `bits` ask for.
+    """
+    if path.suffix in HDF5:
+        return _read_hdf5(path)
+    with _opened(path) as image:
+        mode = image.mode
+        if mode in _COLOUR and colour != "refuse":
+            rgb = np.asarray(image)[:, :, :3].astype(np.int32)
+            ids: Ids = rgb[:, :, 0] + 256 * rgb[:, :, 1] + 65536 * rgb[:, :, 2]
+            return ids
+        if colour == "require" or mode not in _EIGHT_BITS + _MORE_BITS:
+            wanted = {
+                "refuse": "palette indices or gray values (was it saved anew as colours?)",
+                "accept": "palette indices, gray values or 24-bit colours",
+                "require": "24-bit colours (RGB)",
+            }[colour]
+            raise Fault("truth_mode", wanted, f"{path.name}: mode {mode}")
+        if bits > 8 and mode in _EIGHT_BITS:
+            raise Fault(
+                "truth_depth",
+                f"{bits}-bit values (8 bits lose ids above 255: was it saved anew?)",
+                f"{path.name}: 8-bit, mode {mode}",
+            )
+        return np.asarray(image).astype(np.int32)
+
+
+def read_binary(path: Path) -> Mask:
+    """A binary mask (H, W): the first channel above `THRESHOLD`, or a 1-bit image's ones."""
+    with _opened(path) as image:
+        if image.mode == "1":
+            return np.asarray(image, np.bool_)
+        if image.mode in _MORE_BITS:
+            raise Fault("truth_mode", "8-bit gray or colour", f"{path.name}: mode {image.mode}")
+        pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+        return (pixels if pixels.ndim == 2 else pixels[:, :, 0]) > THRESHOLD
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A decoded image; whatever is wrong with the file is a Fault."""
+    try:
+        with decompression_bound(), Image.open(path) as image:
+            image.load()
+            yield image
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise Fault("truth_unreadable", "an image file", f"{path.name}: {error}") from error
+
+
+@contextmanager
+def decompression_bound() -> Iterator[None]:
+    """Have PIL refuse images of more than `Image.MAX_IMAGE_PIXELS` (89 megapixels)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            yield
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            limit = f"at most {Image.MAX_IMAGE_PIXELS} pixels"
+            raise Fault("image_too_large", limit, str(error)) from error
+
+
+def _read_hdf5(path: Path) -> Ids:
+    h5py = optional("h5py", "h5py", "reading HDF5 ground truth")
+    try:
+        with h5py.File(path, "r") as file:
+            if HDF5_KEY not in file:
+                raise Fault("truth_unreadable", f"a dataset {HDF5_KEY!r}", f"{list(file)}")
+            array = np.asarray(file[HDF5_KEY])
+    except OSError as error:
+        raise Fault("truth_unreadable", "an HDF5 file", f"{path.name}: {error}") from error
+    if array.ndim != 2 or array.dtype.kind not in "iu":
+        found = f"{path.name}: {array.dtype} {array.shape}"
+        raise Fault("truth_mode", "integers (height, width)", found)
+    return array.astype(np.int32)
+
+
+def rle_of_ids(ids: npt.NDArray[np.generic]) -> Iterator[tuple[int, bytes]]:
+    """Each value of a map (H, W) with the compressed COCO RLE of its pixels, in ascending order.
+
+    No mask is ever made: the runs of all values are found in one pass down the columns.
+    """
+    if ids.size == 0:
+        return
+    flat = ids.ravel(order="F")
+    begins = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
+    ends = np.append(begins[1:], flat.size)
+    values = flat[begins]
+    order = np.argsort(values, kind="stable")
+    edges = np.flatnonzero(np.diff(values[order])) + 1
+    for runs in np.split(order, edges):
+        bounds = np.zeros(2 * len(runs) + 2, np.int64)
+        bounds[1:-1:2], bounds[2:-1:2] = begins[runs], ends[runs]
+        bounds[-1] = flat.size
+        counts = np.diff(bounds)
+        if counts[-1] == 0:
+            counts = counts[:-1]
+        yield int(values[runs[0]]), compress(counts.tolist(), *ids.shape)
+
+
+def compress(counts: list[int], height: int, width: int) -> bytes:
+    """The compressed form of a COCO RLE's run lengths, which begin with zeros."""
+    rle = coco.frPyObjects([{"counts": counts, "size": [height, width]}], height, width)
+    return bytes(rle[0]["counts"])
+
+
+def rle_of_mask(mask: Mask) -> bytes:
+    """The compressed COCO RLE of a mask (H, W)."""
+    return bytes(coco.encode(np.asfortranarray(mask, np.uint8))["counts"])

@@ -1,0 +1,207 @@
+"""What the readers share: what they list, what they read, and how files are paired."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from builder.errors import SourceError
+from builder.records import Reject
+from builder.sources.evaluation.faults import Fault
+from builder.sources.evaluation.layout import scan_images
+from builder.sources.evaluation.patterns import Pattern
+from builder.sources.evaluation.raster import Mask
+from builder.sources.evaluation.table import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An image, and where its ground truth is. Picklable.
+
+    `image` is relative to the source folder; `truth` is the reader's own business; `values` are
+    those of the names in the image's pattern; `size` is (width, height) where the release says it.
+    """
+
+    image: str
+    image_id: str
+    truth: Any
+    values: dict[str, str] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
+    truth_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Found:
+    """What a reader lists: entries, rejects, notes, and the ground truth files it used."""
+
+    entries: list[Entry] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """An instance: its compressed COCO RLE and what the release says of it."""
+
+    id: int
+    counts: bytes
+    category: str | None = None
+    category_id: int | None = None
+    iscrowd: bool = False
+
+
+@dataclass(slots=True)
+class Truth:
+    """The ground truth of one image; `faults` are of single annotations, by their id."""
+
+    annotations: list[Annotation] = field(default_factory=list)
+    faults: list[tuple[int, Fault]] = field(default_factory=list)
+    void: Mask | None = None
+
+
+class Reader(Protocol):
+    """Reads one part of a release.
+
+    `listing` is called once, in one process; `read` in any, on an entry that `listing` made; it
+    raises Fault when the image's ground truth as a whole can't be used.
+    """
+
+    def __init__(self, root: Path, part: Part, source: str) -> None: ...
+    def listing(self) -> Found: ...
+    def read(self, entry: Entry, height: int, width: int) -> Truth: ...
+
+
+def pair(root: Path, part: Part, source: str) -> Found:
+    """Pair images with the files of their ground truth; `Entry.truth` is the list of the latter.
+
+    An image and its ground truth have the same values of the names that both patterns have.
+    """
+    found = Found()
+    shared = [name for name in Pattern(part.images).names if name in Pattern(part.truth).names]
+    truths: dict[tuple[str, ...], list[str]] = {}
+    for pattern in filter(None, (part.truth, part.more_truth)):
+        for path, values in Pattern(pattern).scan(root):
+            truths.setdefault(tuple(values[name] for name in shared), []).append(path)
+    only = _ids(root, part)
+    seen: set[str] = set()
+    alone = set(truths)
+    for image, values in scan_images(root, part.images):
+        if only is not None:
+            if values["id"] not in only:
+                continue
+            seen.add(values["id"])
+        key = tuple(values[name] for name in shared)
+        alone.discard(key)
+        if key in truths:
+            image_id = Pattern(part.image_id).fill(values)
+            size = sum((root / path).stat().st_size for path in truths[key])
+            found.entries.append(Entry(image, image_id, truths[key], values, truth_bytes=size))
+            found.files.extend(truths[key])
+        elif part.strays == "reject":
+            expected = Pattern(part.truth).fill(values)
+            found.rejects.append(Reject(source, image, "truth_missing", expected, "no such file"))
+    if only is not None:
+        found.files.append(str(part.ids))
+        lacking = [(str(part.ids), {"id": name}) for name in sorted(only - seen)]
+    elif part.strays == "reject":
+        lacking = [(truths[key][0], dict(zip(shared, key, strict=True))) for key in sorted(alone)]
+    else:
+        lacking = []
+    for member, values in lacking:
+        expected = Pattern(part.images).fill(values)
+        found.rejects.append(Reject(source, member, "image_missing", expected, "no such file"))
+    return found
+
+
+def _ids(root: Path, part: Part) -> set[str] | None:
+    if part.ids is None:
+        return None
+    try:
+        lines = (root / part.ids).read_text("utf-8").splitlines()
+    except OSError as error:
+        raise SourceError(f"{root / part.ids}: {error.strerror}: expected one id a line") from error
+    return {line.split()[0] for line in lines if line.strip()}
+
+
+class Images:
+    """The images of a part by the name that a JSON calls them."""
+
+    def __init__(self, root: Path, part: Part, source: str) -> None:
+        self.part, self.source = part, source
+        self.paths: dict[str, tuple[str, dict[str, str]]] = {}
+        self.used: set[str] = set()
+        self.absent = 0
+        for path, values in scan_images(root, part.images):
+            if values["name"] in self.paths:
+                other = self.paths[values["name"]][0]
+                raise SourceError(
+                    f"{root}: {other} and {path} have the same name, by which {part.truth} "
+                    "calls its images: remove one of them"
+                )
+            self.paths[values["name"]] = (path, values)
+
+    def find(self, name: str, found: Found) -> tuple[str, dict[str, str]] | None:
+        """The path of the image a JSON calls `name`; None, with a reject, where there is none."""
+        if self.part.key == "basename":
+            name = PurePosixPath(name.replace("\\", "/")).name
+        name = name.removeprefix("./")
+        if name in self.used:
+            self._reject(found, name, "duplicate_image", "each image listed once", "listed again")
+            return None
+        self.used.add(name)
+        if name not in self.paths:
+            self.absent += 1
+            if self.part.missing == "reject":
+                expected = Pattern(self.part.images).fill({"name": name})
+                self._reject(found, name, "image_missing", expected, "no such file")
+            return None
+        return self.paths[name]
+
+    def finish(self, found: Found) -> None:
+        """Reject, or count, what was left over."""
+        if self.part.missing == "ignore" and self.absent:
+            found.notes.append(
+                f"split {self.part.split}: {self.absent} images of {self.part.truth} are not in "
+                "the folder that this protocol reads: left out"
+            )
+        if self.part.strays == "reject":
+            for name in sorted(self.paths.keys() - self.used):
+                path = self.paths[name][0]
+                self._reject(found, path, "truth_missing", f"an entry in {self.part.truth}", "none")
+
+    def _reject(self, found: Found, member: str, reason: str, expected: str, what: str) -> None:
+        found.rejects.append(Reject(self.source, member, reason, expected, what))
+
+
+def load_json(path: Path) -> Any:
+    """A JSON file; raises SourceError when it is none."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path}: expected JSON, found {error}; download it again") from error
+
+
+def note_dropped(found: Found, part: Part, dropped: int) -> None:
+    """Say how many images without annotations were left out."""
+    if dropped:
+        found.notes.append(
+            f"split {part.split}: {dropped} images without annotations left out, as the protocol "
+            "does"
+        )
+
+
+def integer(value: Any, otherwise: int) -> int:
+    """`value` where it is an integer of 64 bits, else `otherwise`."""
+    good = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+    return value if good else otherwise
+
+
+def missing_fields(record: Any, fields: Iterable[str]) -> list[str]:
+    """The fields that a JSON object lacks; all of them when it is no object."""
+    return [name for name in fields if not isinstance(record, dict) or name not in record]

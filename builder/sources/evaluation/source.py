@@ -1,0 +1,276 @@
+"""An evaluation release as a source of checked rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from builder.errors import SourceError
+from builder.masks.png import encode_bitmap, encode_masks
+from builder.masks.rle import RleBatch
+from builder.records import Item, Json, Listing, Outcome, Reject
+from builder.shards.files import sha256_file, sha256_json
+from builder.sources.evaluation.faults import Fault
+from builder.sources.evaluation.layout import settle
+from builder.sources.evaluation.photos import measure
+from builder.sources.evaluation.readers import READERS
+from builder.sources.evaluation.readers.base import Entry, Reader, Truth
+from builder.sources.evaluation.table import Part, Protocol, Row, row
+
+PROBES = 8  # records read before a release in which none can be used is given up
+
+
+@dataclass(frozen=True)
+class EvalSource:
+    """One protocol of one dataset of the suite, read from the folder it was unpacked in.
+
+    Parameters
+    ----------
+    name
+        The dataset's name in the table; it is also what the `source` column says.
+    protocol_name
+        `native`, `sam` or `asam`.
+    folder
+        Where the release's archives were unpacked.
+    annotations_only
+        Leave the `image` column null.
+    splits
+        Only these splits; None for all.
+    limit
+        Only the first so many images of each split.
+    """
+
+    name: str
+    protocol_name: str
+    folder: Path
+    annotations_only: bool = False
+    splits: tuple[str, ...] | None = None
+    limit: int | None = None
+
+    kind = "eval"
+
+    @property
+    def row(self) -> Row:
+        """The dataset's row of the table."""
+        return row(self.name)
+
+    @property
+    def protocol(self) -> Protocol:
+        """The protocol's entry of the table."""
+        return self.row.protocol(self.protocol_name)
+
+    @property
+    def config(self) -> str:
+        """The config's name: the dataset's, and the protocol's unless it is native."""
+        return self.row.config(self.protocol_name)
+
+    @cached_property
+    def _settled(self) -> tuple[list[Part], list[str]]:
+        return settle(self.folder, self.row, self.protocol, self.splits)
+
+    def listing(self) -> Listing:
+        """List the images with their ground truth.
+
+        Raises
+        ------
+        SourceError
+            The folder holds no such release, a list can't be read, or no record can be used.
+        MissingExtraError
+            A package that this dataset's reader needs is not installed.
+        """
+        parts, notes = self._settled
+        items: list[Item] = []
+        rejects: list[Reject] = []
+        files: set[str] = set()
+        notes = list(notes)
+        for i, part in enumerate(parts):
+            found = READERS[part.reader](self.folder, part, self.name).listing()
+            entries = sorted(found.entries, key=lambda entry: entry.image)
+            if not entries:
+                raise SourceError(self._all_unusable(part, found.rejects))
+            items += [self._item(i, part, entry) for entry in entries[: self.limit]]
+            files.update(found.files, (entry.image for entry in entries))
+            rejects += found.rejects
+            notes += found.notes
+        items = self._unique(items, rejects)
+        self._probe(items)
+        return Listing(items, self._fingerprint(files), rejects, notes + self._counted(items))
+
+    def settings(self) -> Mapping[str, Any]:
+        """The protocol's parts as the table has them, and what else changes a row."""
+        alternatives = [[asdict(part) for part in layouts] for layouts in self.protocol.parts]
+        return {
+            "dataset": self.name,
+            "protocol": self.protocol_name,
+            "parts_sha256": sha256_json(alternatives),
+            "annotations_only": self.annotations_only,
+            "splits": list(self.splits) if self.splits is not None else None,
+            "limit": self.limit,
+        }
+
+    @contextmanager
+    def open(self) -> Iterator[EvalReader]:
+        """Open for reading, in the process that calls it."""
+        parts, _ = self._settled
+        readers = [READERS[part.reader](self.folder, part, self.name) for part in parts]
+        yield EvalReader(self, parts, readers)
+
+    def _item(self, index: int, part: Part, entry: Entry) -> Item:
+        size = (self.folder / entry.image).stat().st_size
+        pixels = 0 if self.annotations_only else size
+        return Item(entry.image, pixels + 2 * entry.truth_bytes, (index, entry), part.split)
+
+    def _unique(self, items: list[Item], rejects: list[Reject]) -> list[Item]:
+        """Without the images that a split has already."""
+        seen: set[tuple[str, str]] = set()
+        kept = []
+        for item in items:
+            if (item.split, item.key) in seen:
+                expected = f"each image once in split {item.split}"
+                rejects.append(Reject(self.name, item.key, "duplicate_image", expected, "again"))
+                continue
+            seen.add((item.split, item.key))
+            kept.append(item)
+        return kept
+
+    def _probe(self, items: list[Item]) -> None:
+        """Raise SourceError when each of the first records is unusable: that is no release."""
+        rejects: list[Reject] = []
+        with self.open() as reader:
+            for item in items[:PROBES]:
+                outcome = reader.read(item)
+                if outcome.row is not None:
+                    return
+                rejects += outcome.rejects
+        raise SourceError(self._all_unusable(None, rejects))
+
+    def _all_unusable(self, part: Part | None, rejects: list[Reject]) -> str:
+        where = f", split {part.split}" if part else ""
+        lines = [f"{self.folder}: not one usable image of {self.config}{where}"]
+        for reject in rejects[:3]:
+            lines.append(
+                f"{reject.member}: {reject.reason}: expected {reject.expected}, "
+                f"found {reject.found}"
+            )
+        lines.append(f"expected there: {self.row.unpacked}")
+        return "\n  ".join(lines)
+
+    def _counted(self, items: list[Item]) -> list[str]:
+        """Where the number of images is not the one that is known of the release."""
+        if self.limit is not None:
+            return []
+        found = Counter(item.split for item in items)
+        return [
+            f"split {split}: {found[split]} images; the whole has {count}"
+            for split, count in self.protocol.counts.items()
+            if split in found and found[split] != count
+        ]
+
+    def _fingerprint(self, files: set[str]) -> Json:
+        """Of the files used: path and size of each, and the contents of the JSON among them."""
+        table = []
+        for path in sorted(files):
+            whole = self.folder / path
+            digest = sha256_file(whole) if whole.suffix in (".json", ".txt") else None
+            table.append([path, whole.stat().st_size, digest])
+        return {
+            "name": self.name,
+            "size": sum(size for _, size, _ in table),
+            "members": len(table),
+            "sha256": sha256_json(table),
+        }
+
+
+class EvalReader:
+    """An open release."""
+
+    def __init__(self, source: EvalSource, parts: list[Part], readers: list[Reader]) -> None:
+        self.source, self.parts, self.readers = source, parts, readers
+
+    def read(self, item: Item) -> Outcome:
+        """Read and check one image with its ground truth."""
+        index, entry = item.locator
+        try:
+            return self._read(self.parts[index], self.readers[index], entry)
+        except Fault as fault:
+            return Outcome(None, [self._reject(entry, fault)])
+
+    def _read(self, part: Part, reader: Reader, entry: Entry) -> Outcome:
+        path = self.source.folder / entry.image
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise Fault("image_unreadable", "a readable file", str(error.strerror)) from error
+        width, height = measure(data)
+        if entry.size not in (None, (width, height)):
+            expected = "{} x {} pixels, as the release says".format(*(entry.size or ()))
+            raise Fault("image_size", expected, f"{width} x {height}")
+        truth = reader.read(entry, height, width)
+        rejects = [self._reject(entry, fault, number) for number, fault in truth.faults]
+        annotations, masks = self._instances(truth, entry, height, width, rejects)
+        if part.empty == "drop" and not annotations:
+            rejects.append(self._reject(entry, Fault("no_instance", "an instance", "none")))
+            return Outcome(None, rejects)
+        void = truth.void if truth.void is not None and truth.void.any() else None
+        image = None if self.source.annotations_only else {"bytes": data, "path": path.name}
+        return Outcome(
+            {
+                "image": image,
+                "image_id": entry.image_id,
+                "file_name": entry.image,
+                "width": width,
+                "height": height,
+                "masks": [{"bytes": png, "path": None} for png in masks],
+                "void_mask": None if void is None else {"bytes": encode_bitmap(void), "path": None},
+                "annotations": annotations,
+                "image_sha256": hashlib.sha256(data).hexdigest(),
+                "source": self.source.name,
+                "num_rejected": len(rejects),
+            },
+            rejects,
+        )
+
+    def _instances(
+        self, truth: Truth, entry: Entry, height: int, width: int, rejects: list[Reject]
+    ) -> tuple[list[Json], list[bytes]]:
+        """The annotations and mask PNGs of what is well-formed and not empty."""
+        batch = RleBatch.parse([a.counts for a in truth.annotations], height, width)
+        kept = []
+        for i, annotation in enumerate(truth.annotations):
+            problem = batch.problem[i]
+            if problem is None and batch.areas[i] == 0:
+                problem = ("mask_empty", "at least one pixel", "none")
+            if problem is None:
+                kept.append(i)
+            else:
+                rejects.append(self._reject(entry, Fault(*problem), annotation.id))
+        batch = batch.select(kept)
+        annotations = [
+            {
+                "id": annotation.id,
+                "category": annotation.category,
+                "category_id": annotation.category_id,
+                "segmentation": {"size": [height, width], "counts": annotation.counts.decode()},
+                "bbox": bbox,
+                "area": area,
+                "iscrowd": annotation.iscrowd,
+            }
+            for annotation, bbox, area in zip(
+                (truth.annotations[i] for i in kept),
+                batch.bboxes.tolist(),
+                batch.areas.tolist(),
+                strict=True,
+            )
+        ]
+        return annotations, encode_masks(batch)
+
+    def _reject(self, entry: Entry, fault: Fault, annotation_id: int | None = None) -> Reject:
+        return Reject(
+            self.source.name, entry.image, fault.reason, fault.expected, fault.found, annotation_id
+        )
