@@ -10,8 +10,10 @@ import base64
 import bisect
 import copy
 import difflib
+import functools
 import glob
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -25,7 +27,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast, overload
 from urllib.parse import quote, unquote, urlsplit
 
 import datasets
@@ -47,6 +49,9 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     hf_raise_for_status,
     http_backoff,
 )
+
+if TYPE_CHECKING:
+    import torch
 
 REPO_ID = "xhk/ASAM-Datasets"
 
@@ -418,34 +423,63 @@ def mask_bits(
                 yield i, int(y0[i]), int(x0[i]), int(boxes[i, 2]), bits[:, :width]
 
 
+@overload
 def decode_masks(
     annotations: Any,
     size: tuple[int, int] | None = None,
-    dtype: npt.DTypeLike = np.uint8,
-) -> npt.NDArray[Any]:
+    dtype: Any = np.uint8,
+    device: None = None,
+    *,
+    packed: bool = False,
+) -> npt.NDArray[Any]: ...
+@overload
+def decode_masks(
+    annotations: Any,
+    size: tuple[int, int] | None = None,
+    dtype: Any = np.uint8,
+    *,
+    device: str | torch.device,
+    packed: bool = False,
+) -> torch.Tensor: ...
+def decode_masks(
+    annotations: Any,
+    size: tuple[int, int] | None = None,
+    dtype: Any = np.uint8,
+    device: str | torch.device | None = None,
+    *,
+    packed: bool = False,
+) -> npt.NDArray[Any] | torch.Tensor:
     """The masks of a row's `annotations` as an array of 0 and 1, straight from their RLE.
 
     Parameters
     ----------
     annotations
         A row's `annotations` column in any form that `datasets` returns: a list of dicts (values
-        plain, numpy or torch), a dict of lists, or pyarrow.
+        plain, numpy or torch), a dict of lists, or pyarrow. Those of several rows may be
+        concatenated: one call for a whole batch is what a GPU wants.
     size
         (h, w) to sample to, nearest neighbour at pixel centres: row i shows the source's row
         floor((i + 0.5) * H / h). The full-size bitmaps are never made. Defaults to the masks' own
         size, which must then be the same for all.
     dtype
-        Defaults to uint8.
+        A numpy dtype, or with a device also torch's. Defaults to uint8.
+    device
+        Where to decode, such as "cuda"; needs torch, and on CUDA uses Triton where that is
+        installed. Defaults to None: on the CPU, into a numpy array.
+    packed
+        Give bits instead, as `np.packbits(masks, axis=-1)` does: (N, h, ceil(w / 8)) uint8.
+        Defaults to False.
 
     Returns
     -------
-    numpy.ndarray
+    numpy.ndarray or torch.Tensor
         (N, H, W) or (N, h, w). Without annotations (0, h, w), or (0, 0, 0) when no size is known.
 
     Raises
     ------
     AsamDatasetsError
-        An RLE is malformed (the annotation's id is named), or sizes differ and `size` is None.
+        An RLE is malformed (the annotation's id is named), sizes differ and `size` is None, or the
+        device can't be used.
 
     Examples
     --------
@@ -454,24 +488,42 @@ def decode_masks(
     """
     masks = _segmentations(annotations)
     height, width = masks.output_size(size)
-    out = np.zeros((len(masks.counts), height, width), dtype)
-    for (full_height, full_width), which in masks.by_size():
-        counts = [masks.counts[i] for i in which]
-        runs = parse_rle(counts, full_height * full_width)
+    if device is not None:
+        return _decode_to_tensor(masks, (height, width), dtype, device, packed)
+    return _decode_to_array(masks, (height, width), dtype, packed)
+
+
+def _decode_to_array(
+    masks: _Segmentations, size: tuple[int, int], dtype: Any, packed: bool
+) -> npt.NDArray[Any]:
+    height, width = size
+    if packed:
+        out = np.zeros((len(masks.counts), height, (width + 7) // 8), np.uint8)
+    else:
+        out = np.zeros((len(masks.counts), height, width), dtype)
+    for full, which in masks.by_size():
+        runs = parse_rle([masks.counts[i] for i in which], full[0] * full[1])
         masks.refuse(runs.problems, which)
-        columns = None
-        if (full_height, full_width) != (height, width):
-            runs = _sample(runs, (full_height, full_width), (height, min(width, full_width)))
-            if width > full_width:  # columns shown more than once: decode each once, then repeat
-                columns = _centres(full_width, width)
+        if full != size:
+            runs = _sample(runs, full, (height, min(width, full[1])))
+        # Where columns are shown more than once, each is decoded once and then repeated.
+        columns = _centres(full[1], width) if width > full[1] else None
         for k, y0, x0, x1, bits in mask_bits(runs, height):
+            target = out[which[k], y0 : y0 + len(bits)]
+            if packed and columns is None:
+                target[:, x0 // 8 : x0 // 8 + bits.shape[1]] = bits
+                continue
             window = np.unpackbits(bits, axis=1, count=x1 - x0)
             if columns is None:
-                out[which[k], y0 : y0 + len(bits), x0:x1] = window
+                target[:, x0:x1] = window
+                continue
+            first, stop = np.searchsorted(columns, (x0, x1))
+            window = window[:, columns[first:stop] - x0]
+            if packed:
+                window = np.packbits(np.pad(window, ((0, 0), (first % 8, 0))), axis=1)
+                target[:, first // 8 : first // 8 + window.shape[1]] = window
             else:
-                shown = np.flatnonzero((columns >= x0) & (columns < x1))
-                target = slice(shown[0], shown[-1] + 1)
-                out[which[k], y0 : y0 + len(bits), target] = window[:, columns[shown] - x0]
+                target[:, first:stop] = window
     return out
 
 
@@ -573,6 +625,250 @@ def _segmentations(annotations: Any) -> _Segmentations:
     return _Segmentations(ids, sizes, [counts for _, counts in pairs])
 
 
+# On a device. The strings are parsed there too, as in `parse_rle` but without waiting for the
+# device once: sizes that only the device knows are bounded by the number of characters. A bad
+# string makes one flag false, and `parse_rle` then tells what is wrong.
+
+
+def _decode_to_tensor(
+    masks: _Segmentations,
+    size: tuple[int, int],
+    dtype: Any,
+    device: str | torch.device,
+    packed: bool,
+) -> torch.Tensor:
+    try:
+        import torch
+    except ImportError as error:
+        raise AsamDatasetsError(
+            "decode_masks with a device needs the package torch: pip install torch"
+        ) from error
+    where = torch.device(device)
+    if not isinstance(dtype, torch.dtype):
+        dtype = torch.from_numpy(np.empty(0, dtype)).dtype
+    if where.type == "cpu":  # nothing is faster there than the runs in numpy
+        kind = np.uint8 if packed else torch.empty(0, dtype=dtype).numpy().dtype
+        return torch.from_numpy(_decode_to_array(masks, size, kind, packed))
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise AsamDatasetsError(f"decode_masks: no CUDA device here for device={str(device)!r}")
+    height, width = size
+    shape = (len(masks.counts), height, (width + 7) // 8 if packed else width)
+    out = torch.zeros(shape, dtype=torch.uint8 if packed else dtype, device=where)
+    if out.numel():
+        runs = _parse_on_device(masks, where)
+        fill = _fill_by_kernel if where.type == "cuda" and _has_triton() else _fill_by_search
+        fill(out, runs, width, packed)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _DeviceRuns:
+    """Where runs begin and end in turn, on a device: those of mask i are edges[spans[i]]."""
+
+    edges: torch.Tensor  # (E,) int32, pixel numbers in column-major order
+    spans: torch.Tensor  # (N, 2) int64
+    sizes: torch.Tensor  # (N, 2) int64, the masks' own height and width
+
+
+def _parse_on_device(masks: _Segmentations, device: torch.device) -> _DeviceRuns:
+    import torch
+
+    def explain() -> None:
+        for (height, width), which in masks.by_size():
+            runs = parse_rle([masks.counts[i] for i in which], height * width)
+            masks.refuse(runs.problems, which)
+
+    data, numbers = _characters(masks.counts)
+    if not numbers.all():
+        explain()
+    size = len(data)
+    codes = torch.from_numpy(data.copy()).to(device, torch.int64) - 48
+    lengths = torch.from_numpy(numbers).to(device)
+    sizes = torch.tensor(masks.sizes, dtype=torch.int64, device=device)
+    pixels = sizes.prod(dim=1)
+    masks_of = torch.arange(len(numbers), device=device)
+    owner = masks_of.repeat_interleave(lengths, output_size=size)
+    last = lengths.cumsum(0) - 1
+
+    # Groups of characters: one per count.
+    final = (codes & 32) == 0
+    good = ((codes >= 0) & (codes < 64)).all() & final[last].all()
+    final[last] = True
+    group = final.cumsum(0) - final.long()
+    places = torch.arange(size, device=device)
+    begins = torch.zeros(size + 2, dtype=torch.int64, device=device)
+    begins.scatter_(0, torch.where(final, group + 1, size + 1), places + 1)
+    place = places - begins[group]
+    good &= (place < _MAX_GROUP).all()
+    place = place.clamp(max=_MAX_GROUP - 1)
+    negative = final & ((codes & 16) != 0)
+    parts = ((codes & 31) << (5 * place)) - (negative.long() << (5 * place + 5))
+
+    # Two counts a line, zeros and ones in turn; the differences add up along the columns.
+    first = group[last - lengths + 1]
+    per_mask = group[last] + 1 - first
+    lines = (per_mask + 1) // 2
+    tops = lines.cumsum(0) - lines
+    bottoms = tops + lines - 1
+    slots = group + (2 * tops - first)[owner]
+    most = (size + len(numbers)) // 2
+    table = torch.zeros(2 * most, dtype=torch.int64, device=device).index_add_(0, slots, parts)
+    limit = max(height * width for height, width in masks.sizes) + 1
+    zeros, ones = table.clamp_(-limit, limit).view(-1, 2).T.contiguous()
+    line_owner = torch.zeros(most, dtype=torch.int64, device=device)
+    line_owner.scatter_(0, slots // 2, owner)
+    used = torch.arange(most, device=device) <= bottoms[-1]
+    alone = zeros[tops]
+    zeros[tops] = 0
+    before = ones[tops]
+    zeros, ones = zeros.cumsum(0), ones.cumsum(0)
+    before = ones[tops] - before
+    zeros = zeros - zeros[tops][line_owner]
+    ones = ones - before[line_owner]
+    zeros[tops] = alone
+    ones[bottoms] *= 1 - per_mask % 2  # the slot that an odd number of counts leaves
+    counts = torch.stack((zeros, ones), dim=1)
+    allowed = (counts >= 0) & (counts <= pixels[line_owner, None])
+    good &= (allowed | ~used[:, None]).all()
+    ends = counts.view(-1).cumsum(0).view(-1, 2)
+    edges = ends - (ends[tops, 0] - alone)[line_owner, None]
+    good &= (edges[bottoms, 1] == pixels).all()
+    if not good:  # waits for the device
+        explain()
+    spans = torch.stack((2 * tops, 2 * bottoms + 2), dim=1)
+    return _DeviceRuns(edges.view(-1).to(torch.int32), spans, sizes)
+
+
+def _fill_by_search(out: torch.Tensor, runs: _DeviceRuns, width: int, packed: bool) -> None:
+    """Fill (N, h, w) masks with torch alone: a pixel is 1 after an odd number of edges."""
+    import torch
+
+    height = out.shape[1]
+    rows = 2 * torch.arange(height, device=out.device) + 1
+    columns = 2 * torch.arange(width, device=out.device) + 1
+    weights = 128 >> torch.arange(8, device=out.device)
+    spans, sizes = runs.spans.tolist(), runs.sizes.tolist()
+    for i, ((start, stop), (full_height, full_width)) in enumerate(zip(spans, sizes, strict=True)):
+        y = rows * full_height // (2 * height)
+        x = columns * full_width // (2 * width)
+        pixels = (x * full_height + y[:, None]).to(torch.int32)
+        inside = torch.searchsorted(runs.edges[start:stop], pixels, right=True) & 1
+        if packed:
+            inside = torch.nn.functional.pad(inside, (0, -width % 8)).view(height, -1, 8)
+            inside = (inside * weights).sum(dim=2)
+        out[i] = inside
+
+
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _fill_by_kernel(out: torch.Tensor, runs: _DeviceRuns, width: int, packed: bool) -> None:
+    """Fill (N, h, w) zeros with masks by a Triton kernel, which writes only where ones may be."""
+    import torch
+
+    number, height, _ = out.shape
+    rows, columns = 64, 128
+    tiles = -(-height // rows) * -(-width // columns)
+    target = out.view(torch.uint8) if out.dtype == torch.bool else out
+    _kernel()[(number * tiles,)](
+        target, runs.edges, runs.spans, runs.sizes, height, width, packed, rows, columns
+    )
+
+
+@functools.cache
+def _kernel() -> Any:
+    import triton
+    import triton.language as tl
+
+    @triton.jit
+    def search(edges, low, high, pixel):  # type: ignore[no-untyped-def]
+        """How many edges before `high` are at or before a pixel; those before `low` are."""
+        while low < high:
+            middle = (low + high) // 2
+            passed = tl.load(edges + middle) <= pixel
+            low = tl.where(passed, middle + 1, low)
+            high = tl.where(passed, high, middle)
+        return low
+
+    @triton.jit
+    def search_each(edges, low, high, pixels):  # type: ignore[no-untyped-def]
+        """`search` for each of many pixels."""
+        lows = tl.zeros_like(pixels) + low
+        highs = tl.zeros_like(pixels) + high
+        span = high - low
+        while span > 0:
+            middles = (lows + highs) // 2
+            open_ = lows < highs
+            passed = tl.load(edges + middles, mask=open_, other=0) <= pixels
+            lows = tl.where(open_ & passed, middles + 1, lows)
+            highs = tl.where(open_ & (passed == 0), middles, highs)
+            span = span // 2
+        return lows
+
+    @triton.jit
+    def fill(  # type: ignore[no-untyped-def]
+        out,
+        edges,
+        spans,
+        sizes,
+        height,
+        width,
+        PACKED: tl.constexpr,
+        ROWS: tl.constexpr,
+        COLUMNS: tl.constexpr,
+    ):
+        """One program fills one tile of one mask.
+
+        It searches the mask's edges once for the tile's first and last pixel. Most tiles lie
+        between two edges and are done: zeros are there already. In the others each column's edges
+        are found by search, and each flips the pixels at and below it.
+        """
+        across = tl.cdiv(width, COLUMNS)
+        tiles = tl.cdiv(height, ROWS) * across
+        mask = tl.program_id(0) // tiles
+        tile = tl.program_id(0) % tiles
+        rows = tile // across * ROWS + tl.arange(0, ROWS)
+        columns = tile % across * COLUMNS + tl.arange(0, COLUMNS)
+        full_height = tl.load(sizes + 2 * mask)
+        full_width = tl.load(sizes + 2 * mask + 1)
+        start = tl.load(spans + 2 * mask).to(tl.int32)
+        stop = tl.load(spans + 2 * mask + 1).to(tl.int32)
+
+        # The source pixel that each pixel shows; past the border, what the last one shows.
+        y = (2 * tl.minimum(rows, height - 1).to(tl.int64) + 1) * full_height // (2 * height)
+        x = (2 * tl.minimum(columns, width - 1).to(tl.int64) + 1) * full_width // (2 * width)
+        tops = (x * full_height + tl.min(y)).to(tl.int32)
+        bottoms = (x * full_height + tl.max(y)).to(tl.int32)
+        low = search(edges, start, stop, tl.min(tops))
+        high = search(edges, low, stop, tl.max(bottoms))
+        if (low < high) | ((low - start) % 2 == 1):
+            begins = search_each(edges, low, high, tops)
+            ends = search_each(edges, low, high, bottoms)
+            pixels = (x[None, :] * full_height + y[:, None]).to(tl.int32)
+            inside = tl.zeros((ROWS, COLUMNS), tl.int32) + ((begins - start) % 2)[None, :]
+            for k in range(tl.max(ends - begins)):
+                edge = tl.load(edges + begins + k, mask=begins + k < ends, other=2147483647)
+                inside = inside ^ (pixels >= edge[None, :]).to(tl.int32)
+            line = mask.to(tl.int64) * height + rows
+            if PACKED:
+                inside = tl.where((columns < width)[None, :], inside, 0)
+                weights = 128 >> tl.arange(0, 8)
+                bits = tl.reshape(inside, (ROWS, COLUMNS // 8, 8)) * weights[None, None, :]
+                stride = tl.cdiv(width, 8)
+                columns = tile % across * (COLUMNS // 8) + tl.arange(0, COLUMNS // 8)
+                inside = tl.sum(bits, axis=2)
+            else:
+                stride = width
+            tl.store(
+                out + line[:, None] * stride + columns[None, :],
+                inside.to(out.dtype.element_ty),
+                mask=(rows < height)[:, None] & (columns < stride)[None, :],
+            )
+
+    return fill
+
+
 # The control image: mask i of n has a colour of its own, spread over all 24 bits.
 
 
@@ -661,26 +957,40 @@ class Hub:
         self._revision = revision
         self._token = token
         self._retries = retries
-        self._signed: dict[str, str] = {}
+        self._signed: dict[tuple[int, str], Future[str]] = {}  # by process and path
         self.is_local = False
 
     def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
         """The bytes from `start` to before `end`, fewer where the file ends before."""
         if start is None or end is None:
             return Path(self.local(path)).read_bytes()
-        signed = self._signed.get(path)
+        url = hf_hub_url(filename=path, revision=self._revision, **self._repo)
+        headers = build_hf_headers(token=self._token)
+        mine: Future[str] = Future()
+        signed = self._signed.setdefault((os.getpid(), path), mine)
         try:
-            return self._range(path, signed, start, end)
+            if signed is not mine and (address := signed.result()):
+                try:
+                    return self._get(address, {}, start, end)[0]
+                except HfHubHTTPError as error:
+                    if error.response.status_code >= 500:
+                        raise
+                    self._signed.pop((os.getpid(), path), None)  # it has expired
+            data, address = self._get(url, headers, start, end)
+            if signed is mine and urlsplit(address).netloc != urlsplit(url).netloc:
+                mine.set_result(address)
+            return data
         except EntryNotFoundError as error:
             raise FileNotFoundError(f"{self.name}/{path} is not there") from error
-        except HfHubHTTPError as error:
-            if signed is None or error.response.status_code >= 500:
-                raise
-            return self._range(path, None, start, end)  # the signed URL has expired
+        finally:
+            if not mine.done():
+                mine.set_result("")  # the others ask the Hub themselves
 
-    def _range(self, path: str, signed: str | None, start: int, end: int) -> bytes:
-        url = signed or hf_hub_url(filename=path, revision=self._revision, **self._repo)
-        headers = {} if signed else build_hf_headers(token=self._token)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_signed": {}}
+
+    def _get(self, url: str, headers: dict[str, str], start: int, end: int) -> tuple[bytes, str]:
+        """A range, and the URL that it came from in the end."""
         response = http_backoff(
             "GET",
             url,
@@ -690,13 +1000,11 @@ class Hub:
             timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
         )
         if response.status_code == 416:
-            return b""
+            return b"", url
         hf_raise_for_status(response)
-        if urlsplit(str(response.url)).netloc != urlsplit(url).netloc:
-            self._signed[path] = str(response.url)
-        return bytes(
-            response.content if response.status_code == 206 else response.content[start:end]
-        )
+        whole = response.status_code != 206
+        data = response.content[start:end] if whole else response.content
+        return bytes(data), str(response.url)
 
     def local(self, path: str) -> str:
         """The file's path on this machine, downloaded if it isn't in the cache."""
@@ -1044,6 +1352,7 @@ def load(
     epoch: int = 0,
     verify: bool = False,
     retries: int = 5,
+    cache_dir: str | Path | None = None,
 ) -> datasets.Dataset | datasets.IterableDataset:
     """Load a split of a config.
 
@@ -1070,6 +1379,9 @@ def load(
         Hash every local shard before it is used (streams are checked as they are read).
     retries
         How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds.
+    cache_dir
+        Where a Dataset is kept that is more than a view of shards: chosen columns of a remote one,
+        images joined, Parquet. Defaults to the library's cache.
 
     A stream's `state_dict` and `load_state_dict` are exact to the row, shuffled or not, for each
     rank (`split_dataset_by_node`) and DataLoader worker; nothing that was read before is read
@@ -1093,6 +1405,7 @@ def load(
         mapped = _map_shards(index, split, verify)
         return mapped.select_columns(names) if columns else mapped
     builder = AnyConfig(
+        cache_dir=None if cache_dir is None else str(cache_dir),
         config_name=config,
         repo_or_path=index.store.name,
         columns=names if columns else None,

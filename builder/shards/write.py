@@ -109,16 +109,21 @@ class ShardWriter:
         Of the config.
     fmt
         "arrow" or "parquet".
+    batch_bytes
+        A record batch or row group ends with the row that makes it this large; by default
+        BATCH_BYTES or ROW_GROUP_BYTES.
 
     Leaving the context with an exception aborts: the file is removed.
     """
 
-    def __init__(self, path: Path, features: datasets.Features, fmt: str) -> None:
+    def __init__(
+        self, path: Path, features: datasets.Features, fmt: str, batch_bytes: int | None = None
+    ) -> None:
         self.path = path
         self.schema = shard_schema(features)
         self._columns = frozenset(self.schema.names)
         self._arrow = fmt == "arrow"
-        self._limit = BATCH_BYTES if self._arrow else ROW_GROUP_BYTES
+        self._limit = batch_bytes or (BATCH_BYTES if self._arrow else ROW_GROUP_BYTES)
         self._pending: list[pa.RecordBatch] = []
         self._pending_bytes = 0
         self._rows = 0

@@ -1,0 +1,95 @@
+"""A small dist whose rows are known, with many record batches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from asam_datasets import TRAIN_FEATURES, legacy_metadata
+from builder.shards.write import ShardWriter
+from tests.shards.test_write import train_row
+
+Row = dict[str, Any]
+MakeDist = Callable[..., Path]
+
+
+def write_config(
+    dist: Path,
+    config: str,
+    splits: dict[str, list[list[Row]]],
+    *,
+    fmt: str = "arrow",
+    kind: str = "train",
+    features: datasets.Features = TRAIN_FEATURES,
+    batch_bytes: int = 60_000,
+) -> Path:
+    """A config of the given rows, shard by shard; an index of what the loader reads of it."""
+    folder = dist / "data" / config
+    folder.mkdir(parents=True)
+    index: dict[str, Any] = {"format_version": 1, "config": config, "kind": kind, "format": fmt}
+    index["splits"] = {}
+    for split, shards in splits.items():
+        entries = []
+        for number, rows in enumerate(shards):
+            name = f"{split}-{number:05d}-of-{len(shards):05d}.{fmt}"
+            with ShardWriter(folder / name, features, fmt, batch_bytes) as writer:
+                for row in rows:
+                    writer.add(row)
+                entry = writer.close()
+            index["schema"] = entry.pop("schema", None)
+            entries.append({"file": name, **entry})
+        index["splits"][split] = {
+            "num_rows": sum(len(rows) for rows in shards),
+            "num_bytes": sum(entry["bytes"] for entry in entries),
+            "shards": entries,
+        }
+    (folder / "index.json").write_text(json.dumps(index))
+    return dist
+
+
+def card(configs: dict[str, list[str]], fmt: str = "arrow") -> str:
+    """A card with nothing but the YAML that load_dataset needs."""
+    lines = ["---", "configs:"]
+    for config, splits in configs.items():
+        lines += [f"- config_name: {config}", "  data_files:"]
+        for split in splits:
+            lines += [f"  - split: {split}", f"    path: data/{config}/{split}-*.{fmt}"]
+    return "\n".join([*lines, "---", ""])
+
+
+@pytest.fixture(scope="session")
+def rows() -> list[Row]:
+    """120 rows, whose images are of 20 kB: three to a record batch."""
+    return [train_row(i, 20_000) for i in range(120)]
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> Path:
+    """Config sa_000000: 120 rows in four shards of ten record batches. Read only."""
+    shards = [rows[i : i + 30] for i in range(0, 120, 30)]
+    made = write_config(tmp_path_factory.mktemp("dist"), "sa_000000", {"train": shards})
+    (made / "README.md").write_text(card({"sa_000000": ["train"]}))
+    return made
+
+
+@pytest.fixture
+def copied(tmp_path: Path, rows: list[Row]) -> Path:
+    """A dist to damage: one shard, four record batches."""
+    return write_config(tmp_path / "dist", "sa_000000", {"train": [rows[:12]]})
+
+
+def image_ids(stream: Any) -> list[int]:
+    return [row["image_id"] for row in stream]
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+__all__ = ["MakeDist", "Row", "card", "image_ids", "legacy_metadata", "sha256", "write_config"]

@@ -1,0 +1,212 @@
+"""load() on a dist on disk: equal rows, chosen columns, damage noticed, names explained."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import asam_datasets
+from asam_datasets import (
+    EVAL_FEATURES,
+    GAP_BYTES,
+    TRAIN_FEATURES,
+    CorruptDataError,
+    UnknownNameError,
+    load,
+)
+from tests.loading.conftest import Row, write_config
+from tests.shards.test_write import eval_row
+
+ALL = list(TRAIN_FEATURES)
+
+
+def plain(loaded: datasets.Dataset | datasets.IterableDataset) -> list[Row]:
+    """The rows with images as bytes."""
+    if isinstance(loaded, datasets.IterableDataset):
+        return list(loaded.decode(False))
+    rows: list[Row] = loaded.with_format("arrow")[:].to_pylist()
+    return rows
+
+
+def test_a_stream_gives_the_rows_that_were_written(dist: Path, rows: list[Row]) -> None:
+    stream = load("sa_000000", "train", repo_or_path=dist, streaming=True)
+    assert isinstance(stream, datasets.IterableDataset)
+    assert stream.features == TRAIN_FEATURES
+    assert stream.column_names == ALL
+    assert plain(stream) == rows
+
+
+def test_a_dataset_is_a_memory_map_of_the_shards(dist: Path, rows: list[Row]) -> None:
+    loaded = load("sa_000000", repo_or_path=str(dist))
+    assert isinstance(loaded, datasets.Dataset)
+    assert loaded.features == TRAIN_FEATURES
+    assert plain(loaded) == rows
+    folder = dist / "data" / "sa_000000"
+    assert {Path(f["filename"]).parent for f in loaded.cache_files} == {folder}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("fmt", ["arrow", "parquet"])
+@pytest.mark.parametrize("columns", [["text"], ["annotations", "image_id"], ["masks", "image"]])
+def test_only_the_columns_that_were_asked_for(
+    tmp_path: Path, rows: list[Row], columns: list[str], fmt: str, streaming: bool
+) -> None:
+    dist = write_config(tmp_path, "sa_000000", {"train": [rows[:20], rows[20:30]]}, fmt=fmt)
+    loaded = load(
+        "sa_000000",
+        repo_or_path=dist,
+        columns=columns,
+        streaming=streaming,
+        cache_dir=tmp_path / "cache",
+    )
+    assert loaded.column_names == columns
+    assert plain(loaded) == [{name: row[name] for name in columns} for row in rows[:30]]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_evaluation_config_with_splits_of_its_own(tmp_path: Path, streaming: bool) -> None:
+    splits = {"val": [[eval_row(0)]], "test_hard": [[eval_row(1, image=None)], [eval_row(2)]]}
+    write_config(tmp_path, "dram_sam", splits, kind="eval", features=EVAL_FEATURES)
+    loaded = load("dram_sam", "test_hard", repo_or_path=tmp_path, streaming=streaming)
+    assert loaded.features == EVAL_FEATURES
+    assert plain(loaded) == [eval_row(1, image=None), eval_row(2)]
+    with pytest.raises(UnknownNameError, match=r"no split None .* There are: val, test_hard"):
+        load("dram_sam", repo_or_path=tmp_path, streaming=streaming)
+
+
+def test_a_config_with_a_name_of_its_own(tmp_path: Path, rows: list[Row]) -> None:
+    write_config(tmp_path, "my_subset", {"train": [rows[:3]]}, fmt="parquet")
+    loaded = load("my_subset", repo_or_path=tmp_path, cache_dir=tmp_path / "cache")
+    assert plain(loaded) == rows[:3]
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "message"),
+    [
+        ("sa_00000", {}, r"no config 'sa_00000' .* Did you mean sa_000000\? There are: sa_000000$"),
+        ("sa_000000", {"split": "tran"}, r"no split 'tran' .* Did you mean train\?"),
+        ("sa_000000", {"columns": ["txt"]}, r"no column 'txt' .* Did you mean text\?"),
+        ("sa_000000", {"repo_or_path": "no_such_folder"}, "no_such_folder is not a folder, nor"),
+        ("sa_000000", {"repo_or_path": Path("a/b")}, "a/b is not a folder, nor"),
+    ],
+)
+def test_an_unknown_name_says_which_there_are(
+    dist: Path, config: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UnknownNameError, match=message) as caught:
+        load(config, **{"repo_or_path": dist, **options})
+    assert isinstance(caught.value, ValueError)
+
+
+def test_a_folder_that_shadows_the_repo_is_read_with_a_warning(
+    dist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(dist, tmp_path / "xhk" / "ASAM-Datasets")
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        assert len(list(load("sa_000000", streaming=True, columns=["text"]))) == 120
+    assert "hf://datasets/xhk/ASAM-Datasets is the Hub's repo" in caplog.text
+
+
+def test_shuffle_seed_is_for_streams(dist: Path) -> None:
+    with pytest.raises(asam_datasets.AsamDatasetsError, match="streaming=True"):
+        load("sa_000000", repo_or_path=dist, shuffle_seed=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[:-20], "JSONDecodeError"),
+        (lambda text: "[]", "TypeError"),
+        (lambda text: text.replace('"format_version": 1', '"format_version": 2'), "is of format 2"),
+    ],
+)
+def test_an_index_that_cannot_be_read(copied: Path, change: Any, message: str) -> None:
+    path = copied / "data" / "sa_000000" / "index.json"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(CorruptDataError, match=message):
+        load("sa_000000", repo_or_path=copied)
+
+
+def flip(dist: Path, batch: int, column: str) -> None:
+    """Flip a bit in the middle of a column of a record batch."""
+    index = json.loads((dist / "data/sa_000000/index.json").read_text())
+    shard = index["splits"]["train"]["shards"][0]
+    entry = shard["batches"][batch]
+    start, length, _ = entry["columns"][ALL.index(column)]
+    path = dist / "data/sa_000000" / shard["file"]
+    data = bytearray(path.read_bytes())
+    data[entry["offset"] + entry["metadata"] + start + length // 2] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("column", ALL)
+def test_a_flipped_bit_is_noticed_in_any_column(copied: Path, column: str) -> None:
+    flip(copied, 2, column)
+    stream = load("sa_000000", repo_or_path=copied, streaming=True, columns=[column])
+    message = rf"train-00000-of-00001.arrow, record batch 2: column {column}: crc32"
+    before: list[Row] = []
+    with pytest.raises(CorruptDataError, match=message):
+        before.extend(stream.decode(False))
+    assert len(before) == 6
+    with pytest.raises(CorruptDataError, match="sha256"):
+        load("sa_000000", repo_or_path=copied, verify=True)
+
+
+def test_damage_in_a_column_that_is_not_read_does_no_harm(copied: Path, rows: list[Row]) -> None:
+    flip(copied, 2, "image")
+    stream = load("sa_000000", repo_or_path=copied, streaming=True, columns=["text"])
+    assert [row["text"] for row in stream] == [row["text"] for row in rows[:12]]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("lost", [8, 30_000, None])
+def test_a_cut_or_missing_shard_is_noticed(copied: Path, lost: int | None, streaming: bool) -> None:
+    path = copied / "data/sa_000000/train-00000-of-00001.arrow"
+    if lost is None:
+        path.unlink()
+    else:
+        os.truncate(path, path.stat().st_size - lost)
+    if streaming and lost == 8:  # the end marker, which says nothing that the index doesn't
+        assert len(list(load("sa_000000", repo_or_path=copied, streaming=True).decode(False))) == 12
+        return
+    message = "not there" if lost is None else "the file is cut" if streaming else "bytes"
+    with pytest.raises(CorruptDataError, match=message):
+        plain(load("sa_000000", repo_or_path=copied, streaming=streaming))
+
+
+def test_a_damaged_parquet_page_is_noticed(tmp_path: Path, rows: list[Row]) -> None:
+    write_config(tmp_path, "sa_000000", {"train": [rows[:3]]}, fmt="parquet")
+    path = tmp_path / "data/sa_000000/train-00000-of-00001.parquet"
+    data = bytearray(path.read_bytes())
+    data[10_000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(OSError, match="CRC"):
+        plain(load("sa_000000", repo_or_path=tmp_path, streaming=True))
+
+
+@given(st.lists(st.tuples(st.integers(0, 60_000), st.integers(0, 60_000)), max_size=12))
+def test_runs_cover_the_columns_and_waste_little(gaps: list[tuple[int, int]]) -> None:
+    columns, position = [], 0
+    for gap, length in gaps:
+        columns.append([position + gap, length, 0])
+        position += gap + length
+    runs = asam_datasets._runs(columns)
+    wanted = sum(length for _, length, _ in columns)
+    assert wanted <= sum(end - start for start, end in runs) <= wanted + GAP_BYTES
+    for start, length, _ in columns:
+        assert not length or any(a <= start and start + length <= b for a, b in runs)
+    assert all(a[1] < b[0] for a, b in pairwise(runs))
+    for a, b in pairwise(runs):
+        spare = GAP_BYTES - (sum(end - start for start, end in runs) - wanted)
+        assert b[0] - a[1] > spare
