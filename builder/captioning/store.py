@@ -143,7 +143,8 @@ class CaptionsWriter:
         What decides the captions: model, revision, settings. A file with another identity, or with
         captions and no provenance, is refused.
     details
-        What else the provenance records: versions, device.
+        What else the provenance records of this run: versions, device. Runs that say the same are
+        listed once, under "runs".
     force_mix
         Append to such a file all the same; its former provenance is kept under "mixed_with".
     retry_rejects
@@ -163,7 +164,7 @@ class CaptionsWriter:
         retry_rejects: bool = False,
     ) -> None:
         self.path = path
-        self._provenance: Json = {**identity, **(details or {})}
+        self._provenance: Json = {**identity, "runs": [details or {}]}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._captions = _Lines(path)
         try:
@@ -239,6 +240,10 @@ class CaptionsWriter:
             for key, value in identity.items()
             if earlier.get(key) != value
         ]
+        runs = earlier.get("runs", [])
+        self._provenance["runs"] = [run for run in runs if run not in self._provenance["runs"]] + (
+            self._provenance["runs"]
+        )
         mixed = earlier.get("mixed_with", [])
         if changed and self._captions.size:
             if not force_mix:

@@ -139,7 +139,7 @@ def test_the_lines_are_asams(tmp_path: Path) -> None:
     provenance = json.loads(provenance_path(path).read_text())
     assert provenance == {
         **IDENTITY,
-        "versions": {"torch": "2"},
+        "runs": [{"versions": {"torch": "2"}}],
         "counts": {"captions": 1, "rejects": 1},
         "complete": True,
     }

@@ -1,0 +1,154 @@
+"""`python -m builder.caption`: captions for the images of SA-1B tars, folders or built configs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder.captioning.images import open_images
+from builder.captioning.store import rejects_path
+from builder.console import EXIT_OK, emit_json, parser, run_command, say
+from builder.errors import MissingExtraError
+
+try:
+    from builder.captioning.model import DEFAULT_MODEL, DTYPES, CaptionSettings
+    from builder.captioning.run import CaptionSummary, RunOptions, caption_sources
+    from builder.captioning.stream import ENGINES
+except ImportError as error:
+    if error.name != "torch":
+        raise
+    raise SystemExit(str(MissingExtraError("captioning", "torch", "caption"))) from error
+
+_EXAMPLES = (
+    "python -m builder.caption sa_000000.tar --out captions",
+    "python -m builder.caption 'tars/sa_*.tar' --out captions --device cuda:0,cuda:1",
+    "python -m builder.caption dist --config sa_000000 --out captions",
+    "python -m builder.caption sa_000000.tar --out captions --model ./blip2-flan-t5-xl",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, caption each source, report; returns the exit status."""
+    args = _parser().parse_args(argv)
+    settings = CaptionSettings(
+        model=args.model,
+        revision=args.revision,
+        prompt=args.prompt,
+        num_beams=args.beams,
+        max_new_tokens=args.max_new_tokens,
+        dtype=args.dtype,
+        dct_scaling=args.dct_scaling,
+    )
+    options = RunOptions(
+        devices=tuple(args.device.split(",")),
+        engine=args.engine,
+        batch=args.batch_size,
+        threads=args.threads,
+        limit=args.limit,
+        force_mix=args.force_mix,
+        retry_rejects=args.retry_rejects,
+        quiet=args.quiet,
+    )
+    sources = open_images(args.sources, config=args.config, allow_truncated=args.allow_truncated)
+    summaries = caption_sources(sources, args.out, settings, options)
+    for summary in summaries:
+        _report(summary)
+    if args.json:
+        emit_json([summary.as_json() for summary in summaries])
+    return EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    result = parser(
+        "caption",
+        "Caption images as ASAM did: BLIP-2 with Flan-T5 XL, no prompt, 5 beams. Writes "
+        "<config>-blip2-caption.json (JSON Lines), its provenance and its rejects. A run that was "
+        "stopped goes on where it was.",
+        _EXAMPLES,
+    )
+    defaults, run = CaptionSettings(), RunOptions()
+    what = result.add_argument_group("input and output")
+    what.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="a .tar, a folder of images, a glob of either, a URL that fsspec opens, a dist, or a "
+        "config's folder in a dist",
+    )
+    what.add_argument("--out", type=Path, required=True, help="the folder of the captions files")
+    what.add_argument("--config", help="the config to caption, or its name for one source")
+    what.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
+    what.add_argument(
+        "--allow-truncated", action="store_true", help="take what is whole in a cut-off tar"
+    )
+    what.add_argument(
+        "--force-mix", action="store_true", help="add to captions made with other settings"
+    )
+    what.add_argument("--retry-rejects", action="store_true", help="try rejected images again")
+    model = result.add_argument_group("model (these decide the captions)")
+    model.add_argument("--model", default=DEFAULT_MODEL, help="a Hub repo or folder (%(default)s)")
+    model.add_argument("--revision", help="of the Hub repo: a branch, tag or commit")
+    model.add_argument("--prompt", default=defaults.prompt, help="text to go on from (none)")
+    model.add_argument("--beams", type=_positive, default=defaults.num_beams, help="(%(default)s)")
+    model.add_argument(
+        "--max-new-tokens", type=_positive, default=defaults.max_new_tokens, help="(%(default)s)"
+    )
+    model.add_argument(
+        "--dtype",
+        choices=("auto", *DTYPES),
+        default=defaults.dtype,
+        help="asam is float16 vision, float32 Q-Former, bfloat16 T5; auto is asam on a GPU, "
+        "float32 on the CPU",
+    )
+    model.add_argument(
+        "--dct-scaling",
+        action="store_true",
+        help="let the JPEG decoder scale down first: faster, and some captions change",
+    )
+    how = result.add_argument_group("speed (these do not)")
+    how.add_argument(
+        "--device",
+        default=",".join(run.devices),
+        help="auto, cpu, cuda, cuda:N, or several with commas, a process each (%(default)s)",
+    )
+    how.add_argument(
+        "--batch-size", type=_batch, default=None, metavar="N", help="images at a time (auto)"
+    )
+    how.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=run.engine,
+        help="continuous for a BLIP-2 with a T5, generate (transformers' own) for any other model",
+    )
+    how.add_argument("--threads", type=_positive, help="that decode images (one per core)")
+    how.add_argument("--json", action="store_true", help="print the result as JSON")
+    how.add_argument("--quiet", action="store_true", help="no progress bar")
+    return result
+
+
+def _report(summary: CaptionSummary) -> None:
+    rejected = sum(summary.rejects.values())
+    say(
+        f"{summary.config}: {summary.captions:,} captions ({summary.made:,} images looked at "
+        f"in this run), {rejected:,} rejects, {summary.seconds:,.1f} s, in {summary.path}"
+    )
+    for reason, count in sorted(summary.rejects.items()):
+        say(f"  rejected {count:,} x {reason} (see {rejects_path(summary.path).name})")
+    say(f"next: python -m builder.build SOURCE --captions {summary.path}")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return value
+
+
+def _batch(text: str) -> int | None:
+    return None if text == "auto" else _positive(text)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,172 @@
+"""Captioning with a BLIP-2 whose language model is a T5, without waiting for the slowest image.
+
+`generate` finishes a batch when its longest caption is done, moves the whole past at each step, and
+launches thousands of kernels a step. Here a fixed number of slots is decoded; a slot that is done
+takes the next image at once; nothing is moved (see `decoder`); and each of the three pieces of work
+(encode a batch, admit encoded images, one step of all slots) is one CUDA graph. The captions are
+those of `generate`, whatever the batch size and the batch mates.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from builder.captioning.decoder import BeamDecoder
+from builder.captioning.encoder import Encoder
+from builder.captioning.graph import Recorded
+from builder.captioning.model import Loaded
+from builder.captioning.plain import PlainCaptioner
+from builder.captioning.search import BeamSearch, SearchSettings
+
+ENCODE_BATCH = 128  # 257 tokens each: enough to fill a GPU
+_ADMIT = 32  # images admitted at a time, at most
+_REACH = 8  # steps are recorded for positions below multiples of this
+
+Numbered = tuple[int, npt.NDArray[Any]]
+
+
+class ContinuousCaptioner:
+    """Captions a stream of images in `batch` slots.
+
+    Parameters
+    ----------
+    loaded
+        A BLIP-2 with a T5.
+    batch
+        How many images are decoded at a time.
+    lengths
+        For benchmarks: the number of tokens that image i's caption must have, end token included.
+    """
+
+    def __init__(self, loaded: Loaded, batch: int, lengths: Iterable[int] | None = None) -> None:
+        if loaded.preprocess is None or loaded.prompt_ids is None:
+            raise ValueError("not a BLIP-2 with a T5")
+        self._loaded, self.batch = loaded, batch
+        self._lengths = None if lengths is None else list(lengths)
+        settings, text = loaded.settings, loaded.model.config.text_config
+        prompt = loaded.prompt_ids[loaded.model.config.num_query_tokens :]
+        self._encoder = Encoder(loaded.model, prompt, min(batch, ENCODE_BATCH), loaded.preprocess)
+        self._decoder = BeamDecoder(
+            loaded.model.language_model,
+            batch,
+            settings.num_beams,
+            settings.max_new_tokens,
+            self._encoder.tokens,
+        )
+        self._pad, self._end = text.pad_token_id, text.eos_token_id
+        self._search = BeamSearch(
+            self._decoder,
+            SearchSettings(
+                settings.num_beams,
+                settings.max_new_tokens,
+                settings.length_penalty,
+                text.decoder_start_token_id,
+                text.eos_token_id,
+                text.pad_token_id,
+            ),
+            imposed=lengths is not None,
+        )
+        device = self._decoder.device
+        self._admitted = max(1, min(_ADMIT, self._encoder.batch // 4))
+        self._new = torch.zeros(
+            (self._admitted, self._encoder.tokens, text.d_model),
+            dtype=self._decoder.dtype,
+            device=device,
+        )
+        self._new_slots = torch.zeros(self._admitted, dtype=torch.int64, device=device)
+        self._new_lengths = torch.ones_like(self._new_slots)
+        self._admit_recorded = Recorded(
+            lambda: self._search.admit(self._new, self._new_slots, self._new_lengths), device
+        )
+        self._steps: dict[int, Recorded[Tensor]] = {}
+        for reach in range(_REACH, self._decoder.positions + 1, _REACH):
+            self._steps[reach] = Recorded(functools.partial(self._search.step, reach), device)
+        self._search.open.fill_(False)  # recording started slot 0
+        self._result = torch.empty(
+            (batch, 1 + self._decoder.positions),
+            dtype=torch.int32,
+            pin_memory=device.type == "cuda",
+        )
+
+    def __call__(self, images: Iterable[Numbered]) -> Iterator[list[tuple[int, str]]]:
+        """Caption numbered, prepared images; yields numbered captions as they are done."""
+        for done in self.ids(images):
+            texts = self._loaded.decode([ids for _, ids in done])
+            yield [(n, text.strip()) for (n, _), text in zip(done, texts, strict=True)]
+
+    def retry(self, image: npt.NDArray[Any]) -> str:
+        """Another caption of a prepared image, by `generate` under constraints."""
+        return PlainCaptioner(self._loaded, 1).retry(image)
+
+    def ids(self, images: Iterable[Numbered]) -> Iterator[list[tuple[int, list[int]]]]:
+        """As a call, but tokens in place of text, up to the end token."""
+        numbered = iter(images)
+        waiting: deque[tuple[int, int]] = deque()  # number, row of the encoder's output
+        encoded = torch.empty(0)
+        free = list(range(self.batch))
+        busy: dict[int, int] = {}  # slot to number
+        made = np.zeros(self.batch, dtype=np.int64)  # tokens of each slot
+        more = True
+        while True:
+            while free and (waiting or more):
+                if not waiting:
+                    batch = _take(numbered, self._encoder.batch)
+                    more = len(batch) == self._encoder.batch
+                    if not batch:
+                        break
+                    encoded = self._encoder([image for _, image in batch])
+                    waiting.extend((number, row) for row, (number, _) in enumerate(batch))
+                count = min(len(free), len(waiting), self._admitted)
+                if len(free) < self._admitted and busy:
+                    break
+                new = [waiting.popleft() for _ in range(count)]
+                slots = [free.pop() for _ in range(count)]
+                self._admit(encoded, new, slots)
+                busy.update(zip(slots, (number for number, _ in new), strict=True))
+                made[slots] = 0
+            if not busy:
+                return
+            active = list(busy)
+            reach = -(-(int(made[active].max()) + 1) // _REACH) * _REACH
+            made[active] += 1
+            result = self._fetch(self._steps[reach]())
+            done = [slot for slot in active if result[slot, 0]]
+            if done:
+                free += done
+                yield [(busy.pop(slot), self._caption(result[slot, 1:])) for slot in done]
+
+    def _admit(self, encoded: Tensor, new: list[tuple[int, int]], slots: list[int]) -> None:
+        padding = self._admitted - len(new)  # repeat the first: to write it twice is no harm
+        rows = torch.tensor([row for _, row in new] + [new[0][1]] * padding)
+        torch.index_select(encoded, 0, rows.to(encoded.device), out=self._new)
+        self._new_slots.copy_(torch.tensor(slots + slots[:1] * padding))
+        if self._lengths is not None:
+            lengths = [self._lengths[number] for number, _ in new]
+            self._new_lengths.copy_(torch.tensor(lengths + lengths[:1] * padding))
+        self._admit_recorded()
+
+    def _fetch(self, result: Tensor) -> npt.NDArray[np.int32]:
+        """The step's result on this side, waited for."""
+        self._result.copy_(result, non_blocking=True)
+        if result.device.type == "cuda":
+            torch.cuda.current_stream(result.device).synchronize()
+        return self._result.numpy()
+
+    def _caption(self, row: npt.NDArray[np.int32]) -> list[int]:
+        tokens: list[int] = row.tolist()
+        if self._end in tokens:
+            return tokens[: tokens.index(self._end) + 1]
+        return tokens[: self._loaded.settings.max_new_tokens]
+
+
+def _take(numbered: Iterator[Numbered], count: int) -> list[Numbered]:
+    return list(itertools.islice(numbered, count))

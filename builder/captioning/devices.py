@@ -1,0 +1,135 @@
+"""Several devices: this process has the first, each other one a process of its own.
+
+Each takes its own images of a source, dealt out in blocks, and this process alone writes captions.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import signal
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from builder.captioning.images import ImageSource
+from builder.captioning.model import CaptionSettings, load
+from builder.captioning.stream import CaptionStream, Numbered, Outcome
+from builder.errors import CaptionError
+
+_BLOCK = 256  # images; dealt out in turn, so that devices keep close to each other in the source
+
+
+class DeviceProcesses:
+    """Processes that caption, one per device; a context manager."""
+
+    def __init__(
+        self,
+        devices: Sequence[torch.device],
+        settings: CaptionSettings,
+        engine: str,
+        batch: int | None,
+        threads: int,
+    ) -> None:
+        context = multiprocessing.get_context("spawn")  # CUDA can't be forked
+        self._outcomes: Any = context.Queue()
+        self._tasks: list[Any] = []
+        self._processes: list[Any] = []
+        for device in devices:
+            tasks = context.Queue()
+            arguments = (str(device), settings, engine, batch, threads, tasks, self._outcomes)
+            process = context.Process(target=_work, args=arguments, daemon=True)
+            process.start()
+            self._tasks.append(tasks)
+            self._processes.append(process)
+
+    def share(
+        self, stream: CaptionStream, images: ImageSource, todo: Sequence[Numbered]
+    ) -> Iterator[Sequence[Outcome]]:
+        """Caption on all devices, this process's `stream` included; yields outcomes as they come.
+
+        Raises
+        ------
+        CaptionError
+            A process failed or was killed.
+        """
+        parts = _deal(todo, 1 + len(self._processes))
+        for tasks, part in zip(self._tasks, parts[1:], strict=True):
+            tasks.put((images, part))
+        expected = sum(len(part) for part in parts[1:])
+        for outcomes in stream(images, parts[0]):
+            yield outcomes
+            for others in self._arrived(wait=False):
+                expected -= len(others)
+                yield others
+        while expected:
+            for others in self._arrived(wait=True):
+                expected -= len(others)
+                yield others
+
+    def _arrived(self, *, wait: bool) -> Iterator[Sequence[Outcome]]:
+        while True:
+            try:
+                outcomes = self._outcomes.get(timeout=1.0) if wait else self._outcomes.get_nowait()
+            except queue.Empty:
+                self._check()
+                return
+            if isinstance(outcomes, str):
+                raise CaptionError(f"a device's process failed: {outcomes}")
+            yield outcomes
+            if wait:
+                return
+
+    def _check(self) -> None:
+        for process in self._processes:
+            if not process.is_alive() and self._outcomes.empty():
+                raise CaptionError(
+                    f"a device's process ended with status {process.exitcode}: run the same "
+                    "command again to go on, with a smaller --batch-size if memory ran out"
+                )
+
+    def __enter__(self) -> DeviceProcesses:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for process in self._processes:
+            process.terminate()
+            process.join()
+
+
+def _deal(todo: Sequence[Numbered], parts: int) -> list[list[Numbered]]:
+    """Blocks of images in turn."""
+    size = max(1, min(_BLOCK, len(todo) // parts))
+    dealt: list[list[Numbered]] = [[] for _ in range(parts)]
+    for index in range(0, len(todo), size):
+        dealt[index // size % parts] += todo[index : index + size]
+    return dealt
+
+
+def _work(
+    device: str,
+    settings: CaptionSettings,
+    engine: str,
+    batch: int | None,
+    threads: int,
+    tasks: Any,
+    outcomes: Any,
+) -> None:
+    """A process: load the model, caption what comes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
+    try:
+        loaded = load(settings, torch.device(device))
+        stream = CaptionStream(loaded, engine, batch, threads)
+        while True:
+            images, todo = tasks.get()
+            for some in stream(images, todo):
+                outcomes.put(some)
+    except Exception as error:
+        outcomes.put(f"{type(error).__name__}: {error}")

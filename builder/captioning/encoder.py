@@ -1,0 +1,90 @@
+"""Photographs to what T5's decoder attends to: vision tower, Q-Former, projection, T5's encoder.
+
+transformers' own modules, in batches of one size so that on CUDA they are one graph. As in LAVIS
+(blip2_t5.py), T5's encoder sees the 32 query embeddings followed by the tokens of the prompt, which
+for no prompt are the end-of-sentence token alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from builder.captioning.graph import Recorded
+from builder.captioning.model import normalize
+from builder.captioning.preprocess import Pixels, Preprocess
+
+
+class Encoder:
+    """Encodes up to `batch` photographs at a time.
+
+    Parameters
+    ----------
+    model
+        A `Blip2ForConditionalGeneration` with a T5, on its device.
+    prompt_ids
+        The tokens of the prompt, end token included.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        prompt_ids: Sequence[int],
+        batch: int,
+        preprocess: Preprocess,
+    ) -> None:
+        self._model = model
+        self.device: torch.device = next(model.parameters()).device
+        self.batch = batch
+        shape = (batch, *preprocess.size, 3)
+        self._pixels = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        # Made here, since a tensor made from Python's numbers can't be part of a graph.
+        self._mean = torch.tensor(preprocess.mean, device=self.device)
+        self._std = torch.tensor(preprocess.std, device=self.device)
+        ids = torch.tensor(prompt_ids, dtype=torch.int64, device=self.device)
+        embedding = self._model.language_model.get_input_embeddings()
+        self._prompt = embedding(ids)[None]  # (1, prompt, d_model)
+        self.tokens: int = self._model.config.num_query_tokens + len(prompt_ids)
+        self._recorded = Recorded(lambda: self._forward(self._pixels), self.device)
+
+    @torch.no_grad()
+    def __call__(self, images: Sequence[Pixels]) -> Tensor:
+        """Encode images (height, width, 3), RGB; returns (batch, tokens, d_model).
+
+        Rows beyond the images hold anything; the tensor is overwritten by the next call.
+        """
+        count = len(images)
+        host = torch.empty(
+            (count, *self._pixels.shape[1:]),
+            dtype=torch.uint8,
+            pin_memory=self.device.type == "cuda",
+        )
+        np.stack(images, out=host.numpy())
+        self._pixels[:count].copy_(host, non_blocking=True)
+        if self.device.type == "cuda":
+            return self._recorded()
+        return self._forward(self._pixels[:count])
+
+    @torch.no_grad()
+    def see(self, pixels: Tensor) -> Tensor:
+        """The vision tower and the Q-Former alone: (B, queries, Q-Former's width)."""
+        model = self._model
+        seen = model.vision_model(
+            pixel_values=normalize(pixels, self._mean, self._std)
+        ).last_hidden_state
+        queries = model.query_tokens.expand(len(seen), -1, -1)
+        output = model.qformer(query_embeds=queries, encoder_hidden_states=seen)
+        features: Tensor = output.last_hidden_state.to(seen.dtype)
+        return features
+
+    def _forward(self, pixels: Tensor) -> Tensor:
+        model = self._model
+        queries = model.language_projection(self.see(pixels)).to(self._prompt.dtype)
+        prompt = self._prompt.expand(len(queries), -1, -1)
+        inputs = torch.cat([queries, prompt], dim=1)
+        encoded: Tensor = model.language_model.encoder(inputs_embeds=inputs).last_hidden_state
+        return encoded

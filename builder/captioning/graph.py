@@ -1,0 +1,41 @@
+"""CUDA graphs: a function on static buffers, recorded once and replayed without launch costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+class Recorded(Generic[T]):
+    """A function of static buffers: on CUDA a graph of it, elsewhere the function itself.
+
+    The function must read and write the same tensors in each call, and must not wait for the
+    device. What it returns is overwritten by the next call.
+    """
+
+    def __init__(self, function: Callable[[], T], device: torch.device) -> None:
+        self._function = function
+        self._graph: torch.cuda.CUDAGraph | None = None
+        if device.type == "cuda":
+            self._output = self._record(device)
+
+    def __call__(self) -> T:
+        if self._graph is None:
+            return self._function()
+        self._graph.replay()
+        return self._output
+
+    def _record(self, device: torch.device) -> T:
+        stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream), torch.no_grad():
+            for _ in range(2):  # libraries set themselves up, which can't be recorded
+                self._function()
+        torch.cuda.current_stream(device).wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph), torch.no_grad():
+            return self._function()

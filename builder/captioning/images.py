@@ -1,0 +1,171 @@
+"""Where images to caption come from: an SA-1B tar or folder, or configs of a built dist."""
+
+from __future__ import annotations
+
+import functools
+import json
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from builder.errors import CaptionError, SourceError
+from builder.shards.layout import DATA, INDEX
+from builder.sources.archive import Archive, Member
+from builder.sources.sa1b import Sa1bSource, open_sources
+
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+class ImageSource(Protocol):
+    """Named images. Picklable: each process reads for itself; `read` may be called by threads."""
+
+    @property
+    def config(self) -> str:
+        """The config that the captions are for."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What a reject's `source` says."""
+        ...
+
+    def names(self) -> list[str]:
+        """The images' file names, each once, in the source's order; raises SourceError."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The bytes of an image; raises SourceError."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArchiveImages:
+    """The images of a tar or folder, by file name; of two with one name, the first."""
+
+    archive: Archive
+    config: str
+
+    @property
+    def name(self) -> str:
+        """The tar's or folder's name."""
+        return self.archive.name
+
+    def names(self) -> list[str]:
+        """The images' file names, without folders."""
+        if not self._members:
+            raise SourceError(f"{self.archive.url}: expected images, found none")
+        return list(self._members)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of an image."""
+        return self.archive.read(self._members[name])
+
+    @functools.cached_property
+    def _members(self) -> dict[str, Member]:
+        found: dict[str, Member] = {}
+        for member in self.archive.contents().members:
+            base = posixpath.basename(member.name)
+            if base.lower().endswith(_SUFFIXES) and not base.startswith("."):
+                found.setdefault(base, member)
+        return found
+
+
+@dataclass(frozen=True)
+class ConfigImages:
+    """The images of a built config, by their `file_name`."""
+
+    folder: Path
+
+    @property
+    def config(self) -> str:
+        """The config's name."""
+        return self.folder.name
+
+    @property
+    def name(self) -> str:
+        """The same."""
+        return self.folder.name
+
+    def names(self) -> list[str]:
+        """The images' file names."""
+        return list(self._rows)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of an image; raises SourceError where the config was built without pixels."""
+        shard, row = self._rows[name]
+        data = self._images(shard)[row].as_py()
+        if data is None or data["bytes"] is None:
+            raise SourceError(f"{self.folder}: {name} has no pixels: caption the tar it is from")
+        pixels: bytes = data["bytes"]
+        return pixels
+
+    @functools.cached_property
+    def _rows(self) -> dict[str, tuple[str, int]]:
+        """Where each image stands: shard and row."""
+        index = json.loads((self.folder / INDEX).read_bytes())
+        found: dict[str, tuple[str, int]] = {}
+        for split in index["splits"].values():
+            for shard in split["shards"]:
+                names = _column(self.folder / shard["file"], "file_name").to_pylist()
+                found |= {name: (shard["file"], row) for row, name in enumerate(names)}
+        return found
+
+    def _images(self, shard: str) -> Any:
+        return _cached_column(self.folder / shard, "image")
+
+
+def _column(path: Path, name: str) -> pa.ChunkedArray:
+    """A column of a shard; of an Arrow shard it is mapped, not read."""
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path, columns=[name]).column(name)
+        with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as stream:
+            return stream.read_all().column(name)
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise SourceError(
+            f"{path}: can't be read: {error}; check it with builder.verify"
+        ) from error
+
+
+_cached_column = functools.lru_cache(maxsize=4)(_column)  # shards are read one after another
+
+
+def images_of(source: Sa1bSource) -> ArchiveImages:
+    """The images of a source that is to be built."""
+    return ArchiveImages(source.archive, source.config)
+
+
+def open_images(
+    sources: Sequence[str], *, config: str | None = None, allow_truncated: bool = False
+) -> list[ImageSource]:
+    """Resolve what a user typed: tars, folders, globs, a dist, or a config's folder in it.
+
+    Raises
+    ------
+    SourceError
+        There is nothing, or no image.
+    SettingsError
+        Two sources are for one config.
+    CaptionError
+        `config` names another config than a built one.
+    """
+    found: list[ImageSource] = []
+    for source in sources:
+        built = [path.parent for path in sorted(Path(source).glob(f"{DATA}/*/{INDEX}"))]
+        if (Path(source) / INDEX).is_file():
+            built = [Path(source).resolve()]
+        if built and config not in (None, *(folder.name for folder in built)):
+            raise CaptionError(f"{source} has no config {config}: {[x.name for x in built]}")
+        found += [ConfigImages(folder) for folder in built if config in (None, folder.name)]
+        if not built:
+            opened = open_sources([source], config=config, allow_truncated=allow_truncated)
+            found += [images_of(each) for each in opened]
+    twice = {x.config for x in found if sum(x.config == y.config for y in found) > 1}
+    if twice:
+        raise CaptionError(f"two sources for one captions file: {', '.join(sorted(twice))}")
+    return found

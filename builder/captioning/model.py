@@ -1,0 +1,242 @@
+"""The adapter of a captioning model: loading it, its identity, its pixels and its words."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from builder.captioning.preprocess import Preprocess, decode
+from builder.errors import CaptionError, MissingExtraError
+from builder.records import Json
+from builder.shards.files import sha256_file
+
+DEFAULT_MODEL = "Salesforce/blip2-flan-t5-xl"
+_SAMPLES, _SAMPLE = 16, 1 << 16  # of a weights file, to tell it from another
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionSettings:
+    """What decides a caption. The defaults are ASAM's, those of LAVIS's `blip2_t5.generate`.
+
+    Parameters
+    ----------
+    model
+        A repo of the Hub, or a folder that `save_pretrained` wrote.
+    dtype
+        "asam": the vision tower in float16, the Q-Former in float32, T5 in bfloat16, as LAVIS
+        runs them; or one dtype for all: "bfloat16", "float32". "auto" is "asam" on a GPU and
+        "float32" elsewhere.
+    """
+
+    model: str = DEFAULT_MODEL
+    revision: str | None = None
+    prompt: str = ""
+    num_beams: int = 5
+    max_new_tokens: int = 30
+    min_length: int = 1
+    length_penalty: float = 1.0
+    repetition_penalty: float = 1.0
+    dtype: str = "auto"
+    dct_scaling: bool = False
+
+
+DTYPES: dict[str, Any] = {
+    "asam": {"": torch.float32, "vision_config": torch.float16, "text_config": torch.bfloat16},
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+}
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A captioning model, ready.
+
+    Parameters
+    ----------
+    model
+        What has transformers' `generate`, on its device.
+    processor
+        Its tokenizer, and its image processor where `preprocess` is None.
+    preprocess
+        How photographs are made ready, where a resize and a normalization is all there is to it.
+    prompt_ids
+        What `generate` takes for input ids, or None for none; for a BLIP-2 with a T5 these are its
+        image tokens, and the prompt's with the end token.
+    """
+
+    model: Any
+    processor: Any
+    settings: CaptionSettings
+    preprocess: Preprocess | None
+    prompt_ids: list[int] | None
+    identity: Json = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    @property
+    def is_blip2_t5(self) -> bool:
+        """Whether the model is a BLIP-2 with a T5: what `continuous` makes captions with."""
+        config = self.model.config
+        return bool(config.model_type == "blip-2" and config.text_config.model_type == "t5")
+
+    def prepare(self, data: bytes) -> npt.NDArray[Any]:
+        """An image's bytes to what `pixels` takes; raises UndecodableError. Runs in threads."""
+        if self.preprocess:
+            return self.preprocess(data)
+        image = Image.fromarray(decode(data))
+        values = self.processor.image_processor(images=image, return_tensors="np")["pixel_values"]
+        return np.asarray(values[0])
+
+    def pixels(self, prepared: Tensor) -> Tensor:
+        """Prepared images (B, ...) to pixel values (B, 3, height, width)."""
+        if self.preprocess is None:
+            return prepared.to(next(self.model.parameters()).dtype)
+        mean = torch.tensor(self.preprocess.mean, device=prepared.device)
+        std = torch.tensor(self.preprocess.std, device=prepared.device)
+        return normalize(prepared, mean, std)
+
+    def generation(self) -> Json:
+        """The generation settings as `generate` takes them."""
+        settings = self.settings
+        return {
+            "num_beams": settings.num_beams,
+            "max_new_tokens": settings.max_new_tokens,
+            "min_length": settings.min_length,
+            "length_penalty": settings.length_penalty,
+            "repetition_penalty": settings.repetition_penalty,
+            "do_sample": False,
+            "early_stopping": False,
+        }
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Token ids to text."""
+        texts: list[str] = self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return texts
+
+
+def normalize(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(B, height, width, 3) uint8 to (B, 3, height, width) float32; `mean` and `std` of [0, 1]."""
+    return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+
+
+def load(settings: CaptionSettings, device: torch.device) -> Loaded:
+    """Load a captioning model.
+
+    Raises
+    ------
+    CaptionError
+        There is no such model, it is incomplete, or it is not an image-to-text model.
+    """
+    try:
+        import transformers
+        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    except ImportError as error:
+        raise MissingExtraError("captioning", "transformers", "caption") from error
+
+    transformers.logging.set_verbosity_error()  # an untied lm_head and such, in every T5
+    transformers.logging.disable_progress_bar()
+    source, where = settings.model, {"revision": settings.revision}
+    try:
+        config: Any = transformers.AutoConfig.from_pretrained(source, **where)
+        if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+            raise CaptionError(
+                f"{source} is a {config.model_type} model, not one that makes text of an image; "
+                f"choose one such as {DEFAULT_MODEL}"
+            )
+        dtype = DTYPES[settings.dtype]
+        if isinstance(dtype, dict) and config.model_type != "blip-2":
+            dtype = torch.bfloat16
+        model, report = transformers.AutoModelForImageTextToText.from_pretrained(
+            source, **where, dtype=dtype, output_loading_info=True
+        )
+        processor: Any = transformers.AutoProcessor.from_pretrained(source, **where)
+    except CaptionError:
+        raise
+    except Exception as error:  # each loader has its own: OSError, ValueError, SafetensorError ...
+        raise CaptionError(
+            f"{source}: no complete captioning model there: {_first_line(error)}"
+        ) from error
+    lacking = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
+    if lacking:
+        raise CaptionError(
+            f"{source} is incomplete: {len(lacking)} weights are missing or have another shape, "
+            f"such as {lacking[0]}; download it again"
+        )
+    return adapt(model.to(device), processor, settings, fingerprint(settings, config))
+
+
+def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) -> Loaded:
+    """Make a model and its processor ready; `weights` says which they are."""
+    model.eval().requires_grad_(False)
+    preprocess = _preprocess(processor.image_processor, settings)
+    loaded = Loaded(model, processor, settings, preprocess, None)
+    if loaded.is_blip2_t5:
+        model.language_projection.to(next(model.vision_model.parameters()).dtype)
+        text = processor.tokenizer(settings.prompt).input_ids
+        image = [model.config.image_token_index] * model.config.num_query_tokens
+        loaded.prompt_ids = [*image, *text]
+    elif settings.prompt:
+        loaded.prompt_ids = processor.tokenizer(settings.prompt).input_ids
+    described = asdict(settings)
+    del described["model"], described["revision"], described["dct_scaling"]
+    if preprocess:
+        described["image"] = preprocess.settings()
+    loaded.identity = {**weights, "settings": described}
+    return loaded
+
+
+def fingerprint(settings: CaptionSettings, config: Any) -> Json:
+    """Which weights these are: the Hub's commit, or a hash over samples of a folder's files."""
+    folder = Path(settings.model)
+    if not folder.is_dir():
+        return {"model": settings.model, "revision": getattr(config, "_commit_hash", None)}
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".json":
+            digest.update(f"{path.name} {sha256_file(path)}\n".encode())
+        elif path.suffix in (".safetensors", ".bin"):
+            size = path.stat().st_size
+            digest.update(f"{path.name} {size}\n".encode())
+            with path.open("rb") as file:
+                for part in range(_SAMPLES):
+                    file.seek(part * max(0, size - _SAMPLE) // (_SAMPLES - 1), os.SEEK_SET)
+                    digest.update(file.read(_SAMPLE))
+    return {"model": folder.name, "revision": f"sha256:{digest.hexdigest()}"}
+
+
+def _preprocess(image_processor: Any, settings: CaptionSettings) -> Preprocess | None:
+    """The processor's steps as ours, or None where it does more than resize and normalize."""
+    size = dict(getattr(image_processor, "size", None) or {})
+    simple = (
+        size.keys() == {"height", "width"}
+        and all(getattr(image_processor, f"do_{x}", False) for x in ("resize", "normalize"))
+        and not getattr(image_processor, "do_center_crop", False)
+        and not getattr(image_processor, "do_pad", False)
+    )
+    if not simple:
+        return None
+    return Preprocess(
+        (size["height"], size["width"]),
+        Image.Resampling(image_processor.resample),
+        tuple(image_processor.image_mean),
+        tuple(image_processor.image_std),
+        settings.dct_scaling,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -1,0 +1,29 @@
+"""When a caption is degenerate, and what is done about it.
+
+Captioning models fail now and then: no words (LAVIS issue 132), or one phrase again and again. Such
+a caption is made once more by `generate` under the constraints of `plain.RETRY` (some words, no
+pair of words twice); if that is degenerate too, the image is rejected with the reason below.
+"""
+
+from __future__ import annotations
+
+import re
+
+# A phrase of one to four words, four times or more in a row.
+_REPEATED = re.compile(r"(?:^|\s)((?:\S+\s+){0,3}\S+)(?:\s+\1){3}(?:\s|$)")
+
+
+def degenerate(caption: str) -> str | None:
+    """What is wrong with a caption, as a reject's reason, or None.
+
+    >>> degenerate(" "), degenerate("4.")
+    ('caption_empty', 'caption_without_words')
+    >>> degenerate("a man, a man, a man, a man, and a dog")
+    'caption_repeats'
+    >>> degenerate("a man and a dog and a man")
+    """
+    if not caption.strip():
+        return "caption_empty"
+    if not any(character.isalpha() for character in caption):
+        return "caption_without_words"
+    return "caption_repeats" if _REPEATED.search(caption) else None

@@ -1,0 +1,279 @@
+"""Captioning sources: the whole run, resumable, on one device or several.
+
+Lines are written in the source's order, so that a run that was killed and resumed any number of
+times leaves the file of an undisturbed one; an image that is done early waits for those before it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+
+import torch
+
+import builder
+from builder.captioning.devices import DeviceProcesses
+from builder.captioning.images import ImageSource
+from builder.captioning.model import CaptionSettings, Loaded, load
+from builder.captioning.plain import RETRY
+from builder.captioning.store import CaptionsWriter, captions_path
+from builder.captioning.stream import CaptionStream, Numbered, Outcome
+from builder.console import Progress, say
+from builder.errors import CaptionError, SettingsError
+from builder.records import Json, Reject
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "pillow", "simplejpeg")
+_FLUSH = 128  # lines; fewer where batches are smaller
+_FLUSH_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What changes how captions are made, and not what they are.
+
+    Parameters
+    ----------
+    devices
+        Such as ("cuda",), ("cuda:0", "cuda:1"), ("cpu",); "auto" is every GPU, or the CPU. With
+        more than one, a process each.
+    engine
+        See `CaptionStream`.
+    batch
+        Images at a time on a device; None to find out.
+    threads
+        That decode, over all devices; None for one a core.
+    limit
+        Caption only the first so many images of a source.
+    """
+
+    devices: tuple[str, ...] = ("auto",)
+    engine: str = "auto"
+    batch: int | None = None
+    threads: int | None = None
+    limit: int | None = None
+    force_mix: bool = False
+    retry_rejects: bool = False
+    quiet: bool = False
+
+
+@dataclass(slots=True)
+class CaptionSummary:
+    """What a run left of one source."""
+
+    config: str
+    path: Path
+    captions: int = 0
+    made: int = 0  # in this run
+    rejects: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def as_json(self) -> Json:
+        """For `--json`."""
+        return {
+            "config": self.config,
+            "file": str(self.path),
+            "captions": self.captions,
+            "made": self.made,
+            "rejects": dict(sorted(self.rejects.items())),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def caption_sources(
+    sources: Sequence[ImageSource],
+    out: Path,
+    settings: CaptionSettings | None = None,
+    options: RunOptions | None = None,
+) -> list[CaptionSummary]:
+    """Caption every image of the sources that has no caption yet in the files in `out`.
+
+    Raises
+    ------
+    CaptionError
+        The model can't be used, a captions file is another model's, the disk is full, or not even
+        one image fits a device's memory.
+    SourceError
+        A source can't be read.
+    """
+    options = options or RunOptions()
+    devices, fell_back = choose_devices(options.devices)
+    settings = replace(settings or CaptionSettings())
+    if settings.dtype == "auto":
+        settings = replace(settings, dtype="float32" if devices[0].type == "cpu" else "asam")
+    threads = options.threads or len(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        loaded = load(settings, devices[0])
+        stream = CaptionStream(loaded, options.engine, options.batch, threads)
+        processes = None
+        if len(devices) > 1:
+            each = max(1, threads // len(devices))
+            others = (settings, options.engine, options.batch, each)
+            processes = stack.enter_context(DeviceProcesses(devices[1:], *others))
+        run = _Run(stream, processes, out, options, fell_back)
+        return [run.caption(images) for images in sources]
+
+
+def choose_devices(names: Sequence[str]) -> tuple[list[torch.device], bool]:
+    """The devices of names, and whether the CPU stands in for a GPU that is not there.
+
+    Raises
+    ------
+    SettingsError
+        A name that torch does not know, or the number of a GPU that is not there.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found: list[torch.device] = []
+    for name in names:
+        if name == "auto" or (name == "cuda" and len(names) == 1):
+            found += [torch.device("cuda", index) for index in range(gpus)]
+            continue
+        try:
+            device = torch.device(name)
+        except RuntimeError as error:
+            raise SettingsError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from error
+        if device.type == "cuda" and gpus and (device.index or 0) >= gpus:
+            raise SettingsError(f"--device {name}: this machine has {gpus} GPUs")
+        if device.type != "cuda" or gpus:
+            found.append(device)
+    return (found, False) if found else ([torch.device("cpu")], True)
+
+
+class _Run:
+    """One run over sources, with its model."""
+
+    def __init__(
+        self,
+        stream: CaptionStream,
+        processes: DeviceProcesses | None,
+        out: Path,
+        options: RunOptions,
+        fell_back: bool,
+    ) -> None:
+        self._stream, self._processes = stream, processes
+        self._out, self._options, self._fell_back = out, options, fell_back
+
+    def caption(self, images: ImageSource) -> CaptionSummary:
+        """Caption one source."""
+        start = time.monotonic()
+        names = images.names()[: self._options.limit]
+        loaded = self._stream.loaded
+        summary = CaptionSummary(images.config, captions_path(self._out, images.config))
+        with CaptionsWriter(
+            summary.path,
+            {**loaded.identity, "retry": RETRY},
+            self._details(images, loaded),
+            force_mix=self._options.force_mix,
+            retry_rejects=self._options.retry_rejects,
+        ) as writer:
+            done = writer.done
+            todo = [(i, name) for i, name in enumerate(n for n in names if n not in done)]
+            if todo:
+                self._warn(len(todo), images, todo[0][1])
+                summary.made = self._write(images, todo, writer)
+            writer.finish()
+            summary.captions = len(writer.prompts)
+            summary.rejects = Counter(writer.rejected.values())
+        summary.seconds = time.monotonic() - start
+        return summary
+
+    def _write(self, images: ImageSource, todo: Sequence[Numbered], writer: CaptionsWriter) -> int:
+        batch = self._stream.batch or 1
+        with (
+            Progress(len(todo), "image", images.config, quiet=self._options.quiet) as progress,
+            _InOrder(writer, min(_FLUSH, batch)) as ordered,
+        ):
+            for outcomes in self._outcomes(images, todo):
+                ordered.add(outcomes)
+                progress.update(len(outcomes))
+        return len(todo)
+
+    def _outcomes(
+        self, images: ImageSource, todo: Sequence[Numbered]
+    ) -> Iterable[Sequence[Outcome]]:
+        if self._processes is None:
+            return self._stream(images, todo)
+        return self._processes.share(self._stream, images, todo)
+
+    def _warn(self, count: int, images: ImageSource, first: str) -> None:
+        """Say once that the CPU stands in for a GPU, and how long it will take."""
+        if not self._fell_back:
+            return
+        self._fell_back = False
+        say("warning: no GPU found: captioning on the CPU, in float32 unless --dtype says else")
+        start = time.perf_counter()
+        for _ in self._stream(images, [(0, first)]):
+            pass
+        seconds = (time.perf_counter() - start) * count
+        say(f"  about {_duration(seconds)} for {count:,} images, judged by one of them")
+
+    def _details(self, images: ImageSource, loaded: Loaded) -> Json:
+        return {
+            "source": images.name,
+            "engine": self._stream.engine,
+            "device": _device_name(loaded.device),
+            "versions": {
+                "asam-datasets": builder.__version__,
+                **{package: importlib.metadata.version(package) for package in _PACKAGES},
+            },
+        }
+
+
+class _InOrder:
+    """Puts outcomes in order and writes what has no gap before it, some lines at a time."""
+
+    def __init__(self, writer: CaptionsWriter, lines: int) -> None:
+        self._writer, self._lines = writer, lines
+        self._waiting: dict[int, Outcome] = {}
+        self._ready: list[Outcome] = []
+        self._next = 0
+        self._written = time.monotonic()
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Take outcomes; write if there is enough, or enough time has gone by."""
+        for outcome in outcomes:
+            self._waiting[outcome[0]] = outcome
+        while self._next in self._waiting:
+            self._ready.append(self._waiting.pop(self._next))
+            self._next += 1
+        late = time.monotonic() - self._written > _FLUSH_SECONDS
+        if len(self._ready) >= self._lines or late:
+            self._flush()
+
+    def _flush(self) -> None:
+        ready, self._ready = self._ready, []
+        self._written = time.monotonic()
+        self._writer.append(
+            [(name, result) for _, name, result in ready if isinstance(result, str)],
+            [result for _, _, result in ready if isinstance(result, Reject)],
+        )
+
+    def __enter__(self) -> _InOrder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Write what is ready, also when a run is interrupted; not again where writing failed."""
+        if not isinstance(error, CaptionError):
+            self._flush()
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,153 @@
+"""Beam search over slots that each hold one image, at a position of its own.
+
+The rules are those of `generate(num_beams=K)` in transformers (generation/utils.py, `_beam_search`,
+with `early_stopping=False`): at each step the 2K best continuations of an image; those that end are
+candidates for its K finished ones if they are among the best K, scored by
+log-probability / length ** length_penalty; the K best that go on are its next beams; and an image
+is done when its best beam, at the length it has, no longer beats the worst of K finished ones.
+There, an image waits until the last of its batch is done; here its slot is free at once.
+
+Everything stands in static buffers, so that a step is one CUDA graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from builder.captioning.decoder import BeamDecoder
+
+_NEVER = -1.0e9  # what transformers adds to a score that must not win
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """What of a generation config beam search needs; one end-of-sequence token."""
+
+    beams: int
+    max_new_tokens: int
+    length_penalty: float
+    start_token: int
+    end_token: int
+    pad_token: int
+
+
+class BeamSearch:
+    """Beam search on a decoder's slots.
+
+    Parameters
+    ----------
+    decoder
+        Its slots and beams are this search's.
+    imposed
+        Whether `admit` gives each image the length that its caption must have, counting the end
+        token: for benchmarks, since random weights rarely end a sentence.
+    """
+
+    def __init__(
+        self, decoder: BeamDecoder, settings: SearchSettings, *, imposed: bool = False
+    ) -> None:
+        self._decoder, self._settings = decoder, settings
+        slots, beams, device = decoder.slots, settings.beams, decoder.device
+        tokens = decoder.positions + 1  # and the start token
+
+        def full(shape: tuple[int, ...], value: float, dtype: torch.dtype) -> Tensor:
+            return torch.full(shape, value, dtype=dtype, device=device)
+
+        self.open = full((slots,), False, torch.bool)
+        self._length = full((slots,), 0, torch.int64)  # tokens made so far
+        self._running = full((slots, beams, tokens), settings.pad_token, torch.int64)
+        self._running_score = full((slots, beams), 0, torch.float32)
+        self._finished = full((slots, beams, tokens), settings.pad_token, torch.int64)
+        self._finished_score = full((slots, beams), _NEVER, torch.float32)
+        self._is_finished = full((slots, beams), False, torch.bool)
+        self._ancestors = full((slots, beams, decoder.positions), 0, torch.int64)
+        self._imposed = full((slots,), 0, torch.int64) if imposed else None
+        self._first_score = full((beams,), _NEVER, torch.float32)
+        self._first_score[0] = 0  # all beams start alike: only the first may be continued
+        self._beam_index = torch.arange(beams, device=device)
+        self._among_best = torch.arange(2 * beams, device=device) < beams
+
+    @torch.no_grad()
+    def admit(self, encoded: Tensor, slots: Tensor, lengths: Tensor | None = None) -> None:
+        """Start images in slots: `encoded` (R, N, d_model), `slots` and `lengths` (R,) int64."""
+        self._decoder.admit(encoded, slots)
+        self.open[slots] = True
+        self._length[slots] = 0
+        self._running[slots] = self._settings.pad_token
+        self._running[slots, :, 0] = self._settings.start_token
+        self._running_score[slots] = self._first_score
+        self._finished[slots] = self._settings.pad_token
+        self._finished_score[slots] = _NEVER
+        self._is_finished[slots] = False
+        if self._imposed is not None and lengths is not None:
+            self._imposed[slots] = lengths
+
+    @torch.no_grad()
+    def step(self, reach: int) -> Tensor:
+        """Make one more token for every open slot; returns (S, 1 + P) int32.
+
+        Column 0 tells whether the slot is done, the others hold the best finished caption, padded.
+        No open slot may have made as many tokens as `reach`, a multiple of 8.
+        """
+        settings = self._settings
+        here = self._length[:, None, None].expand(-1, settings.beams, 1)  # (S, K, 1)
+        self._ancestors.scatter_(2, here, self._beam_index[None, :, None].expand_as(here))
+        last = self._running.gather(2, here)[..., 0]
+        logits = self._decoder.step(last, self._length, self._ancestors, reach)
+        score, beam, token = self._best(logits.float())
+        sequences = _take(self._running, beam).scatter_(
+            2, (here[:, :1] + 1).expand(-1, 2 * settings.beams, 1), token[..., None]
+        )
+        length = self._length + self.open
+        ends = (token == settings.end_token) | (length >= settings.max_new_tokens)[:, None]
+        self._finish(score, sequences, ends, length)
+        running_score, keep = (score + ends * _NEVER).topk(settings.beams)
+        self._running_score.copy_(running_score)
+        self._running.copy_(_take(sequences, keep))
+        self._ancestors.copy_(_take(self._ancestors, beam.gather(1, keep)))
+        best = running_score[:, 0] / length.clamp(min=1) ** settings.length_penalty
+        worst = self._finished_score.amin(1, keepdim=True).where(self._is_finished, _NEVER)
+        self.open &= (best[:, None] > worst).any(1)
+        self.open &= length < settings.max_new_tokens
+        self._length.copy_(length)
+        done = (~self.open)[:, None]
+        return torch.cat([done, self._finished[:, 0, 1:]], dim=1).to(torch.int32)
+
+    def _best(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The 2K best continuations of each slot: score, beam and token, each (S, 2K)."""
+        count, end = 2 * self._settings.beams, self._settings.end_token
+        total = logits.logsumexp(-1, keepdim=True)
+        ending = logits[..., end : end + 1] - total  # (S, K, 1)
+        if self._imposed is not None:
+            logits[..., end] = float("-inf")
+        top, token = logits.topk(min(count, logits.shape[-1]), dim=-1)  # (S, K, 2K)
+        score = top - total
+        if self._imposed is not None:
+            last = (self._length + 1 >= self._imposed)[:, None, None]
+            only_end = torch.full_like(score, float("-inf"))
+            only_end[..., :1] = ending
+            score = torch.where(last, only_end, score)
+            token = torch.where(last, end, token)
+        score = (score + self._running_score[..., None]).flatten(1)
+        score, index = score.topk(count)
+        return score, index // top.shape[-1], token.flatten(1).gather(1, index)
+
+    def _finish(self, score: Tensor, sequences: Tensor, ends: Tensor, length: Tensor) -> None:
+        """Let what ends in this step compete with what has finished before."""
+        finishes = ends & self._among_best
+        candidate = score / length.clamp(min=1)[:, None] ** self._settings.length_penalty
+        candidate = candidate + (~self.open)[:, None] * _NEVER + ~finishes * _NEVER
+        merged = torch.cat([self._finished_score, candidate], dim=1)
+        best, keep = merged.topk(self._settings.beams)
+        self._finished_score.copy_(best)
+        self._finished.copy_(_take(torch.cat([self._finished, sequences], dim=1), keep))
+        is_finished = torch.cat([self._is_finished, finishes], dim=1)
+        self._is_finished.copy_(is_finished.gather(1, keep))
+
+
+def _take(rows: Tensor, index: Tensor) -> Tensor:
+    """Rows (S, A, L) at `index` (S, B) of the second dimension: (S, B, L)."""
+    return rows.gather(1, index[..., None].expand(-1, -1, rows.shape[-1]))

@@ -1,0 +1,203 @@
+"""A source to captions on one device: threads decode, the model captions, faults are sorted out.
+
+A batch that doesn't fit the memory is halved, at the start or in mid-run.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy.typing as npt
+import torch
+
+from builder.captioning.continuous import ContinuousCaptioner
+from builder.captioning.images import ImageSource
+from builder.captioning.model import Loaded
+from builder.captioning.plain import RETRY, PlainCaptioner
+from builder.captioning.preprocess import UndecodableError
+from builder.captioning.quality import degenerate
+from builder.console import say
+from builder.errors import CaptionError
+from builder.records import Reject
+
+ENGINES = ("auto", "continuous", "generate")
+_LARGEST = {"cuda": 1024}  # batches that auto starts with
+_LARGEST_ELSEWHERE = 8
+
+Numbered = tuple[int, str]  # an image's number and name
+Outcome = tuple[int, str, "str | Reject"]  # its number, name, and caption or reject
+
+
+class Captioner(Protocol):
+    """What makes captions of prepared images; `builder.captioning.plain` is the plainest."""
+
+    batch: int
+
+    def __call__(
+        self, images: Iterator[tuple[int, npt.NDArray[Any]]]
+    ) -> Iterator[list[tuple[int, str]]]:
+        """Caption numbered images, in any order, as they come."""
+        ...
+
+    def retry(self, image: npt.NDArray[Any]) -> str:
+        """Another caption of an image whose first one is degenerate."""
+        ...
+
+
+@dataclass(slots=True)
+class CaptionStream:
+    """Captions on one device.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+    engine
+        "continuous" (a BLIP-2 with a T5), "generate" (any model), or "auto".
+    batch
+        How many images at a time, at most; None to start with what the device may hold.
+    threads
+        How many decode.
+    """
+
+    loaded: Loaded
+    engine: str
+    batch: int | None
+    threads: int
+    _captioner: Captioner | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.engine == "auto":
+            self.engine = "continuous" if self.loaded.is_blip2_t5 else "generate"
+        elif self.engine == "continuous" and not self.loaded.is_blip2_t5:
+            raise CaptionError(
+                f"{self.loaded.settings.model} is no BLIP-2 with a T5: use --engine generate"
+            )
+        if self.batch is None:
+            self.batch = _LARGEST.get(self.loaded.device.type, _LARGEST_ELSEWHERE)
+
+    def open(self) -> Captioner:
+        """The captioner of the largest batch that fits, at most `batch`.
+
+        Raises
+        ------
+        CaptionError
+            Not even one image fits.
+        """
+        while self._captioner is None:
+            try:
+                self._captioner = self._open(self.batch or 1)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                self._halve(error)
+        return self._captioner
+
+    def _open(self, batch: int) -> Captioner:
+        if self.engine == "continuous":
+            return ContinuousCaptioner(self.loaded, batch)
+        return PlainCaptioner(self.loaded, batch)
+
+    def _halve(self, error: RuntimeError) -> None:
+        """Go on with half the batch after an out of memory; raise anything else again."""
+        if not is_out_of_memory(error):
+            raise error
+        if self.batch == 1:
+            raise CaptionError(
+                f"out of memory on {self.loaded.device} at batch size 1: fewer beams or tokens, a "
+                f"smaller model or dtype, or a device with more memory ({str(error)[:200]})"
+            ) from error
+        self.batch = (self.batch or 2) // 2
+        self._captioner = None
+        if self.loaded.device.type == "cuda":
+            torch.cuda.empty_cache()
+        say(f"out of memory: going on with batch size {self.batch}")
+
+    def __call__(self, images: ImageSource, todo: Sequence[Numbered]) -> Iterator[list[Outcome]]:
+        """Caption images of a source; yields outcomes as they come, in any order."""
+        left = dict(todo)
+        while left:
+            try:
+                for outcomes in self._run(images, list(left.items())):
+                    for number, _, _ in outcomes:
+                        del left[number]
+                    yield outcomes
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                self._halve(error)
+
+    def _run(self, images: ImageSource, todo: Sequence[Numbered]) -> Iterator[list[Outcome]]:
+        captioner = self.open()
+        names = dict(todo)
+        rejects: list[Outcome] = []
+
+        def undecodable(number: int, error: UndecodableError) -> None:
+            name = names[number]
+            reject = Reject(images.name, name, error.reason, error.expected, error.found)
+            rejects.append((number, name, reject))
+
+        prepared = self._prepare(images, todo, 3 * captioner.batch, undecodable)
+        for captions in captioner(prepared):
+            outcomes = rejects[:]
+            rejects.clear()
+            for number, caption in captions:
+                name = names[number]
+                outcomes.append((number, name, self._checked(captioner, images, name, caption)))
+            yield outcomes
+        if rejects:
+            yield rejects
+
+    def _prepare(
+        self,
+        images: ImageSource,
+        todo: Sequence[Numbered],
+        ahead: int,
+        undecodable: Callable[[int, UndecodableError], None],
+    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Numbered, prepared images in order, decoded by threads up to `ahead` before their use."""
+
+        def work(name: str) -> npt.NDArray[Any]:
+            return self.loaded.prepare(images.read(name))
+
+        pending: deque[tuple[int, Future[npt.NDArray[Any]]]] = deque()
+        queue = iter(todo)
+        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
+        try:
+            while True:
+                while len(pending) < ahead + self.threads:
+                    following = next(queue, None)
+                    if following is None:
+                        break
+                    pending.append((following[0], pool.submit(work, following[1])))
+                if not pending:
+                    return
+                number, future = pending.popleft()
+                try:
+                    image = future.result()
+                except UndecodableError as error:
+                    undecodable(number, error)
+                else:
+                    yield number, image
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _checked(
+        self, captioner: Captioner, images: ImageSource, name: str, caption: str
+    ) -> str | Reject:
+        """The caption, or another one if it is degenerate, or a reject if that is too."""
+        if degenerate(caption) is None:
+            return caption
+        again = captioner.retry(self.loaded.prepare(images.read(name)))
+        reason = degenerate(again)
+        if reason is None:
+            return again
+        expected = f"words, no phrase again and again, also when tried again with {RETRY}"
+        return Reject(images.name, name, reason, expected, repr(again[:120]))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device or this machine has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        "DefaultCPUAllocator" in str(error) or "can't allocate memory" in str(error)
+    )

@@ -1,0 +1,167 @@
+"""A BLIP-2 with random weights, of any size: what tests and benchmarks run on without a download.
+
+The architecture is that of Salesforce/blip2-flan-t5-xl: EVA's ViT-g at 224 px, a Q-Former with 32
+queries, Flan-T5 with gated GELU. The tokenizer is trained on the spot on words made up here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    Blip2Processor,
+    PreTrainedTokenizerFast,
+)
+
+IMAGE_TOKEN = "<image>"
+
+# Salesforce/blip2-flan-t5-xl, config.json.
+FLAN_T5_XL: dict[str, Any] = {
+    "vision_config": {
+        "hidden_size": 1408,
+        "intermediate_size": 6144,
+        "num_hidden_layers": 39,
+        "num_attention_heads": 16,
+        "image_size": 224,
+        "patch_size": 14,
+    },
+    "qformer_config": {
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "cross_attention_frequency": 2,
+        "vocab_size": 30522,
+    },
+    "text_config": {
+        "model_type": "t5",
+        "vocab_size": 32128,
+        "d_model": 2048,
+        "d_kv": 64,
+        "d_ff": 5120,
+        "num_layers": 24,
+        "num_decoder_layers": 24,
+        "num_heads": 32,
+        "feed_forward_proj": "gated-gelu",
+        "dense_act_fn": "gelu",
+        "tie_word_embeddings": False,
+        "bos_token_id": 1,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
+        "decoder_start_token_id": 0,
+    },
+    "num_query_tokens": 32,
+    "image_token_index": 32100,
+}
+
+# The same in small: every part there, none larger than a test needs.
+TINY: dict[str, Any] = {
+    "vision_config": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "image_size": 28,
+        "patch_size": 14,
+    },
+    "qformer_config": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "cross_attention_frequency": 2,
+        "vocab_size": 64,
+    },
+    "text_config": {
+        **FLAN_T5_XL["text_config"],
+        "vocab_size": 120,
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_decoder_layers": 2,
+        "num_heads": 4,
+    },
+    "num_query_tokens": 4,
+    "image_token_index": 3,
+}
+
+_SYLLABLES = ("ba", "ne", "ro", "ti", "lu", "sha", "kem", "fo", "ril", "da")
+
+
+def random_model(
+    config: dict[str, Any], *, seed: int = 0, device: str | torch.device = "cpu"
+) -> Any:
+    """A `Blip2ForConditionalGeneration` with random weights, made on its device, in float32.
+
+    Each linear keeps the scale of what passes through it, so that no part of the model is idle;
+    transformers' own start would leave the vision tower at 1e-10.
+    """
+    with torch.device(device):
+        model = Blip2ForConditionalGeneration(Blip2Config(**config)).eval()
+        head = model.language_model.lm_head  # Flan-T5's is not its embedding
+        head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
+    generator = torch.Generator(device).manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(False)
+            if weight.ndim < 2:
+                weight.fill_(float("norm" in name.lower() and name.endswith("weight")))
+            else:
+                scale = 3.0 if "lm_head" in name else 1.0  # some words are likelier than others
+                weight.normal_(std=scale * weight[0].numel() ** -0.5, generator=generator)
+        head.weight[model.language_model.config.eos_token_id] *= 3  # and sentences end
+    return model
+
+
+def random_tokenizer(config: dict[str, Any]) -> Any:
+    """A tokenizer of made-up words with T5's special tokens, one word a token."""
+    special = ["<pad>", "</s>", "<unk>", IMAGE_TOKEN]
+    text, image = config["text_config"], config["image_token_index"]
+    vocabulary = {token: index for index, token in enumerate(special[:3])}
+    vocabulary[IMAGE_TOKEN] = image
+    number = 0
+    for index in range(3, text["vocab_size"]):
+        if index != image:
+            vocabulary[_word(number)] = index
+            number += 1
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        additional_special_tokens=[IMAGE_TOKEN],
+    )
+
+
+def _word(number: int) -> str:
+    """A word of its own for every number."""
+    base = len(_SYLLABLES)
+    syllables = [_SYLLABLES[number % base]]
+    while number := number // base:
+        syllables.append(_SYLLABLES[number % base])
+    return "".join(syllables)
+
+
+def write_random_model(
+    folder: Path, config: dict[str, Any] | None = None, *, seed: int = 0
+) -> None:
+    """Save a small random BLIP-2 as the Hub would hold it: weights, tokenizer, preprocessing."""
+    from transformers import BlipImageProcessorPil
+
+    config = config or TINY
+    side = config["vision_config"]["image_size"]
+    random_model(config, seed=seed).save_pretrained(folder)
+    images = BlipImageProcessorPil(size={"height": side, "width": side})
+    tokenizer = random_tokenizer(config)
+    Blip2Processor(images, tokenizer, config["num_query_tokens"]).save_pretrained(folder)
