@@ -51,7 +51,8 @@ def settle(
         else:
             found.append(layout)
     if not found or (absent and protocol.name != "native"):
-        raise SourceError(_nothing(root, row, protocol, absent[0]))
+        layouts = [layout for alternatives in absent for layout in alternatives]
+        raise SourceError(_nothing(root, row, protocol, layouts))
     return found, [f"split {part[0].split} is not in {root}: left out" for part in absent]
 
 
@@ -71,14 +72,16 @@ def _no_folder(root: Path, row: Row) -> str:
     return f"{root} is {what}; expected a folder that holds {row.unpacked}"
 
 
-def _nothing(root: Path, row: Row, protocol: Protocol, absent: tuple[Part, ...]) -> str:
-    lines = [f"{root} does not hold {row.config(protocol.name)}, split {absent[0].split}"]
-    for part in absent:
+def _nothing(root: Path, row: Row, protocol: Protocol, absent: list[Part]) -> str:
+    splits = dict.fromkeys(part.split for part in absent)
+    lines = [f"{root} does not hold {row.config(protocol.name)}, split {' or '.join(splits)}"]
+    for part in absent[:SHOWN]:
         images, truth = _any_image(root, part), Pattern(part.truth).found(root)
         state = {
             (False, False): "",
             (True, False): " (images are there, ground truth is not)",
             (False, True): " (ground truth is there, images are not)",
+            (True, True): "",
         }[images, truth]
         lines.append(f"expected {Pattern(part.images)} with {Pattern(part.truth)}{state}")
     names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())

@@ -99,7 +99,7 @@ class EvalSource:
             rejects += found.rejects
             notes += found.notes
         items = self._unique(items, rejects)
-        self._probe(items)
+        self._probe(parts, items)
         return Listing(items, self._fingerprint(files), rejects, notes + self._counted(items))
 
     def settings(self) -> Mapping[str, Any]:
@@ -139,20 +139,22 @@ class EvalSource:
             kept.append(item)
         return kept
 
-    def _probe(self, items: list[Item]) -> None:
-        """Raise SourceError when each of the first records is unusable: that is no release."""
-        rejects: list[Reject] = []
+    def _probe(self, parts: list[Part], items: list[Item]) -> None:
+        """Raise SourceError when the first records of a part are unusable, each: a mismatch."""
         with self.open() as reader:
-            for item in items[:PROBES]:
-                outcome = reader.read(item)
-                if outcome.row is not None:
-                    return
-                rejects += outcome.rejects
-        raise SourceError(self._all_unusable(None, rejects))
+            for i, part in enumerate(parts):
+                first = [item for item in items if item.locator[0] == i][:PROBES]
+                rejects: list[Reject] = []
+                for item in first:
+                    outcome = reader.read(item)
+                    rejects += outcome.rejects
+                    if outcome.row is not None or outcome.rejects[-1].reason == "no_instance":
+                        break
+                else:
+                    raise SourceError(self._all_unusable(part, rejects))
 
-    def _all_unusable(self, part: Part | None, rejects: list[Reject]) -> str:
-        where = f", split {part.split}" if part else ""
-        lines = [f"{self.folder}: not one usable image of {self.config}{where}"]
+    def _all_unusable(self, part: Part, rejects: list[Reject]) -> str:
+        lines = [f"{self.folder}: not one usable image of {self.config}, split {part.split}"]
         for reject in rejects[:3]:
             lines.append(
                 f"{reject.member}: {reject.reason}: expected {reject.expected}, "
@@ -210,7 +212,8 @@ class EvalReader:
         width, height = measure(data)
         if entry.size not in (None, (width, height)):
             expected = "{} x {} pixels, as the release says".format(*(entry.size or ()))
-            raise Fault("image_size", expected, f"{width} x {height}")
+            turned = " (turned by its EXIF orientation?)" if entry.size == (height, width) else ""
+            raise Fault("image_size", expected, f"{width} x {height}{turned}")
         truth = reader.read(entry, height, width)
         rejects = [self._reject(entry, fault, number) for number, fault in truth.faults]
         annotations, masks = self._instances(truth, entry, height, width, rejects)

@@ -197,7 +197,9 @@ def note_dropped(found: Found, part: Part, dropped: int) -> None:
 
 
 def integer(value: Any, otherwise: int) -> int:
-    """`value` where it is an integer of 64 bits, else `otherwise`."""
+    """`value` where it is a whole number of 64 bits, else `otherwise`."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     good = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
     return value if good else otherwise
 

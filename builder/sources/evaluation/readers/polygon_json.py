@@ -107,12 +107,13 @@ class PolygonJson:
                 raise self._not(path, "VISOR's list video_annotations", data)
             for record in records:
                 if missing_fields(record, ("image", "annotations")):
-                    raise self._not(path, "image and annotations", record)
-                yield str(record["image"]["name"]), record["annotations"]
+                    raise self._not(path, "VISOR's image and annotations", record)
+                if missing_fields(record["image"], ["name"]):
+                    raise self._not(path, "VISOR's name of an image", record["image"])
+                yield str(record["image"]["name"]), list(record["annotations"])
             return
         if not isinstance(data, dict) or not data:
             raise self._not(path, "VIA's object of images", data)
-        data = data.get("_via_img_metadata", data)  # a saved VIA project
         for record in data.values():
             if missing_fields(record, ("filename", "regions")):
                 raise self._not(path, "VIA's filename and regions", record)

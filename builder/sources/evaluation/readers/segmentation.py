@@ -29,7 +29,9 @@ def to_counts(segmentation: Any, height: int, width: int) -> bytes:
         raise Fault("rle_size", f"size [{height}, {width}], as the image", f"size {size}")
     counts = segmentation["counts"]
     if isinstance(counts, str):
-        return counts.encode("ascii", "replace")
+        if not counts.isascii():
+            raise Fault("rle_bad_character", "ASCII characters", ascii(counts)[:60])
+        return counts.encode("ascii")
     if not isinstance(counts, list) or not all(type(n) is int and n >= 0 for n in counts):
         raise Fault("rle_counts", "a string or run lengths", str(counts)[:60])
     if sum(counts) != height * width:

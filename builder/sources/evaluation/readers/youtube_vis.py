@@ -51,13 +51,13 @@ class YoutubeVis:
             elif element.key == "categories":
                 categories |= category_names(record)
             elif element.key == "annotations":
-                if missing_fields(record, ("video_id", "segmentations")):
-                    expected = "an object with video_id and segmentations"
+                if not _is_annotation(record):
+                    expected = "an object with video_id and a list of segmentations"
                     self._reject(found, "annotation_fields", expected, str(record)[:80])
                     continue
                 video = record["video_id"]
                 places.setdefault(video, array("q")).extend((element.offset, element.length))
-                shown = (t for t, s in enumerate(record["segmentations"] or ()) if s is not None)
+                shown = (t for t, s in enumerate(record["segmentations"]) if s is not None)
                 frames.setdefault(video, set()).update(shown)
         if not videos:
             raise SourceError(
@@ -67,8 +67,10 @@ class YoutubeVis:
         on_disk = Images(self.root, self.part, self.source)
         dropped = 0
         for video in videos:
-            if lacking := missing_fields(video, _VIDEO_FIELDS):
-                self._reject(found, "image_fields", f"the fields {lacking}", str(video)[:80])
+            lacking = missing_fields(video, _VIDEO_FIELDS)
+            if lacking or not isinstance(video["file_names"], list):
+                expected = f"the fields {', '.join(_VIDEO_FIELDS)}"
+                self._reject(found, "image_fields", expected, str(video)[:80])
                 continue
             spans = Places(places.get(video["id"], array("q")).tobytes(), categories)
             size = (integer(video["width"], -1), integer(video["height"], -1))
@@ -92,7 +94,7 @@ class YoutubeVis:
             self._video = (places.spans, places.read(self.root / self.part.truth))
         for i, record in enumerate(self._video[1]):
             number = integer(record.get("id"), i)
-            segmentations = record["segmentations"] or []
+            segmentations = record["segmentations"]
             segmentation = segmentations[frame] if frame < len(segmentations) else None
             if segmentation is None:
                 continue
@@ -108,3 +110,11 @@ class YoutubeVis:
 
     def _reject(self, found: Found, reason: str, expected: str, what: str) -> None:
         found.rejects.append(Reject(self.source, self.part.truth, reason, expected, what))
+
+
+def _is_annotation(record: Any) -> bool:
+    return (
+        isinstance(record, dict)
+        and isinstance(record.get("video_id"), (int, str))
+        and isinstance(record.get("segmentations"), list)
+    )
