@@ -14,7 +14,7 @@ A record that can't be used is no error: it is a `builder.records.Reject`.
 
 from __future__ import annotations
 
-from asam_datasets import AsamDatasetsError
+from asam_datasets import AsamDatasetsError as AsamDatasetsError
 
 
 class SourceError(AsamDatasetsError):
