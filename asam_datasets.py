@@ -41,8 +41,6 @@ from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
     LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
 )
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     build_hf_headers,
@@ -768,7 +766,7 @@ def _fill_by_kernel(out: torch.Tensor, runs: _DeviceRuns, width: int, packed: bo
     import torch
 
     number, height, _ = out.shape
-    rows, columns = 64, 128
+    rows, columns = 32, 128
     tiles = -(-height // rows) * -(-width // columns)
     target = out.view(torch.uint8) if out.dtype == torch.bool else out
     _kernel()[(number * tiles,)](
@@ -781,32 +779,7 @@ def _kernel() -> Any:
     import triton
     import triton.language as tl
 
-    @triton.jit
-    def search(edges, low, high, pixel):  # type: ignore[no-untyped-def]
-        """How many edges before `high` are at or before a pixel; those before `low` are."""
-        while low < high:
-            middle = (low + high) // 2
-            passed = tl.load(edges + middle) <= pixel
-            low = tl.where(passed, middle + 1, low)
-            high = tl.where(passed, high, middle)
-        return low
-
-    @triton.jit
-    def search_each(edges, low, high, pixels):  # type: ignore[no-untyped-def]
-        """`search` for each of many pixels."""
-        lows = tl.zeros_like(pixels) + low
-        highs = tl.zeros_like(pixels) + high
-        span = high - low
-        while span > 0:
-            middles = (lows + highs) // 2
-            open_ = lows < highs
-            passed = tl.load(edges + middles, mask=open_, other=0) <= pixels
-            lows = tl.where(open_ & passed, middles + 1, lows)
-            highs = tl.where(open_ & (passed == 0), middles, highs)
-            span = span // 2
-        return lows
-
-    @triton.jit
+    @triton.jit  # type: ignore[untyped-decorator]
     def fill(  # type: ignore[no-untyped-def]
         out,
         edges,
@@ -820,9 +793,9 @@ def _kernel() -> Any:
     ):
         """One program fills one tile of one mask.
 
-        It searches the mask's edges once for the tile's first and last pixel. Most tiles lie
-        between two edges and are done: zeros are there already. In the others each column's edges
-        are found by search, and each flips the pixels at and below it.
+        It searches the mask's edges for the tile's first and last pixel. Most tiles lie between
+        two edges and are done: zeros are there already. In the others each column's edges are
+        found by search, and each flips the pixels at and below it.
         """
         across = tl.cdiv(width, COLUMNS)
         tiles = tl.cdiv(height, ROWS) * across
@@ -838,32 +811,57 @@ def _kernel() -> Any:
         # The source pixel that each pixel shows; past the border, what the last one shows.
         y = (2 * tl.minimum(rows, height - 1).to(tl.int64) + 1) * full_height // (2 * height)
         x = (2 * tl.minimum(columns, width - 1).to(tl.int64) + 1) * full_width // (2 * width)
-        tops = (x * full_height + tl.min(y)).to(tl.int32)
-        bottoms = (x * full_height + tl.max(y)).to(tl.int32)
-        low = search(edges, start, stop, tl.min(tops))
-        high = search(edges, low, stop, tl.max(bottoms))
+        y, x = y.to(tl.int32), (x * full_height).to(tl.int32)
+        tops, bottoms = x + tl.min(y), x + tl.max(y)
+
+        # Binary searches for how many edges are at or before a pixel, first and last as a pair.
+        pair = tl.where(tl.arange(0, 2) == 0, tl.min(tops), tl.max(bottoms))
+        lows = tl.zeros_like(pair) + start
+        highs = tl.zeros_like(pair) + stop
+        span = stop - start
+        while span > 0:
+            middles = (lows + highs) // 2
+            searching = lows < highs
+            passed = tl.load(edges + middles, mask=searching, other=0) <= pair
+            lows = tl.where(searching & passed, middles + 1, lows)
+            highs = tl.where(passed, highs, middles)
+            span = span // 2
+        low, high = tl.min(lows), tl.max(lows)
         if (low < high) | ((low - start) % 2 == 1):
-            begins = search_each(edges, low, high, tops)
-            ends = search_each(edges, low, high, bottoms)
-            pixels = (x[None, :] * full_height + y[:, None]).to(tl.int32)
+            begins = tl.zeros_like(tops) + low
+            begin_highs = tl.zeros_like(tops) + high
+            ends, end_highs = begins, begin_highs
+            steps = high - low
+            while steps > 0:
+                at = (begins + begin_highs) // 2
+                open_ = begins < begin_highs
+                before = tl.load(edges + at, mask=open_, other=0) <= tops
+                begins = tl.where(open_ & before, at + 1, begins)
+                begin_highs = tl.where(before, begin_highs, at)
+                at = (ends + end_highs) // 2
+                open_ = ends < end_highs
+                before = tl.load(edges + at, mask=open_, other=0) <= bottoms
+                ends = tl.where(open_ & before, at + 1, ends)
+                end_highs = tl.where(before, end_highs, at)
+                steps = steps // 2
             inside = tl.zeros((ROWS, COLUMNS), tl.int32) + ((begins - start) % 2)[None, :]
             for k in range(tl.max(ends - begins)):
                 edge = tl.load(edges + begins + k, mask=begins + k < ends, other=2147483647)
-                inside = inside ^ (pixels >= edge[None, :]).to(tl.int32)
-            line = mask.to(tl.int64) * height + rows
+                inside = inside ^ (y[:, None] >= (edge - x)[None, :]).to(tl.int32)
             if PACKED:
                 inside = tl.where((columns < width)[None, :], inside, 0)
                 weights = 128 >> tl.arange(0, 8)
                 bits = tl.reshape(inside, (ROWS, COLUMNS // 8, 8)) * weights[None, None, :]
                 stride = tl.cdiv(width, 8)
-                columns = tile % across * (COLUMNS // 8) + tl.arange(0, COLUMNS // 8)
-                inside = tl.sum(bits, axis=2)
+                places = tile % across * (COLUMNS // 8) + tl.arange(0, COLUMNS // 8)
+                values = tl.sum(bits, axis=2)
             else:
-                stride = width
+                stride, places, values = width, columns, inside
+            corner = out + (mask.to(tl.int64) * height + tile // across * ROWS) * stride
             tl.store(
-                out + line[:, None] * stride + columns[None, :],
-                inside.to(out.dtype.element_ty),
-                mask=(rows < height)[:, None] & (columns < stride)[None, :],
+                corner + tl.arange(0, ROWS)[:, None] * stride + places[None, :],
+                values.to(out.dtype.element_ty),
+                mask=(rows < height)[:, None] & (places < stride)[None, :],
             )
 
     return fill
@@ -1016,10 +1014,10 @@ class Hub:
             raise UnreachableError(f"{self.name}/{path}: {error}") from error
         except EntryNotFoundError as error:
             raise FileNotFoundError(f"{self.name}/{path} is not there") from error
-        except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        except HfHubHTTPError as error:  # no such repo or revision, gated, wrong token
             raise UnreachableError(
-                f"{self.name}: no such repo or revision, or this account may not read it (log in "
-                f"with `hf auth login` or pass token=): {error}"
+                f"{self.name} can't be read; if it exists, log in with `hf auth login` or pass "
+                f"token=: {error}"
             ) from error
         # The cache's layout is documented: snapshots/<commit>/<path>.
         self._revision = Path(found).parents[path.count("/")].name
@@ -1422,14 +1420,14 @@ def _map_shards(index: Index, split: str, verify: bool) -> datasets.Dataset:
     """The shards as one memory-mapped Dataset; nothing is copied."""
     parts = []
     for path, shard in index.shards(split).items():
-        local = index.store.local(path)
         try:
+            local = index.store.local(path)
             with Path(local).open("rb") as file:
                 found: dict[str, object] = {"bytes": os.fstat(file.fileno()).st_size}
                 if verify:
                     found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError:
-            raise CorruptDataError(f"{local} is in the index but not there") from None
+        except FileNotFoundError as error:
+            raise CorruptDataError(f"a shard that the index names is not there: {error}") from error
         for what, value in found.items():
             if value != shard[what]:
                 raise CorruptDataError(

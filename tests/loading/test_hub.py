@@ -1,0 +1,259 @@
+"""load() from a Hub on loopback: bytes and requests, faults, damage, repos that can't be read.
+
+The client is a process of its own, since HF_ENDPOINT is read on import. One serves all the tests
+here; a repo of its own for each keeps the caches apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asam_datasets import TRAIN_FEATURES
+from tests.loading.client import Client
+from tests.loading.conftest import Row, write_config
+from tests.loopback import LoopbackHub
+
+SHARDS = "/cdn/*.arrow"
+REDIRECTS = "*/resolve/*.arrow"
+pytestmark = pytest.mark.network
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[LoopbackHub]:
+    with LoopbackHub() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    home = tmp_path_factory.mktemp("client")
+    with Client(hub.env(home / "hf"), home) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> Path:
+    """Two shards of record batches of 400 kB, so that a gap is worth a request."""
+    folder = tmp_path_factory.mktemp("large")
+    shards = [rows[:60], rows[60:]]
+    return write_config(folder, "sa_000000", {"train": shards}, batch_bytes=400_000)
+
+
+@pytest.fixture
+def repo(hub: LoopbackHub, large: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The config of `large`, in a repo of this test's own."""
+    name = "xhk/" + "".join(c if c.isalnum() else "-" for c in request.node.name).strip("-")
+    hub.seed(name, large)
+    hub.requests.clear()
+    yield name
+    hub.faults.clear()
+
+
+def ask(client: Client, repo: str, code: str) -> str:
+    """What the client prints; load(...) is load("sa_000000", repo_or_path=repo, ...) there."""
+    partial = f"functools.partial(load, 'sa_000000', repo_or_path={repo!r})"
+    return client.run(f"import functools\nrepo = {repo!r}\nload = {partial}\n{code}")
+
+
+def batches_of(dist: Path) -> list[dict[str, Any]]:
+    index = json.loads((dist / "data/sa_000000/index.json").read_text())
+    return [b for shard in index["splits"]["train"]["shards"] for b in shard["batches"]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "requests"),
+    [
+        (["image", "text", "conditioning_image"], 1),
+        (["image", "annotations"], 2),
+        (["annotations"], 1),
+        (["text"], 1),
+        (["text", "width", "annotations", "num_rejected"], 2),
+    ],
+)
+def test_a_stream_moves_only_the_columns_bytes(
+    hub: LoopbackHub, client: Client, repo: str, large: Path, columns: list[str], requests: int
+) -> None:
+    code = f"print(len(list(load(streaming=True, columns={columns}).decode(False))))"
+    assert ask(client, repo, code) == "120\n"
+    batches = batches_of(large)
+    wanted = sum(b["columns"][list(TRAIN_FEATURES).index(c)][1] for b in batches for c in columns)
+    sent = hub.matching(SHARDS)
+    assert wanted <= sum(request.sent for request in sent) <= wanted + len(batches) * 16_384
+    assert len(sent) <= requests * len(batches)
+    assert len(hub.matching(REDIRECTS)) == 2  # one a shard
+
+
+def test_a_dataset_of_some_columns_moves_only_theirs(
+    hub: LoopbackHub, client: Client, repo: str
+) -> None:
+    code = """
+loaded = load(columns=["text", "image_id"])
+print(loaded[119], len(loaded))
+assert load(columns=["text", "image_id"])[:] == loaded[:]
+"""
+    assert ask(client, repo, code) == "{'text': 'caption é 119', 'image_id': 119} 120\n"
+    assert sum(request.sent for request in hub.matching(SHARDS)) < 300_000
+
+
+def test_a_dataset_is_downloaded_once_and_mapped(
+    hub: LoopbackHub, client: Client, repo: str
+) -> None:
+    code = """
+for _ in range(2):
+    loaded = load()
+    print(loaded.num_rows, {"/hub/" in f["filename"] for f in loaded.cache_files})
+"""
+    assert ask(client, repo, code) == "120 {True}\n" * 2
+    assert len(hub.matching(SHARDS, "GET")) == 2
+
+
+def test_a_stream_survives_a_bad_network(hub: LoopbackHub, client: Client, repo: str) -> None:
+    faults = [
+        hub.fault("status", path=REDIRECTS, status=500),
+        hub.fault("status", path=SHARDS, status=503),
+        hub.fault("status", path=SHARDS, status=429, retry_after=1),
+        hub.fault("cut", path=SHARDS, after=1000),
+        hub.fault("cut", path=SHARDS, after=1000, reset=True),
+        hub.fault("whole", path=SHARDS),
+        hub.fault("flip", path=SHARDS, after=100_000),
+    ]
+    code = "print([r['image_id'] for r in load(streaming=True).decode(False)])"
+    assert ask(client, repo, code) == f"{list(range(120))}\n"
+    assert [fault.hits for fault in faults] == [1] * len(faults)
+
+
+def test_signed_urls_that_expire_are_fetched_anew(
+    hub: LoopbackHub, client: Client, repo: str
+) -> None:
+    hub.url_ttl = 0.3
+    code = """
+import time
+stream = load(streaming=True, columns=["text"])
+for _ in range(3):
+    print(len(list(stream)))
+    time.sleep(0.4)
+"""
+    try:
+        assert ask(client, repo, code) == "120\n" * 3
+    finally:
+        hub.url_ttl = 3600.0
+    assert any(request.status == 403 for request in hub.matching(SHARDS))
+
+
+def test_a_network_that_is_gone_says_where_to_resume(
+    hub: LoopbackHub, client: Client, repo: str
+) -> None:
+    gone = hub.fault("status", path="*.arrow", status=503, skip=6, count=2)
+    code = """
+found, state = [], None
+for attempt in range(4):
+    stream = load(streaming=True, retries=0).decode(False)
+    if state:
+        stream.load_state_dict(state)
+    try:
+        for row in stream:
+            found.append(row["image_id"])
+        break
+    except UnreachableError as error:
+        print(error)
+        state = stream.state_dict()
+print(found == list(range(120)))
+"""
+    out = ask(client, repo, code)
+    assert gone.hits == 2
+    assert "rows before it were given: keep this stream's state_dict()" in out
+    assert out.endswith("True\n")
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
+def test_damage_on_the_hub_is_noticed(
+    hub: LoopbackHub, client: Client, repo: str, large: Path, damage: str
+) -> None:
+    name = "data/sa_000000/train-00001-of-00002.arrow"
+    content = bytearray((large / name).read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 16
+    left = {"flip": bytes(content), "cut": bytes(content[:-200_000]), "gone": None}[damage]
+    hub.commit(repo, {name: left})
+    code = """
+rows = []
+try:
+    rows.extend(load(streaming=True).decode(False))
+except CorruptDataError as error:
+    print(len(rows), error)
+try:
+    load(verify=True)
+except CorruptDataError as error:
+    print(error)
+"""
+    streamed, mapped = ask(client, repo, code).splitlines()
+    assert 60 <= int(streamed.split()[0]) < 120
+    problem = {"flip": "crc32", "cut": "the file is cut", "gone": "the file is not there"}[damage]
+    assert name in streamed
+    assert problem in streamed
+    assert ("is not there" if damage == "gone" else "expected") in mapped
+
+
+def test_repos_that_cannot_be_read(
+    hub: LoopbackHub, client: Client, repo: str, large: Path
+) -> None:
+    hub.seed("someone/private", large, private=True)
+    hub.seed("someone/gated", large)
+    hub.repo("someone/gated").gated = "manual"
+    code = f"""
+def fails(split=None, **options):
+    try:
+        load(split=split, streaming=True, columns=["text"], **options)
+    except AsamDatasetsError as error:
+        print(type(error).__name__, str(error).splitlines()[0])
+fails(repo_or_path="xhk/absent")
+fails(repo_or_path="someone/private")
+fails(repo_or_path="someone/gated")
+fails(token="hf_wrong")
+fails(revision="v9")
+fails(split="validation")
+load = load.func
+fails(config="sa_000001", repo_or_path=repo)
+print(next(iter(load("sa_000000", streaming=True, columns=["text"], token="{hub.OTHER}",
+                     repo_or_path="someone/private"))))
+"""
+    out = ask(client, repo, code).splitlines()
+    kinds = ["UnreachableError"] * 5 + ["UnknownNameError"] * 2
+    assert [line.split()[0] for line in out[:7]] == kinds
+    assert "hf auth login" in out[0]
+    assert "There are: train" in out[5]
+    assert "Did you mean sa_000000?" in out[6]
+    assert out[7] == "{'text': 'caption é 0'}"
+
+
+def test_revisions(hub: LoopbackHub, client: Client, repo: str, dist: Path) -> None:
+    """`large` at the commit of its own, `dist` at main."""
+    first = hub.repo(repo).commit("main").oid
+    hub.seed(repo, dist)
+    code = f"""
+print([
+    load(streaming=True, columns=["text"], **options).num_shards
+    for options in ({{"revision": "{first}"}},
+                    {{"repo_or_path": "hf://datasets/{repo}@{first}"}}, {{}})
+])
+"""
+    assert ask(client, repo, code) == "[8, 8, 32]\n"
+
+
+def test_a_stream_stays_at_the_commit_that_it_began_with(
+    hub: LoopbackHub, client: Client, repo: str
+) -> None:
+    code = f"""
+stream = load(streaming=True, columns=["image_id"])
+from huggingface_hub import HfApi, CommitOperationDelete
+HfApi(token="{hub.WRITE}").create_commit(
+    repo, [CommitOperationDelete("data/", is_folder=True)], repo_type="dataset", commit_message="x"
+)
+print(len(list(stream)))
+"""
+    assert ask(client, repo, code) == "120\n"
