@@ -20,6 +20,7 @@ from builder.errors import SourceError
 
 WINDOW = 1 << 22  # bytes of text in memory at once, unless one element needs more
 _SPACE = re.compile(r"[ \t\r\n]*")
+_AFTER_A_VALUE = tuple(" \t\r\n,:]}")
 
 
 class Element(NamedTuple):
@@ -47,8 +48,8 @@ def elements(path: Path) -> Iterator[Element]:
 
 
 class _Scanner:
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self.path, self.file = path, file
+    def __init__(self, path: Path, file: BinaryIO, window: int = WINDOW) -> None:
+        self.path, self.file, self.window = path, file, window
         self.text, self.at, self.start = "", 0, 0  # the window, the place in it, its own place
         self.ended = False
         self.decoder = json.JSONDecoder()
@@ -92,8 +93,8 @@ class _Scanner:
                 if self.ended or isinstance(error, RecursionError):
                     raise self._error("a JSON value", error) from error
             else:
-                if end < len(self.text) or self.ended:  # a number may go on in the next window
-                    break
+                if self.ended or self.text[end : end + 1] in _AFTER_A_VALUE:
+                    break  # else it may be a number that goes on in the next window
             self._more()
         begin, self.at = self.at, end
         text = self.text[begin:end]
@@ -125,7 +126,7 @@ class _Scanner:
         self.start += self.at
         left = self.text[self.at :]
         self.at = 0
-        data = self.file.read(max(WINDOW, len(left)))
+        data = self.file.read(max(self.window, len(left)))
         self.ended = not data
         self.text = left + data.decode("latin-1")
 

@@ -176,7 +176,7 @@ def row(name: str) -> Row:
     if name in table:
         return table[name]
     base, _, protocol = name.rpartition("_")
-    if base in table and protocol in table[base].protocols:
+    if base in table and protocol in table[base].protocols and protocol != "native":
         return table[base]
     raise SettingsError(f"no evaluation dataset {name!r}: choose from {', '.join(table)}")
 
