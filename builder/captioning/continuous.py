@@ -22,7 +22,7 @@ from torch import Tensor
 
 from builder.captioning.decoder import BeamDecoder
 from builder.captioning.encoder import Encoder
-from builder.captioning.graph import Recorded
+from builder.captioning.graph import Recorded, graph_memory
 from builder.captioning.model import Loaded
 from builder.captioning.plain import PlainCaptioner
 from builder.captioning.search import BeamSearch, SearchSettings
@@ -54,7 +54,10 @@ class ContinuousCaptioner:
         self._lengths = None if lengths is None else list(lengths)
         settings, text = loaded.settings, loaded.model.config.text_config
         prompt = loaded.prompt_ids[loaded.model.config.num_query_tokens :]
-        self._encoder = Encoder(loaded.model, prompt, min(batch, ENCODE_BATCH), loaded.preprocess)
+        memory = graph_memory(loaded.device)
+        self._encoder = Encoder(
+            loaded.model, prompt, min(batch, ENCODE_BATCH), loaded.preprocess, memory
+        )
         self._decoder = BeamDecoder(
             loaded.model.language_model,
             batch,
@@ -83,13 +86,18 @@ class ContinuousCaptioner:
             device=device,
         )
         self._new_slots = torch.zeros(self._admitted, dtype=torch.int64, device=device)
+        self._new_rows = torch.zeros_like(self._new_slots)
         self._new_lengths = torch.ones_like(self._new_slots)
         self._admit_recorded = Recorded(
-            lambda: self._search.admit(self._new, self._new_slots, self._new_lengths), device
+            functools.partial(self._search.admit, self._new, self._new_slots, self._new_lengths),
+            device,
+            memory,
         )
         self._steps: dict[int, Recorded[Tensor]] = {}
         for reach in range(_REACH, self._decoder.positions + 1, _REACH):
-            self._steps[reach] = Recorded(functools.partial(self._search.step, reach), device)
+            self._steps[reach] = Recorded(
+                functools.partial(self._search.step, reach), device, memory
+            )
         self._search.open.fill_(False)  # recording started slot 0
         self._result = torch.empty(
             (batch, 1 + self._decoder.positions),
@@ -146,12 +154,13 @@ class ContinuousCaptioner:
 
     def _admit(self, encoded: Tensor, new: list[tuple[int, int]], slots: list[int]) -> None:
         padding = self._admitted - len(new)  # repeat the first: to write it twice is no harm
-        rows = torch.tensor([row for _, row in new] + [new[0][1]] * padding)
-        torch.index_select(encoded, 0, rows.to(encoded.device), out=self._new)
-        self._new_slots.copy_(torch.tensor(slots + slots[:1] * padding))
+        rows = [row for _, row in new]
+        _put(self._new_rows, rows + rows[:1] * padding)
+        torch.index_select(encoded, 0, self._new_rows, out=self._new)
+        _put(self._new_slots, slots + slots[:1] * padding)
         if self._lengths is not None:
             lengths = [self._lengths[number] for number, _ in new]
-            self._new_lengths.copy_(torch.tensor(lengths + lengths[:1] * padding))
+            _put(self._new_lengths, lengths + lengths[:1] * padding)
         self._admit_recorded()
 
     def _fetch(self, result: Tensor) -> npt.NDArray[np.int32]:
@@ -166,6 +175,12 @@ class ContinuousCaptioner:
         if self._end in tokens:
             return tokens[: tokens.index(self._end) + 1]
         return tokens[: self._loaded.settings.max_new_tokens]
+
+
+def _put(target: Tensor, values: list[int]) -> None:
+    """Copy numbers to a device's tensor without waiting for the device."""
+    on_device = target.device.type == "cuda"
+    target.copy_(torch.tensor(values, pin_memory=on_device), non_blocking=True)
 
 
 def _take(numbered: Iterator[Numbered], count: int) -> list[Numbered]:

@@ -28,6 +28,8 @@ class Encoder:
         A `Blip2ForConditionalGeneration` with a T5, on its device.
     prompt_ids
         The tokens of the prompt, end token included.
+    memory
+        See `Recorded`.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Encoder:
         prompt_ids: Sequence[int],
         batch: int,
         preprocess: Preprocess,
+        memory: Any = None,
     ) -> None:
         self._model = model
         self.device: torch.device = next(model.parameters()).device
@@ -49,7 +52,7 @@ class Encoder:
         embedding = self._model.language_model.get_input_embeddings()
         self._prompt = embedding(ids)[None]  # (1, prompt, d_model)
         self.tokens: int = self._model.config.num_query_tokens + len(prompt_ids)
-        self._recorded = Recorded(lambda: self._forward(self._pixels), self.device)
+        self._recorded = Recorded(lambda: self.encode(self._pixels), self.device, memory)
 
     @torch.no_grad()
     def __call__(self, images: Sequence[Pixels]) -> Tensor:
@@ -67,7 +70,7 @@ class Encoder:
         self._pixels[:count].copy_(host, non_blocking=True)
         if self.device.type == "cuda":
             return self._recorded()
-        return self._forward(self._pixels[:count])
+        return self.encode(self._pixels[:count])
 
     @torch.no_grad()
     def see(self, pixels: Tensor) -> Tensor:
@@ -81,7 +84,9 @@ class Encoder:
         features: Tensor = output.last_hidden_state.to(seen.dtype)
         return features
 
-    def _forward(self, pixels: Tensor) -> Tensor:
+    @torch.no_grad()
+    def encode(self, pixels: Tensor) -> Tensor:
+        """(B, height, width, 3) uint8 on the device to (B, tokens, d_model)."""
         model = self._model
         queries = model.language_projection(self.see(pixels)).to(self._prompt.dtype)
         prompt = self._prompt.expand(len(queries), -1, -1)

@@ -10,15 +10,22 @@ import torch
 T = TypeVar("T")
 
 
+def graph_memory(device: torch.device) -> Any:
+    """Memory for graphs that run one after another; None where there are none."""
+    return torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+
+
 class Recorded(Generic[T]):
     """A function of static buffers: on CUDA a graph of it, elsewhere the function itself.
 
     The function must read and write the same tensors in each call, and must not wait for the
-    device. What it returns is overwritten by the next call.
+    device. What it returns is overwritten by the next call. Graphs of one `memory` share what they
+    need while they run, so no two of them may run at a time.
     """
 
-    def __init__(self, function: Callable[[], T], device: torch.device) -> None:
+    def __init__(self, function: Callable[[], T], device: torch.device, memory: Any = None) -> None:
         self._function = function
+        self._memory = memory
         self._graph: torch.cuda.CUDAGraph | None = None
         if device.type == "cuda":
             self._output = self._record(device)
@@ -37,5 +44,5 @@ class Recorded(Generic[T]):
                 self._function()
         torch.cuda.current_stream(device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph), torch.no_grad():
+        with torch.cuda.graph(self._graph, pool=self._memory), torch.no_grad():
             return self._function()

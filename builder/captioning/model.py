@@ -176,6 +176,8 @@ def load(settings: CaptionSettings, device: torch.device) -> Loaded:
             f"{source} is incomplete: {len(lacking)} weights are missing or have another shape, "
             f"such as {lacking[0]}; download it again"
         )
+    if settings.dtype == "asam":
+        torch.set_float32_matmul_precision("high")  # TF32: finer than what the Q-Former feeds
     return adapt(model.to(device), processor, settings, fingerprint(settings, config))
 
 

@@ -235,11 +235,7 @@ class CaptionsWriter:
             earlier = json.loads(provenance.read_bytes())
         except ValueError as error:
             raise CaptionError(f"{provenance}: expected JSON, found {error}") from error
-        changed = [
-            f"{key} {earlier.get(key)!r}, now {value!r}"
-            for key, value in identity.items()
-            if earlier.get(key) != value
-        ]
+        changed = list(_differences({key: earlier.get(key) for key in identity}, identity))
         runs = earlier.get("runs", [])
         self._provenance["runs"] = [run for run in runs if run not in self._provenance["runs"]] + (
             self._provenance["runs"]
@@ -347,6 +343,15 @@ class _Lines:
         else:
             os.write(self._file, b"\n")
         os.fsync(self._file)
+
+
+def _differences(earlier: object, now: object, name: str = "") -> Iterator[str]:
+    """What changed between two JSON values, by the names of the innermost keys."""
+    if isinstance(earlier, dict) and isinstance(now, dict):
+        for key in {**earlier, **now}:
+            yield from _differences(earlier.get(key), now.get(key), f"{name}.{key}".lstrip("."))
+    elif earlier != now:
+        yield f"{name} {earlier!r}, now {now!r}"
 
 
 def _not_written(path: Path, error: OSError) -> NoReturn:

@@ -9,13 +9,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy.typing as npt
 import torch
 
 from builder.captioning.continuous import ContinuousCaptioner
-from builder.captioning.images import ImageSource
 from builder.captioning.model import Loaded
 from builder.captioning.plain import RETRY, PlainCaptioner
 from builder.captioning.preprocess import UndecodableError
@@ -23,6 +22,9 @@ from builder.captioning.quality import degenerate
 from builder.console import say
 from builder.errors import CaptionError
 from builder.records import Reject
+
+if TYPE_CHECKING:  # what it reads is no matter here
+    from builder.captioning.images import ImageSource
 
 ENGINES = ("auto", "continuous", "generate")
 _LARGEST = {"cuda": 1024}  # batches that auto starts with
@@ -79,6 +81,8 @@ class CaptionStream:
             )
         if self.batch is None:
             self.batch = _LARGEST.get(self.loaded.device.type, _LARGEST_ELSEWHERE)
+        if self.loaded.device.type == "cuda":
+            torch.cuda.set_device(self.loaded.device)
 
     def open(self) -> Captioner:
         """The captioner of the largest batch that fits, at most `batch`.
@@ -89,6 +93,8 @@ class CaptionStream:
             Not even one image fits.
         """
         while self._captioner is None:
+            if self.loaded.device.type == "cuda":
+                torch.cuda.empty_cache()  # what a larger batch left
             try:
                 self._captioner = self._open(self.batch or 1)
             except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -111,8 +117,6 @@ class CaptionStream:
             ) from error
         self.batch = (self.batch or 2) // 2
         self._captioner = None
-        if self.loaded.device.type == "cuda":
-            torch.cuda.empty_cache()
         say(f"out of memory: going on with batch size {self.batch}")
 
     def __call__(self, images: ImageSource, todo: Sequence[Numbered]) -> Iterator[list[Outcome]]:
@@ -198,6 +202,10 @@ class CaptionStream:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device or this machine has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        "DefaultCPUAllocator" in str(error) or "can't allocate memory" in str(error)
-    )
+    signs = ("out of memory", "DefaultCPUAllocator: can't allocate", "CUBLAS_STATUS_ALLOC_FAILED")
+    found: BaseException | None = error
+    while found is not None:  # recording a graph may hide it behind an error of its own
+        if isinstance(found, torch.OutOfMemoryError) or any(sign in str(found) for sign in signs):
+            return True
+        found = found.__cause__ or found.__context__
+    return False
