@@ -1,0 +1,516 @@
+"""Train a ControlNet on image, text and conditioning_image, streamed and resumable.
+
+    python examples/train_controlnet.py
+    python examples/train_controlnet.py --data xhk/ASAM-Datasets \
+        --model stable-diffusion-v1-5/stable-diffusion-v1-5 --steps 50000
+    torchrun --nproc_per_node 8 examples/train_controlnet.py --data xhk/ASAM-Datasets --workers 4
+
+The first line builds the sample and trains a tiny model of random weights: no download, no GPU.
+Kill a run whenever you like; the same command goes on in the middle of the epoch, with the rows
+that it had not seen yet.
+
+diffusers' own script takes the dataset by name and needs no column arguments, since the first three
+columns are those that it expects. It copies the whole config to disk first, and stops at a row that
+has no caption:
+
+    accelerate launch train_controlnet.py --dataset_name xhk/ASAM-Datasets \
+        --dataset_config_name sa_000000 --resolution 512 --output_dir out/controlnet \
+        --pretrained_model_name_or_path stable-diffusion-v1-5/stable-diffusion-v1-5
+
+Where rows without a caption exist (the card counts them), give it the others:
+
+    python examples/train_controlnet.py --data xhk/ASAM-Datasets --captioned captioned
+    accelerate launch train_controlnet.py --dataset_name captioned ...
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+import torch.distributed as dist
+from datasets.distributed import split_dataset_by_node
+from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
+from PIL import Image, ImageOps
+from tokenizers.pre_tokenizers import ByteLevel
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+import asam_datasets
+from builder import build
+from builder.console import Progress, say
+from builder.shards.files import write_bytes
+
+COLUMNS = ["image", "text", "conditioning_image", "image_id"]
+EXAMPLES = """examples:
+  python examples/train_controlnet.py
+  python examples/train_controlnet.py --data dist --steps 20 --resolution 64 --workers 0
+  python examples/train_controlnet.py --data xhk/ASAM-Datasets --captioned captioned
+"""
+
+
+# Data -------------------------------------------------------------------------------------------
+
+
+def open_stream(args: argparse.Namespace, epoch: int, ranks: Ranks) -> datasets.IterableDataset:
+    """The rows of one epoch that have a caption, this rank's part, images as undecoded bytes."""
+    stream = asam_datasets.load(
+        args.config,
+        "train",
+        repo_or_path=args.data,
+        streaming=True,
+        columns=COLUMNS,
+        shuffle_seed=args.seed,
+        epoch=epoch,
+    )
+    stream = split_dataset_by_node(stream.decode(False), ranks.rank, ranks.world)
+    return stream.filter(has_caption, input_columns=["text"])
+
+
+def has_caption(text: str | None) -> bool:
+    """The filter: a caption is null where there is none."""
+    return text is not None
+
+
+def to_pixels(data: bytes, side: int) -> torch.Tensor:
+    """An image scaled and cut to a square about its centre, float32 (3, side, side) in [0, 1]."""
+    image = Image.open(io.BytesIO(data))
+    image.draft("RGB", (side, side))  # a JPEG is decoded at the smallest scale that is enough
+    square = ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
+
+
+@dataclass
+class Batch:
+    """What one training step takes, and where its worker stood after it."""
+
+    image: torch.Tensor  # (B, 3, side, side) in [-1, 1]
+    control: torch.Tensor  # (B, 3, side, side) in [0, 1]
+    texts: list[str]
+    image_ids: list[int]
+    worker: int
+    state: dict[str, Any]
+
+
+class Batches(IterableDataset[Batch | None]):
+    """The batches of a stream, for a DataLoader that can go on where another stopped.
+
+    `states` maps each DataLoader worker to the state it goes on from. `turn` is the worker whose
+    batch is due first: a DataLoader asks 0, 1, 2, ... in turn, so those before it give None once.
+    """
+
+    def __init__(
+        self,
+        stream: datasets.IterableDataset,
+        batch_size: int,
+        side: int,
+        states: dict[int, dict[str, Any]],
+        turn: int,
+    ) -> None:
+        self.stream, self.batch_size, self.side = stream, batch_size, side
+        self.states, self.turn = states, turn
+
+    def __iter__(self) -> Iterator[Batch | None]:
+        info = get_worker_info()
+        worker = info.id if info else 0
+        if worker in self.states:
+            self.stream.load_state_dict(self.states[worker])
+        if worker < self.turn:
+            yield None
+        rows = []
+        for row in self.stream:
+            rows.append(row)
+            if len(rows) == self.batch_size:
+                yield self.collate(rows, worker)
+                rows = []
+        if rows:
+            yield self.collate(rows, worker)
+
+    def collate(self, rows: list[dict[str, Any]], worker: int) -> Batch:
+        """Rows to tensors, in the worker's process."""
+        images = [to_pixels(row["image"]["bytes"], self.side) for row in rows]
+        controls = [to_pixels(row["conditioning_image"]["bytes"], self.side) for row in rows]
+        return Batch(
+            image=torch.stack(images) * 2 - 1,
+            control=torch.stack(controls),
+            texts=[row["text"] for row in rows],
+            image_ids=[row["image_id"] for row in rows],
+            worker=worker,
+            state=self.stream.state_dict(),
+        )
+
+
+# Models -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Models:
+    """Stable Diffusion's parts; only the ControlNet learns."""
+
+    tokenizer: Any
+    text_encoder: Any
+    vae: Any
+    unet: Any
+    scheduler: Any
+    controlnet: Any
+
+    def loss(self, batch: Batch, device: torch.device) -> torch.Tensor:
+        """Squared error of the predicted noise, summed over the rows, each a mean of its own."""
+        with torch.no_grad():
+            latents = self.vae.encode(batch.image.to(device)).latent_dist.sample()
+            latents = latents * self.vae.config.scaling_factor
+            tokens = self.tokenizer(
+                batch.texts,
+                max_length=self.tokenizer.model_max_length,
+                padding="max_length",
+                truncation=True,
+                return_tensors="pt",
+            )
+            text = self.text_encoder(tokens.input_ids.to(device))[0]
+        noise = torch.randn_like(latents)
+        steps = self.scheduler.config.num_train_timesteps
+        times = torch.randint(0, steps, (len(latents),), device=device)
+        noisy = self.scheduler.add_noise(latents, noise, times)
+        down, middle = self.controlnet(
+            noisy, times, text, controlnet_cond=batch.control.to(device), return_dict=False
+        )
+        predicted = self.unet(
+            noisy,
+            times,
+            text,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+        ).sample
+        wanted = noise
+        if self.scheduler.config.prediction_type == "v_prediction":
+            wanted = self.scheduler.get_velocity(latents, noise, times)
+        errors: torch.Tensor = (predicted.float() - wanted.float()).square().mean((1, 2, 3))
+        return errors.sum()
+
+
+def pretrained(model: str) -> Models:
+    """Stable Diffusion from the Hub or a folder, and a ControlNet that starts as its copy."""
+    unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet")
+    return Models(
+        CLIPTokenizer.from_pretrained(model, subfolder="tokenizer"),
+        CLIPTextModel.from_pretrained(model, subfolder="text_encoder"),
+        AutoencoderKL.from_pretrained(model, subfolder="vae"),
+        unet,
+        DDPMScheduler.from_pretrained(model, subfolder="scheduler"),
+        ControlNetModel.from_unet(unet),
+    )
+
+
+def tiny() -> Models:
+    """The same parts a thousand times smaller, of random weights: they show that it runs."""
+    letters = sorted(ByteLevel.alphabet())
+    words = [*letters, *(c + "</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    text = CLIPTextConfig(
+        vocab_size=len(words),
+        bos_token_id=len(words) - 2,
+        eos_token_id=len(words) - 1,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(4, 4, 8, 8),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+    )
+    unet = UNet2DConditionModel(
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        attention_head_dim=2,
+        cross_attention_dim=16,
+        norm_num_groups=4,
+    )
+    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(4, 4, 8, 8))
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
+    return Models(tokenizer, CLIPTextModel(text), vae, unet, DDPMScheduler(), control)
+
+
+# Ranks ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Ranks:
+    """This process among those that torchrun started."""
+
+    rank: int
+    world: int
+
+    @classmethod
+    def join(cls) -> Ranks:
+        """One rank alone, or all that torchrun started."""
+        world = int(os.environ.get("WORLD_SIZE", "1"))
+        if world > 1:
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        return cls(int(os.environ.get("RANK", "0")), world)
+
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum over all ranks."""
+        if self.world > 1:
+            dist.all_reduce(value)
+        return value
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of each rank."""
+        values = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(values, value)
+        return values
+
+    def average_gradients(self, parameters: list[torch.nn.Parameter], rows: int) -> None:
+        """Sums of gradients over this rank's rows to the mean over every rank's.
+
+        By hand, because ranks run out of rows at different steps and DistributedDataParallel would
+        wait for the one that has none.
+        """
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = self.sum(torch.cat([grad.flatten() for grad in grads])) / rows
+        parts = torch.split(flat, [grad.numel() for grad in grads])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def leave(self) -> None:
+        """End the group."""
+        if self.world > 1:
+            dist.destroy_process_group()
+
+
+# Training ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Place:
+    """Where a run stands: all that it takes to go on."""
+
+    step: int
+    epoch: int
+    first: int  # the step that the epoch began at
+    turn: int  # the DataLoader worker that gave the last batch, plus 1
+    states: dict[int, dict[str, Any]]  # of each DataLoader worker
+
+
+def train(args: argparse.Namespace, ranks: Ranks) -> None:
+    """Train up to `args.steps` steps, from the checkpoint in `args.out` if there is one."""
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    torch.manual_seed(args.seed)
+    models = tiny() if args.model == "tiny" else pretrained(args.model)
+    for part in (models.text_encoder, models.vae, models.unet):
+        part.to(device).requires_grad_(False)
+    parameters = list(models.controlnet.to(device).train().parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=args.lr)
+    place = restore(args, ranks, models.controlnet, optimizer, device)
+    if ranks.rank == 0:
+        say(f"{args.data} {args.config}: {args.steps - place.step} of {args.steps} steps to go")
+        if args.model == "tiny":
+            say("tiny model of RANDOM WEIGHTS: this shows that training runs, nothing more")
+    quiet = args.quiet or ranks.rank > 0
+    log = (args.out / f"log-{ranks.rank}.jsonl").open("a")
+    with log, Progress(args.steps, "step", "train", quiet=quiet) as progress:
+        progress.update(place.step)
+        while place.step < args.steps:
+            for loss, ids in epoch(args, ranks, models, optimizer, place, device):
+                entry = {"step": place.step, "epoch": place.epoch, "loss": loss, "image_ids": ids}
+                log.write(json.dumps(entry) + "\n")
+                log.flush()
+                progress.update(loss=f"{loss:.4f}")
+                if place.step % args.save_every == 0 or place.step == args.steps:
+                    save(args, ranks, models.controlnet, optimizer, place)
+            if place.step == place.first:
+                raise asam_datasets.AsamDatasetsError(f"{args.config}: no row has a caption")
+            if place.step < args.steps:
+                place = Place(place.step, place.epoch + 1, place.step, turn=0, states={})
+    if ranks.rank == 0:
+        models.controlnet.save_pretrained(args.out / "controlnet")
+        say(f"{args.out / 'controlnet'}: the ControlNet after {place.step} steps")
+
+
+def epoch(
+    args: argparse.Namespace,
+    ranks: Ranks,
+    models: Models,
+    optimizer: torch.optim.Optimizer,
+    place: Place,
+    device: torch.device,
+) -> Iterator[tuple[float, list[int]]]:
+    """The rest of an epoch: each step's loss over all ranks and this rank's image ids."""
+    stream = open_stream(args, place.epoch, ranks)
+    turn = place.turn % max(args.workers, 1)
+    source = Batches(stream, args.batch_size, args.resolution, place.states, turn)
+    loader = DataLoader(source, batch_size=None, num_workers=args.workers)
+    batches = (batch for batch in loader if batch is not None)
+    parameters = optimizer.param_groups[0]["params"]
+    while place.step < args.steps:
+        batch = next(batches, None)
+        mine = len(batch.image_ids) if batch else 0
+        rows = int(ranks.sum(torch.tensor(mine, device=device)))
+        if not rows:  # every rank has given all of its rows
+            return
+        torch.manual_seed(args.seed + place.step * ranks.world + ranks.rank)
+        total = torch.zeros((), device=device)
+        optimizer.zero_grad()
+        if batch:
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                loss = models.loss(batch, device)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total = loss.detach()
+            place.states[batch.worker] = batch.state
+            place.turn = batch.worker + 1
+        ranks.average_gradients(parameters, rows)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        place.step += 1
+        yield float(ranks.sum(total)) / rows, batch.image_ids if batch else []
+
+
+def settings(args: argparse.Namespace, ranks: Ranks) -> dict[str, Any]:
+    """What must be the same for a checkpoint to be of any use."""
+    names = ("data", "config", "model", "seed", "batch_size", "resolution", "workers")
+    return {**{name: getattr(args, name) for name in names}, "ranks": ranks.world}
+
+
+def save(
+    args: argparse.Namespace,
+    ranks: Ranks,
+    controlnet: Any,
+    optimizer: torch.optim.Optimizer,
+    place: Place,
+) -> None:
+    """Write the checkpoint, all of it or nothing: weights, optimizer, each rank's place."""
+    places = ranks.gather((place.turn, place.states))
+    if ranks.rank == 0:
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "settings": settings(args, ranks),
+                "controlnet": controlnet.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": place.step,
+                "epoch": place.epoch,
+                "first": place.first,
+                "places": places,
+            },
+            buffer,
+        )
+        write_bytes(args.out / "checkpoint.pt", buffer.getvalue())
+
+
+def restore(
+    args: argparse.Namespace,
+    ranks: Ranks,
+    controlnet: Any,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> Place:
+    """The place of the checkpoint, its weights loaded; the very start without one."""
+    path = args.out / "checkpoint.pt"
+    if not path.exists():
+        return Place(step=0, epoch=0, first=0, turn=0, states={})
+    saved = torch.load(path, map_location=device, weights_only=True)
+    now = settings(args, ranks)
+    different = [f"{k} {v} (now {now[k]})" for k, v in saved["settings"].items() if v != now[k]]
+    if different:
+        raise asam_datasets.AsamDatasetsError(
+            f"{path} was made with {', '.join(different)}: give the same, or another --out"
+        )
+    controlnet.load_state_dict(saved["controlnet"])
+    optimizer.load_state_dict(saved["optimizer"])
+    turn, states = saved["places"][ranks.rank]
+    return Place(saved["step"], saved["epoch"], saved["first"], turn, states)
+
+
+# Command ----------------------------------------------------------------------------------------
+
+
+def write_captioned(args: argparse.Namespace, rows_per_file: int = 500) -> int:
+    """Write the rows that have a caption for diffusers' script; returns their number."""
+    rows = asam_datasets.load(args.config, "train", repo_or_path=args.data, columns=COLUMNS[:3])
+    rows = rows.filter(has_caption, input_columns=["text"])
+    args.captioned.mkdir(parents=True, exist_ok=True)
+    files = -(-len(rows) // rows_per_file)
+    with Progress(files, "file", str(args.captioned), quiet=args.quiet) as progress:
+        for i in range(files):
+            name = f"train-{i:05d}-of-{files:05d}.parquet"
+            rows.shard(files, i, contiguous=True).to_parquet(args.captioned / name)
+            progress.update()
+    say(f"{args.captioned}: {len(rows)} rows; next: train_controlnet.py --dataset_name that folder")
+    return len(rows)
+
+
+def sample(folder: Path, ranks: Ranks) -> str:
+    """A dist of the sample, built once by the first rank."""
+    if ranks.rank == 0 and not (folder / "data/sa_000000/index.json").exists():
+        build.main(["--sample", "--out", str(folder), "--shard-size", "1M", "--quiet"])
+    ranks.gather(None)  # wait for it
+    return str(folder)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    result = argparse.ArgumentParser(
+        description="Train a ControlNet on a streamed config; killed runs go on where they were.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("--data", metavar="DIST|REPO", help="a dist or a Hub repo (default: builds the sample)")
+    add("--config", default="sa_000000", help="default: sa_000000")
+    add("--model", default="tiny", help="Stable Diffusion's repo or folder (default: a tiny one)")
+    add("--out", type=Path, default=Path("out/controlnet"), help="default: out/controlnet")
+    add("--steps", type=int, default=20, help="optimizer steps in all (default: 20)")
+    add("--batch-size", type=int, default=4, help="rows per rank and step (default: 4)")
+    add("--resolution", type=int, default=512, help="pixels, a multiple of 8 (default: 512)")
+    add("--workers", type=int, default=2, help="DataLoader processes per rank (default: 2)")
+    add("--lr", type=float, default=1e-5, help="AdamW's learning rate (default: 1e-5)")
+    add("--seed", type=int, default=0, help="of the order, the weights and the noise (default: 0)")
+    add("--save-every", type=int, default=10, help="steps between checkpoints (default: 10)")
+    add("--captioned", type=Path, metavar="DIR", help="only write the rows with a caption to DIR")
+    add("--quiet", action="store_true", help="no progress bar")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, train, report."""
+    args = parser().parse_args(argv)
+    ranks = Ranks.join()
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        args.data = args.data or sample(args.out / "sample", ranks)
+        if args.captioned:
+            write_captioned(args)
+        else:
+            train(args, ranks)
+    except asam_datasets.AsamDatasetsError as error:
+        say(f"error: {error}")
+        return 1
+    finally:
+        ranks.leave()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""The ControlNet example: resumes to the row, shares rows among ranks, leaves null captions out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from builder import build
+from builder.sources.sample import write_sample
+from tests.examples.conftest import start
+
+pytest.importorskip("diffusers")
+
+from examples import train_controlnet as example
+
+ROWS = 12
+SMALL = ["--resolution", "32", "--batch-size", "2", "--save-every", "1", "--quiet"]
+
+
+def options(dist: Path, out: Path, steps: int, *more: str) -> list[str]:
+    return ["--data", str(dist), "--out", str(out), "--steps", str(steps), *SMALL, *more]
+
+
+def read_log(out: Path, rank: int = 0) -> dict[int, dict[str, Any]]:
+    """The log by step; where a killed run's step was made again, the later line counts."""
+    lines = (out / f"log-{rank}.jsonl").read_text().splitlines()
+    return {entry["step"]: entry for entry in map(json.loads, lines)}
+
+
+def rows_of(log: dict[int, dict[str, Any]], epoch: int) -> Counter[int]:
+    return Counter(i for e in log.values() if e["epoch"] == epoch for i in e["image_ids"])
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(sample_dist: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = start("examples/train_controlnet.py", *options(sample_dist, killed, 10_000))
+    deadline = time.monotonic() + 60
+    while not (killed / "checkpoint.pt").exists() or len(read_log(killed)) < 4:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    steps = len(read_log(killed)) + 5  # into the next epoch
+    assert example.main(options(sample_dist, killed, steps)) == 0
+    assert example.main(options(sample_dist, whole, steps)) == 0
+
+    expected, found = read_log(whole), read_log(killed)
+    assert found == expected
+    assert rows_of(found, epoch=0) == Counter(range(1, ROWS + 1))
+    assert (killed / "controlnet" / "config.json").exists()
+
+
+def test_ranks_share_the_rows(sample_dist: Path, tmp_path: Path) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*torchrun, "examples/train_controlnet.py"]
+    process = start(*command, *options(sample_dist, tmp_path, 5, "--workers", "1"))
+    assert process.wait(timeout=90) == 0
+    logs = [read_log(tmp_path, rank) for rank in (0, 1)]
+    seen = rows_of(logs[0], 0) + rows_of(logs[1], 0)
+    assert seen == Counter(range(1, ROWS + 1))
+    assert [e["loss"] for e in logs[0].values()] == [e["loss"] for e in logs[1].values()]
+
+
+def test_other_settings_are_refused(
+    sample_dist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert example.main(options(sample_dist, tmp_path, 1, "--workers", "0")) == 0
+    assert example.main(options(sample_dist, tmp_path, 2, "--workers", "0", "--seed", "1")) == 1
+    assert "seed 0 (now 1)" in capsys.readouterr().err
+
+
+@pytest.fixture
+def partly_captioned(tmp_path: Path) -> Path:
+    """A dist where only four images have a caption."""
+    paths = write_sample(tmp_path)
+    lines = paths.captions.read_text().splitlines(keepends=True)
+    paths.captions.write_text("".join(lines[:4]))
+    dist = tmp_path / "dist"
+    command = [str(paths.tar), "--captions", str(paths.captions), "--out", str(dist), "--quiet"]
+    assert build.main(command) == 0
+    return dist
+
+
+def test_rows_without_a_caption_are_left_out(partly_captioned: Path, tmp_path: Path) -> None:
+    out, folder = tmp_path / "out", tmp_path / "captioned"
+    assert example.main(options(partly_captioned, out, 2, "--workers", "0")) == 0
+    assert sum(rows_of(read_log(out), 0).values()) == 4
+
+    command = options(partly_captioned, out, 0, "--captioned", str(folder))
+    assert example.main(command) == 0
+    cache = str(tmp_path / "cache")
+    rows = datasets.load_dataset(str(folder), cache_dir=cache)["train"]
+    assert len(rows) == 4
+    assert all(isinstance(text, str) for text in rows["text"])
+    assert rows[0]["image"].size == rows[0]["conditioning_image"].size
+
+
+def test_the_first_three_columns_are_what_diffusers_takes_by_position(
+    sample_dist: Path, tmp_path: Path
+) -> None:
+    rows = datasets.load_dataset(str(sample_dist), "sa_000000", cache_dir=str(tmp_path))["train"]
+    assert rows.column_names[:3] == ["image", "text", "conditioning_image"]
