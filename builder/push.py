@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,15 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from asam_datasets import REPO_ID
-from builder.console import EXIT_OK, Progress, emit_json, parser, run_command, say
+from builder.console import (
+    EXIT_OK,
+    Progress,
+    default_workers,
+    emit_json,
+    parser,
+    run_command,
+    say,
+)
 from builder.engines import local
 from builder.errors import HubError, SettingsError, ShardError
 from builder.hub.client import Patience, connect, plain_errors, retried
@@ -97,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--workers",
         type=int,
-        default=len(os.sched_getaffinity(0)),
+        default=default_workers(),
         metavar="N",
         help="processes that verify (default: one per core)",
     )

@@ -1,0 +1,114 @@
+"""A published repo is checked like a dist: by checksums, or row by row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from builder.errors import HubError
+from builder.hub.check import check_repo
+from builder.shards.layout import config_folder
+from tests.hub.dists import QUICK, REPO, api_of, make_dist
+from tests.loopback import LoopbackHub
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dist = make_dist(tmp_path_factory.mktemp("check") / "dist", range(1, 9), card=False)
+    return make_dist(dist, [20, 21], config="sa_000001", shards=1)
+
+
+def problems(hub: LoopbackHub, *configs: str, deep: bool = False, **options: str) -> list[str]:
+    api = api_of(hub, **options)
+    found, _ = check_repo(REPO, "main", configs or None, deep=deep, quiet=True, api=api)
+    return [str(problem) for problem in found]
+
+
+def shard(dist: Path) -> tuple[str, bytes]:
+    path = sorted(config_folder(dist, "sa_000000").glob("*.arrow"))[0]
+    return f"data/sa_000000/{path.name}", path.read_bytes()
+
+
+def test_a_whole_repo_has_no_problem_and_its_shards_are_not_downloaded(
+    hub: LoopbackHub, dist: Path
+) -> None:
+    hub.seed(REPO, dist)
+    assert problems(hub) == []
+    assert not hub.matching("/cdn/*.arrow")
+    assert problems(hub, deep=True) == []
+    assert len({r.path for r in hub.matching("/cdn/*.arrow")}) == 3
+
+
+def test_another_shard_is_named_with_both_checksums(hub: LoopbackHub, dist: Path) -> None:
+    hub.seed(REPO, dist)
+    path, content = shard(dist)
+    damaged = bytearray(content)
+    damaged[len(content) // 2] ^= 1
+    hub.commit(REPO, {path: bytes(damaged)})
+    (found,) = problems(hub)
+    assert "sa_000000/train-00000-of-00002.arrow: expected sha256" in found
+    hub.commit(REPO, {path: content[:-100]})
+    (found,) = problems(hub)
+    assert f"expected {len(content)} bytes, the Hub has {len(content) - 100}" in found
+    hub.commit(REPO, {path: None})
+    assert "the repo has no such file" in problems(hub, "sa_000000")[0]
+    assert problems(hub, "sa_000001") == []
+
+
+def test_a_byte_flipped_on_the_way_is_noticed_when_rows_are_read(
+    hub: LoopbackHub, dist: Path
+) -> None:
+    hub.seed(REPO, dist)
+    hub.fault("flip", path="/cdn/*train-00001-of-00002.arrow", after=4000)
+    assert problems(hub) == []
+    (found,) = problems(hub, deep=True)
+    assert found.startswith("sa_000000/train-00001-of-00002.arrow: train-00001")
+    assert "expected sha256" in found
+
+
+def test_what_the_card_and_the_folder_say_is_checked(hub: LoopbackHub, dist: Path) -> None:
+    hub.seed(REPO, dist)
+    card = (dist / "README.md").read_text()
+    _, content = shard(dist)
+    other = "data/sa_000000/train-extra.arrow"
+    hub.commit(
+        REPO,
+        {
+            "README.md": card.replace("data/sa_000001/train-*", "data/sa_000002/train-*").encode(),
+            other: content,
+            "data/sa_000000/rejects.jsonl": b"{}\n",
+            "ASAM-Datasets.py": b"pass",
+            "data/sa_000001/test-00000-of-00001.parquet": b"PAR1",
+        },
+    )
+    assert problems(hub) == [
+        "sa_000001/README.md: data/sa_000002/train-*.arrow matches no file of the repo",
+        "the repo/ASAM-Datasets.py: datasets 4 and later refuses a repo with a script of its own "
+        "name",
+        "the repo: Arrow and Parquet shards: one format per repo",
+        "sa_000000/train-extra.arrow: no part of the index, but load_dataset reads it",
+        "sa_000000/rejects.jsonl: it is not the one that the index names",
+    ]
+    hub.commit(REPO, {"README.md": b"# nothing\n"})
+    assert "sa_000000/README.md: the card's configs lack it" in problems(hub)
+
+
+def test_what_cannot_be_checked_is_told(hub: LoopbackHub, dist: Path) -> None:
+    with pytest.raises(HubError, match="no such dataset repo"):
+        problems(hub)
+    hub.commit(REPO, {"README.md": b"# empty"})
+    with pytest.raises(HubError, match="no data/<config>/index"):
+        problems(hub)
+    hub.seed(REPO, dist)
+    with pytest.raises(HubError, match="no config sa_000009; it holds sa_000000, sa_000001"):
+        problems(hub, "sa_000009")
+    with pytest.raises(HubError, match="no such revision"):
+        check_repo(REPO, "absent", quiet=True, api=api_of(hub), patience=QUICK)
+    hub.commit(REPO, {"data/sa_000000/index.json": json.dumps({"config": "x"}).encode()})
+    with pytest.raises(HubError, match="is no index of sa_000000"):
+        problems(hub)
+    hub.repo(REPO).gated = "manual"
+    with pytest.raises(HubError, match="is gated"):
+        problems(hub, token=hub.OTHER)
