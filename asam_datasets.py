@@ -653,9 +653,7 @@ def _decode_to_tensor(
     shape = (len(masks.counts), height, (width + 7) // 8 if packed else width)
     out = torch.zeros(shape, dtype=torch.uint8 if packed else dtype, device=where)
     if out.numel():
-        runs = _parse_on_device(masks, where)
-        fill = _fill_by_kernel if where.type == "cuda" and _has_triton() else _fill_by_search
-        fill(out, runs, width, packed)
+        _fill(out, _parse_on_device(masks, where), width, packed)
     return out
 
 
@@ -737,6 +735,11 @@ def _parse_on_device(masks: _Segmentations, device: torch.device) -> _DeviceRuns
     return _DeviceRuns(edges.view(-1).to(torch.int32), spans, sizes)
 
 
+def _fill(out: torch.Tensor, runs: _DeviceRuns, width: int, packed: bool) -> None:
+    triton = out.device.type == "cuda" and importlib.util.find_spec("triton") is not None
+    (_fill_by_kernel if triton else _fill_by_search)(out, runs, width, packed)
+
+
 def _fill_by_search(out: torch.Tensor, runs: _DeviceRuns, width: int, packed: bool) -> None:
     """Fill (N, h, w) masks with torch alone: a pixel is 1 after an odd number of edges."""
     import torch
@@ -755,10 +758,6 @@ def _fill_by_search(out: torch.Tensor, runs: _DeviceRuns, width: int, packed: bo
             inside = torch.nn.functional.pad(inside, (0, -width % 8)).view(height, -1, 8)
             inside = (inside * weights).sum(dim=2)
         out[i] = inside
-
-
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
 
 
 def _fill_by_kernel(out: torch.Tensor, runs: _DeviceRuns, width: int, packed: bool) -> None:

@@ -1,0 +1,113 @@
+"""decode_masks on a device, against the floor: one write of the output at the measured bandwidth.
+
+Called by `python -m benchmarks.masks --device cuda`. Every output is first compared with the CPU's.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+import asam_datasets
+from asam_datasets import AsamDatasetsError, decode_masks
+from builder.records import Json
+
+RUNS = 20
+SIZES = (None, (1024, 1024), (256, 256))
+
+
+def device_seconds(work: Callable[[], object], device: torch.device, runs: int = RUNS) -> float:
+    """The median of the seconds from the call to the device's being done, warm."""
+    times = []
+    for _ in range(runs + 3):
+        _synchronize(device)
+        start = time.perf_counter()
+        work()
+        _synchronize(device)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[3:])
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def write_bandwidth(device: torch.device, size: int) -> float:
+    """Bytes a second that filling `size` bytes reaches."""
+    target = torch.empty(size, dtype=torch.uint8, device=device)
+    return size / device_seconds(lambda: target.fill_(1), device)
+
+
+def batch_of(annotations: Sequence[Json], masks: int) -> list[Json]:
+    """The annotations of the commonest size, repeated to at least `masks` of them."""
+    sizes = Counter(tuple(a["segmentation"]["size"]) for a in annotations)
+    size = list(sizes.most_common(1)[0][0])
+    chosen = [a for a in annotations if a["segmentation"]["size"] == size]
+    return chosen * -(-masks // len(chosen))
+
+
+def measure_device(
+    annotations: Sequence[Json], device: torch.device, masks: int, runs: int = RUNS
+) -> Json:
+    """Every figure of the device: bandwidth, and per size the time from strings and from runs."""
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise AsamDatasetsError("no CUDA device here: run with --device cpu")
+    batch = batch_of(annotations, masks)
+    height, width = batch[0]["segmentation"]["size"]
+    bandwidth = write_bandwidth(device, len(batch) * height * width)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    results: Json = {"device": name, "masks": len(batch), "write_bytes_per_second": bandwidth}
+    for size in SIZES:
+        key = "full" if size is None else f"{size[0]}x{size[1]}"
+        results[key] = _measure_size(batch, size or (height, width), device, bandwidth, runs)
+    return results
+
+
+def _measure_size(
+    batch: list[Json], size: tuple[int, int], device: torch.device, bandwidth: float, runs: int
+) -> Json:
+    number, few = len(batch), batch[:100]
+    expected = torch.from_numpy(decode_masks(few, size))
+    if not torch.equal(decode_masks(few, size, device=device).cpu(), expected):
+        raise AsamDatasetsError(f"masks of size {size} on {device} differ from the CPU's")
+    parsed = asam_datasets._parse_on_device(asam_datasets._segmentations(batch), device)
+    strings = device_seconds(lambda: decode_masks(batch, size, device=device), device, runs)
+    filled = device_seconds(lambda: _fill(parsed, size, device), device, runs)
+    cpu = device_seconds(lambda: decode_masks(few, size), torch.device("cpu"), min(runs, 3))
+    floor = number * size[0] * size[1] / bandwidth
+    return {
+        "us_per_mask_from_strings": strings / number * 1e6,
+        "us_per_mask_from_runs": filled / number * 1e6,
+        "us_per_mask_floor": floor / number * 1e6,
+        "us_per_mask_cpu": cpu / len(few) * 1e6,
+        "share_of_write_bandwidth": floor / filled,
+        "share_of_write_bandwidth_from_strings": floor / strings,
+        "ratio_to_cpu": (cpu / len(few)) / (strings / number),
+    }
+
+
+def _fill(parsed: Any, size: tuple[int, int], device: torch.device) -> torch.Tensor:
+    out = torch.zeros((len(parsed.spans), *size), dtype=torch.uint8, device=device)
+    asam_datasets._fill(out, parsed, size[1], packed=False)
+    return out
+
+
+def device_table(results: Json) -> Iterator[str]:
+    """The device's figures for people."""
+    rate = results["write_bytes_per_second"] / 1e12
+    yield f"{results['device']}: {results['masks']} masks a call, writes {rate:.2f} TB/s"
+    for size, r in results.items():
+        if isinstance(r, dict):
+            yield (
+                f"  {size:9} {r['us_per_mask_from_strings']:8.2f} us a mask from strings, "
+                f"{r['us_per_mask_from_runs']:.2f} from runs, floor {r['us_per_mask_floor']:.2f}: "
+                f"{r['share_of_write_bandwidth']:.0%} of the write bandwidth "
+                f"({r['share_of_write_bandwidth_from_strings']:.0%} from strings); "
+                f"{r['ratio_to_cpu']:.0f}x the CPU"
+            )
