@@ -212,16 +212,6 @@ def ellipse(
     return np.stack([cx + rx * np.cos(angle), cy + ry * np.sin(angle)], -1)
 
 
-def rectangle(x0: float, y0: float, x1: float, y1: float) -> Outline:
-    """An upright rectangle."""
-    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64)
-
-
-def polygon(*points: tuple[float, float]) -> Outline:
-    """A polygon through `points`."""
-    return np.array(points, np.float64)
-
-
 def blob(
     rng: np.random.Generator,
     cx: float,

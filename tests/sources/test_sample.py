@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
 from builder.sources import sample, sample_scenes
-from builder.sources.sample_canvas import Canvas, Layer, rectangle
+from builder.sources.sample_canvas import Canvas, Layer, Outline
 
 # pycocotools 2.0.11 with numpy 2.4: its C arrays lack the copy keyword.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -176,6 +176,10 @@ def test_layers_encode_as_pycocotools_encodes_bitmaps(shape: tuple[int, int]) ->
         assert sample._counts(layer, scene.width, scene.height) == str(
             coco.encode(whole)["counts"], "ascii"
         )
+
+
+def rectangle(x0: float, y0: float, x1: float, y1: float) -> Outline:
+    return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
 
 
 def test_a_later_shape_hides_an_earlier_one_unless_it_is_its_part() -> None:
