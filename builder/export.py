@@ -78,6 +78,12 @@ def _summary(exported: Exported) -> list[str]:
         )
     if counts["without_caption"]:
         lines.append(f"{counts['without_caption']:,} images have no caption")
+    truths = [loader["gt_dir"] for loader in exported.loaders if loader.get("gt_ext")]
+    if any("sam" in truth for truth in truths):
+        lines.append(
+            'ASAM\'s OnlineDataset takes images under a path with "sam" in it for '
+            "pairs side by side: give it a path without"
+        )
     lines.append("for train_datasets or valid_datasets in ASAM's main.py:")
     lines += [f"  {loader}" for loader in exported.loaders]
     return lines

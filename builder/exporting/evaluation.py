@@ -2,13 +2,16 @@
 
 Sets with one mask an image go as ASAM's repacks do, and are read by its `OnlineDataset`::
 
-    hrsod_te/imgs/<file name>           the image's bytes, untouched
-    hrsod_te/gts/<its stem>.png         the mask, 0 and 255
+    HRSOD_TE/imgs/<file name>           the image's bytes, untouched
+    HRSOD_TE/gts/<its stem>.png         the mask, 0 and 255
 
 All others get one COCO file, for its `COCODataset`, which is whom a name with "coco" is given to::
 
-    ade20k/imgs/<file name>
-    ade20k/instances.json
+    ADE20K/imgs/<file name>
+    ADE20K/instances.json
+
+Folders are in capitals, as ASAM's own are, and names in its table of datasets are without a
+protocol: "sam" in a path or a name means something else there.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from asam_datasets import PROTOCOLS
 from builder.errors import ShardError
 from builder.exporting.png import palette_mask
 from builder.masks.png import encode_bitmap
@@ -29,9 +33,21 @@ ONE_MASK = ("doors", "big", "hrsod_te", "camo", "kvasir_seg", "cvc_clinicdb")
 _NO_CATEGORY = "object"
 
 
+def folder_name(config: str) -> str:
+    """The folder of a config in the tree."""
+    return config.upper()
+
+
+def dataset_name(config: str) -> str:
+    """A config's dataset, without the protocol: `camo` for `camo_asam`."""
+    for protocol in PROTOCOLS:
+        config = config.removesuffix(f"_{protocol}")
+    return config
+
+
 def has_one_mask(config: str) -> bool:
     """Whether a config is of a set with one mask an image."""
-    return any(config == name or config.startswith(f"{name}_") for name in ONE_MASK)
+    return dataset_name(config) in ONE_MASK
 
 
 def write_image(folder: Path, scratch: Path, row: Json, *, one_mask: bool) -> Json:
@@ -106,14 +122,14 @@ def is_there(folder: Path, name: str, *, one_mask: bool) -> bool:
 
 def loaders(config: str, folder: Path, names: Sequence[str], *, one_mask: bool) -> list[Json]:
     """The dictionaries for the `valid_datasets` of ASAM's main.py, one for each file extension."""
-    images = (folder / IMAGES).as_posix()
+    name, images = dataset_name(config), (folder / IMAGES).as_posix()
     if not one_mask:
         annotations = (folder / INSTANCES).as_posix()
-        return [{"name": f"{config}_coco", "im_dir": images, "annotation_file": annotations}]
+        return [{"name": f"{name}_coco", "im_dir": images, "annotation_file": annotations}]
     masks = (folder / MASKS).as_posix()
     extensions = sorted({PurePosixPath(name).suffix for name in names})
     return [
-        {"name": config, "im_dir": images, "gt_dir": masks, "im_ext": suffix, "gt_ext": ".png"}
+        {"name": name, "im_dir": images, "gt_dir": masks, "im_ext": suffix, "gt_ext": ".png"}
         for suffix in extensions
     ]
 

@@ -24,6 +24,11 @@ from builder.errors import ShardError
 from builder.exporting.png import palette_mask, rgb_control
 from builder.records import Json
 
+_IMAGE_KEYS = ("image_id", "width", "height", "file_name")
+_ANNOTATION_KEYS = (
+    *("bbox", "area", "segmentation", "predicted_iou", "point_coords", "crop_box", "id"),
+    "stability_score",
+)
 _FILE_NAME = re.compile(r"(?P<stem>[\w-][\w.-]*)\.jpg")
 
 
@@ -54,9 +59,9 @@ class ImageFiles:
 
 
 def record(row: Json) -> Json:
-    """A row's record in SA-1B's form; with rejected annotations it has fewer than the source's."""
-    keys = ("image_id", "width", "height", "file_name")
-    return {"image": {key: row[key] for key in keys}, "annotations": row["annotations"]}
+    """A row's record as SA-1B writes it, keys in its order; rejected annotations are not in it."""
+    annotations = [{key: one[key] for key in _ANNOTATION_KEYS} for one in row["annotations"]]
+    return {"image": {key: row[key] for key in _IMAGE_KEYS}, "annotations": annotations}
 
 
 def write_image(folder: Path, scratch: Path, row: Json) -> bool:

@@ -118,31 +118,33 @@ def export_config(
     started = time.monotonic()
     index, config = origin.index(), origin.config
     _refuse(index, missing_captions, origin.image_root)
+    train_config = index["kind"] == "train"
+    folder = out / (config if train_config else evaluation.folder_name(config))
     state = out / ".export" / config
     with _locked(state):
         plan = _plan(index, missing_captions)
-        _begin(out / config, state, plan)
+        _begin(folder, state, plan)
         tasks = [
             ShardTask(
                 origin=origin,
                 kind=index["kind"],
                 file=file,
-                folder=folder,
+                folder=split_folder,
                 state=state,
                 missing_captions=missing_captions,
                 plan_sha256=sha256_json(plan),
             )
-            for folder, file in _shards(index, out / config)
+            for split_folder, file in _shards(index, folder)
         ]
         with Progress(index["counts"]["images"], "image", f"export {config}", quiet=quiet) as bar:
             receipts = engine(export_shard, tasks, workers, lambda rows, masks: bar.update(rows))
-        finish = _finish_train if index["kind"] == "train" else _finish_eval
+        finish = _finish_train if train_config else _finish_eval
         files, loaders = finish(out, config, tasks, receipts)
     counts: Counter[str] = Counter()
     for receipt in receipts:
         counts.update(receipt["counts"])
     seconds = time.monotonic() - started
-    return Exported(config, out / config, dict(counts), files, loaders, seconds)
+    return Exported(config, folder, dict(counts), files, loaders, seconds)
 
 
 def export_shard(task: ShardTask, on_row: OnRow) -> Json:

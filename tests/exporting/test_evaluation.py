@@ -100,7 +100,7 @@ def export(tmp_path: Path, source: MadeSource) -> Exported:
 def test_one_mask_sets_become_imgs_and_gts(tmp_path: Path) -> None:
     counts = {"a.jpg": 1, "b/c.jpg": 1, "b/d.JPG": 1, "empty.jpg": 0}
     exported = export(tmp_path, MadeSource("camo_asam", counts))
-    folder = tmp_path / "out" / "camo_asam"
+    folder = tmp_path / "out" / "CAMO_ASAM"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert found == {
         *(f"imgs/{name}" for name in counts),
@@ -112,6 +112,7 @@ def test_one_mask_sets_become_imgs_and_gts(tmp_path: Path) -> None:
         expected = shapes(number, 1)[0] if counts[name] else np.zeros((HEIGHT, WIDTH))
         assert np.array_equal(mask, np.where(expected, 255, 0))
     assert [loader["im_ext"] for loader in exported.loaders] == [".JPG", ".jpg"]
+    assert {loader["name"] for loader in exported.loaders} == {"camo"}
     for loader in exported.loaders:
         # ASAM's get_im_gt_name_dict finds the ground truth of an image by these replacements.
         for name in counts:
@@ -144,7 +145,7 @@ def test_other_sets_become_imgs_and_a_coco_file(tmp_path: Path) -> None:
 def test_several_splits_have_a_folder_each(tmp_path: Path) -> None:
     source = MadeSource("lvis", {"a.jpg": 2, "b.jpg": 1}, splits={"a.jpg": "train"})
     exported = export(tmp_path, source)
-    folder = tmp_path / "out" / "lvis"
+    folder = tmp_path / "out" / "LVIS"
     assert (folder / "train" / "imgs" / "a.jpg").exists()
     assert (folder / "val" / "imgs" / "b.jpg").exists()
     assert exported.files == [folder / split / "instances.json" for split in ("train", "val")]
