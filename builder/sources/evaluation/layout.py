@@ -57,7 +57,13 @@ def settle(
 
 
 def _holds(root: Path, part: Part) -> bool:
-    return Pattern(part.truth).found(root) and _any_image(root, part)
+    """Whether any image has its ground truth."""
+    truth = Pattern(part.truth)
+    if not truth.found(root):
+        return False
+    return any(
+        Pattern(truth.fill(values)).found(root) for _, values in scan_images(root, part.images)
+    )
 
 
 def _any_image(root: Path, part: Part) -> bool:
@@ -81,7 +87,7 @@ def _nothing(root: Path, row: Row, protocol: Protocol, absent: list[Part]) -> st
             (False, False): "",
             (True, False): " (images are there, ground truth is not)",
             (False, True): " (ground truth is there, images are not)",
-            (True, True): "",
+            (True, True): " (both are there, but no image has its ground truth)",
         }[images, truth]
         lines.append(f"expected {Pattern(part.images)} with {Pattern(part.truth)}{state}")
     names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir())

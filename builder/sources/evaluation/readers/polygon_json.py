@@ -153,7 +153,7 @@ class PolygonJson:
         try:
             data = json.loads((self.root / path).read_bytes())
             record = next(iter(data.values()))
-            objects = record["annotation"]
+            objects = list(record["annotation"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
             expected = "WoodScape's object with a list annotation"
             raise Fault("truth_unreadable", expected, f"{path}: {error!r}") from error
@@ -161,7 +161,7 @@ class PolygonJson:
         if size != (height, width):
             expected = f"{width} x {height} pixels, as the image"
             raise Fault("mask_size", expected, f"{path}: {size[1]} x {size[0]}")
-        return list(objects)
+        return objects
 
     def _not(self, path: str, expected: str, found: Any) -> SourceError:
         return SourceError(
