@@ -768,9 +768,10 @@ def _fill_by_kernel(out: torch.Tensor, runs: _DeviceRuns, width: int, packed: bo
     rows, columns = 32, 128
     tiles = -(-height // rows) * -(-width // columns)
     target = out.view(torch.uint8) if out.dtype == torch.bool else out
-    _kernel()[(number * tiles,)](
-        target, runs.edges, runs.spans, runs.sizes, height, width, packed, rows, columns
-    )
+    with torch.cuda.device_of(out):
+        _kernel()[(number * tiles,)](
+            target, runs.edges, runs.spans, runs.sizes, height, width, packed, rows, columns
+        )
 
 
 @functools.cache

@@ -24,13 +24,13 @@ SIZES = (None, (1024, 1024), (256, 256))
 def device_seconds(work: Callable[[], object], device: torch.device, runs: int = RUNS) -> float:
     """The median of the seconds from the call to the device's being done, warm."""
     times = []
-    for _ in range(runs + 3):
+    for _ in range(runs + 1):
         _synchronize(device)
         start = time.perf_counter()
         work()
         _synchronize(device)
         times.append(time.perf_counter() - start)
-    return statistics.median(times[3:])
+    return statistics.median(times[1:])
 
 
 def _synchronize(device: torch.device) -> None:

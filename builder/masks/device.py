@@ -1,10 +1,10 @@
 """Where a build makes its masks: on the CPU, and why.
 
 `decode_masks(device="cuda")` gives bitmaps to a training loop at the speed of the card's memory. A
-build needs PNGs, and its way there makes no bitmap at all: parsing and filling take about a third
-of the 20 to 30 microseconds a mask, the rest is deflate, which stays on the CPU whoever fills. A
-device could so save about a millisecond of an image's fifty, and would have to carry each mask's
-bits over the bus for it. The bytes would be the same.
+build needs PNGs, and its way there makes no full bitmap: of the 20 to 40 microseconds a mask,
+parsing and filling take less than half, and the rest, deflate above all, stays on the CPU whoever
+fills. A device could so save about a millisecond of an image's fifty at most, and would have to
+carry each mask's bits over the bus for it. The bytes would be the same.
 """
 
 from __future__ import annotations
