@@ -27,7 +27,7 @@ def write_config(
     fmt: str = "arrow",
     kind: str = "train",
     features: datasets.Features = TRAIN_FEATURES,
-    batch_bytes: int = 60_000,
+    batch_bytes: int | None = 60_000,
 ) -> Path:
     """A config of the given rows, shard by shard; an index of what the loader reads of it."""
     folder = dist / "data" / config
