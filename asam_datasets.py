@@ -768,7 +768,7 @@ def _fill_by_kernel(out: torch.Tensor, runs: _DeviceRuns, width: int, packed: bo
     rows, columns = 32, 128
     tiles = -(-height // rows) * -(-width // columns)
     target = out.view(torch.uint8) if out.dtype == torch.bool else out
-    with torch.cuda.device_of(out):
+    with torch.cuda.device_of(out):  # type: ignore[no-untyped-call]
         _kernel()[(number * tiles,)](
             target, runs.edges, runs.spans, runs.sizes, height, width, packed, rows, columns
         )
