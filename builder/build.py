@@ -16,7 +16,6 @@ from builder.captioning.store import read_captions
 from builder.console import (
     EXIT_FAILED,
     EXIT_OK,
-    default_workers,
     emit_json,
     parser,
     run_command,
@@ -30,6 +29,7 @@ from builder.shards.files import write_bytes
 from builder.shards.layout import FORMATS, SCRIPT
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 from builder.sources import evaluation
+from builder.sources.evaluation.fixtures import write_fixtures
 from builder.sources.sa1b import Selection, open_sources, read_image_ids
 from builder.sources.sample import write_sample
 
@@ -149,9 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--workers",
         type=_positive,
-        default=default_workers(),
         metavar="N",
-        help="processes (default: one per core)",
+        help="processes (default: one per core, fewer for a small source)",
     )
     how.add_argument("--no-resume", action="store_true", help="build anew what is there")
     how.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
@@ -177,7 +176,7 @@ def _eval_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
     folders = {args.eval: args.source}
     if args.eval_fixtures:
         made = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folders = evaluation.write_fixtures(made)
+        folders = write_fixtures(made)
     for name, folder in folders.items():
         yield evaluation.open_source(
             name,
@@ -213,7 +212,7 @@ def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> di
     say(
         f"{plan.config}: {plan.images:,} images, about {plan.masks:,} masks, {plan.shards} "
         f"{settings.fmt} shards, about {plan.bytes / 1e6:,.1f} MB, about {plan.seconds:,.0f} s "
-        f"with {args.workers} workers (estimated from {plan.probes} images; nothing was written)"
+        f"with {plan.workers} workers (estimated from {plan.probes} images; nothing was written)"
     )
     return asdict(plan)
 

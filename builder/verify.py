@@ -13,7 +13,6 @@ from builder.console import (
     EXIT_FAILED,
     EXIT_OK,
     Progress,
-    default_workers,
     emit_json,
     parser,
     run_command,
@@ -58,13 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check_dist(args: argparse.Namespace) -> tuple[list[Problem], int]:
     problems, checks = plan_checks(Path(args.what), args.configs, fast=args.fast)
     rows = sum(check.entry["rows"] for check in checks)
+    size = sum(check.entry["bytes"] for check in checks)
+    # Without --fast a byte takes ten times as long as to build it.
+    workers = args.workers or local.workers_for(size if args.fast else 10 * size)
     unit = ("shard", len(checks)) if args.fast else ("image", rows)
     with Progress(unit[1], unit[0], "verify", quiet=args.quiet) as progress:
 
         def on_row(images: int, masks: int) -> None:
             progress.update(images)
 
-        for found in local.run(check_shard, checks, args.workers, on_row):
+        for found in local.run(check_shard, checks, workers, on_row):
             problems += found
             if args.fast:
                 progress.update(1)
@@ -96,9 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--workers",
         type=int,
-        default=default_workers(),
         metavar="N",
-        help="processes (default: one per core)",
+        help="processes (default: one per core, fewer for a small dist)",
     )
     result.add_argument("--json", action="store_true", help="print the result as JSON")
     result.add_argument("--quiet", action="store_true", help="no progress bar")

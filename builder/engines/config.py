@@ -57,6 +57,7 @@ class Estimate:
     shards: int
     bytes: int
     seconds: float
+    workers: int
     probes: int
 
 
@@ -65,12 +66,14 @@ def build_config(
     dist: Path,
     settings: Settings,
     *,
-    workers: int = 1,
+    workers: int | None = None,
     resume: bool = True,
     quiet: bool = False,
     engine: Engine = local.run,
 ) -> Built:
     """Build a config into a dist, or what is missing of it.
+
+    `workers` is the number of processes; None for as many as serve the source's size.
 
     Raises
     ------
@@ -107,14 +110,15 @@ def build_config(
                 rate = masks_done / max(progress.elapsed, 1e-9)
                 progress.update(images, masks=f"{rate:,.0f}/s")
 
-            results = engine(partial(build_shard, job), shards, workers, on_row)
+            processes = workers or _workers(listing)
+            results = engine(partial(build_shard, job), shards, processes, on_row)
         receipts = [receipt for receipt, _ in results]
         index = write_index(dist, source, settings, listing, receipts)
     reused = sum(not built for _, built in results)
     return Built(index, listing, reused, time.monotonic() - started)
 
 
-def estimate_config(source: Source, settings: Settings, *, workers: int = 1) -> Estimate:
+def estimate_config(source: Source, settings: Settings, *, workers: int | None = None) -> Estimate:
     """Plan a config and estimate its size and time from a few records; writes nothing."""
     listing = source.listing()
     shards = make_plan(listing, settings.shard_size)
@@ -129,6 +133,7 @@ def estimate_config(source: Source, settings: Settings, *, workers: int = 1) -> 
             masks += len(row["masks"]) if row else 0
             size += _weight(row) if row else 0
     seconds = (time.perf_counter() - started) / max(1, len(probes)) * len(listing.items)
+    processes = min(workers or _workers(listing), max(1, len(shards)))
     share = planned / max(1, sum(item.num_bytes for item in probes))
     return Estimate(
         config=source.config,
@@ -136,7 +141,8 @@ def estimate_config(source: Source, settings: Settings, *, workers: int = 1) -> 
         masks=round(masks / max(1, len(probes)) * len(listing.items)),
         shards=len(shards),
         bytes=round(size * share),
-        seconds=seconds / min(workers, max(1, len(shards))),
+        seconds=seconds / processes,
+        workers=processes,
         probes=len(probes),
     )
 
@@ -155,6 +161,10 @@ def check_format(dist: Path, fmt: str, *, except_config: str | None = None) -> N
                 f"{dist} holds {config} as {found}, and a dist has one format: build with "
                 f"--format {found}, or into another --out"
             )
+
+
+def _workers(listing: Listing) -> int:
+    return local.workers_for(sum(item.num_bytes for item in listing.items))
 
 
 def _compare(dist: Path, config: str, state: Json) -> None:

@@ -13,12 +13,15 @@ from multiprocessing import connection
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
+from builder.console import default_workers
 from builder.errors import ShardError
 
 T = TypeVar("T")
 R = TypeVar("R")
 OnRow = Callable[[int, int], None]
 
+# To start a process takes as long as to build some 32 MB of rows.
+_WORTH_A_PROCESS = 32 * 10**6
 _POLL = 0.2  # seconds between looks at the workers' counts
 
 # Of a worker process, set by `_start_worker`.
@@ -28,6 +31,11 @@ _stop: Event | None = None
 
 class _Stopped(Exception):
     """Ends a worker's task early."""
+
+
+def workers_for(size: int) -> int:
+    """How many processes serve best for so many bytes of rows: at most one a core."""
+    return max(1, min(default_workers(), size // _WORTH_A_PROCESS))
 
 
 def run(
