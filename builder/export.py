@@ -73,11 +73,11 @@ def _summary(exported: Exported) -> list[str]:
     ]
     if counts["without_masks"]:
         lines.append(
-            f"{counts['without_masks']:,} images have no mask, so no folder of masks either: "
+            f"images without a mask: {counts['without_masks']:,}; they have no folder of masks, so "
             "ASAM's SamDataset leaves them out"
         )
     if counts["without_caption"]:
-        lines.append(f"{counts['without_caption']:,} images have no caption")
+        lines.append(f"images without a caption: {counts['without_caption']:,}")
     truths = [loader["gt_dir"] for loader in exported.loaders if loader.get("gt_ext")]
     if any("sam" in truth for truth in truths):
         lines.append(

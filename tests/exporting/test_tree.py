@@ -18,9 +18,11 @@ from pycocotools import mask as coco
 
 from asam_datasets import CorruptDataError, ImageRootError, UnknownNameError
 from builder.captioning.store import read_captions
+from builder.console import run_command
 from builder.engines import local
 from builder.engines.config import build_config
 from builder.errors import CaptionError, SettingsError, ShardError
+from builder.export import main
 from builder.exporting.origin import Origin
 from builder.exporting.tree import Exported, export_config
 from builder.shards.plan import Settings
@@ -322,7 +324,7 @@ def test_a_dist_or_config_that_is_not_there_is_named(tmp_path: Path, dist: Path)
 
 
 def test_a_full_disk_ends_in_one_clear_error(tmp_path: Path, dist: Path) -> None:
-    """RLIMIT_FSIZE stands for the disk: no file over 300 bytes can be written."""
+    """RLIMIT_FSIZE stands for the disk: no file over 900 bytes can be written."""
     code = (
         "import resource, signal, sys; from builder.export import main; "
         "from builder.console import run_command; "
@@ -339,22 +341,31 @@ def test_a_full_disk_ends_in_one_clear_error(tmp_path: Path, dist: Path) -> None
     assert "make room and run the same command again" in run.stderr
 
 
-def test_the_command_prints_json_and_exit_codes(tmp_path: Path, dist: Path) -> None:
-    def run(*args: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "builder.export", *args]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+def test_the_command_prints_json_and_exit_codes(
+    tmp_path: Path, dist: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--from", str(dist), "--out", str(tmp_path / "out"), "--workers", "1"]
 
-    done = run(CONFIG, "--from", str(dist), "--out", str(tmp_path / "out"), "--json")
-    assert done.returncode == 0
-    result = json.loads(done.stdout)
+    def run(*args: str) -> tuple[int, str, str]:
+        status = run_command(main, args)
+        return status, *capsys.readouterr()
+
+    status, out, err = run(CONFIG, *options, "--json")
+    result = json.loads(out)
+    assert status == 0
     assert result["images"] == result["written"] == len(IDS)
     assert result["without_masks"] == 1
-    assert "12/12" in done.stderr
-    quiet = run(CONFIG, "--from", str(dist), "--out", str(tmp_path / "out"), "--quiet")
-    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
-    failed = run("sa_000009", "--from", str(dist), "--out", str(tmp_path / "out"))
-    assert failed.returncode == 1
-    assert failed.stderr.startswith("error: ")
-    assert run(CONFIG).returncode == 2
-    helped = run("--help")
-    assert "python -m builder.export sa_000000 --from dist --out SAM-1B" in helped.stdout
+    assert "12/12" in err
+    status, out, err = run(CONFIG, *options)
+    assert (status, out) == (0, "")
+    assert "12 were there already" in err
+    assert "images without a mask: 1;" in err
+    assert run(CONFIG, *options, "--quiet") == (0, "", "")
+    status, out, err = run("sa_000009", *options)
+    assert (status, out) == (1, "")
+    assert err.startswith("error: no config 'sa_000009'")
+    with pytest.raises(SystemExit, match="2"):
+        run(CONFIG)
+    with pytest.raises(SystemExit, match="0"):
+        run("--help")
+    assert "python -m builder.export sa_000000 --from dist --out SAM-1B" in capsys.readouterr().out
