@@ -124,6 +124,7 @@ def _work(
 ) -> None:
     """A process: load the model, caption what comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
+    torch.set_num_threads(threads)
     try:
         loaded = load(settings, torch.device(device))
         stream = CaptionStream(loaded, engine, batch, threads)

@@ -113,9 +113,9 @@ def random_model(
             if weight.ndim < 2:
                 weight.fill_(float("norm" in name.lower() and name.endswith("weight")))
             else:
-                scale = 3.0 if "lm_head" in name else 1.0  # some words are likelier than others
+                scale = 1.5 if "lm_head" in name else 1.0  # some words are likelier than others
                 weight.normal_(std=scale * weight[0].numel() ** -0.5, generator=generator)
-        head.weight[model.language_model.config.eos_token_id] *= 3  # and sentences end
+        head.weight[model.language_model.config.eos_token_id] *= 4  # and sentences end
     return model
 
 

@@ -1,0 +1,410 @@
+"""Whole runs: what is written, what is rejected, and what survives kill -9, Ctrl-C and faults."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import BertConfig, BertModel
+
+from builder.caption import main
+from builder.captioning.images import open_images
+from builder.captioning.model import CaptionSettings, Loaded, load
+from builder.captioning.plain import PlainCaptioner
+from builder.captioning.quality import degenerate
+from builder.captioning.run import CaptionSummary, RunOptions, caption_sources, choose_devices
+from builder.captioning.store import captions_path, provenance_path, read_captions, rejects_path
+from builder.captioning.stream import CaptionStream
+from builder.console import EXIT_INTERRUPTED, run_command
+from builder.errors import CaptionError, SettingsError, SourceError
+from builder.shards.files import write_json
+from builder.shards.write import ShardWriter
+
+IMAGES = 40
+CPU = RunOptions(devices=("cpu",), batch=4, threads=1, quiet=True)
+
+
+def photograph(seed: int, quality: int = 80) -> bytes:
+    """A small jpeg that is no noise."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(coarse).resize((160, 120), Image.Resampling.BICUBIC).save(
+        file, "jpeg", quality=quality
+    )
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tar of SA-1B's form: jpgs, and a json that is no business of captioning."""
+    path = tmp_path_factory.mktemp("source") / "sa_000000.tar"
+    with tarfile.open(path, "w") as file:
+        for i in range(IMAGES):
+            data = photograph(i)
+            info = tarfile.TarInfo(f"./sa_{i + 1}.jpg")
+            info.size = len(data)
+            file.addfile(info, io.BytesIO(data))
+        info = tarfile.TarInfo("sa_1.json")
+        info.size = 2
+        file.addfile(info, io.BytesIO(b"{}"))
+    return path
+
+
+def run(
+    source: Path, out: Path, settings: CaptionSettings, options: RunOptions = CPU
+) -> CaptionSummary:
+    (summary,) = caption_sources(open_images([str(source)]), out, settings, options)
+    return summary
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tar: Path, settings: CaptionSettings, tmp_path_factory: pytest.TempPathFactory
+) -> bytes:
+    """The captions file of a run that nothing happened to."""
+    summary = run(tar, tmp_path_factory.mktemp("undisturbed"), settings)
+    assert summary.captions + sum(summary.rejects.values()) == IMAGES
+    return summary.path.read_bytes()
+
+
+def test_a_tar_is_captioned_in_its_order_with_its_provenance(
+    tar: Path, settings: CaptionSettings, loaded: Loaded, tmp_path: Path
+) -> None:
+    summary = run(tar, tmp_path, settings)
+    captions = read_captions(summary.path)
+    assert captions.problems == []
+    names = [f"sa_{i + 1}.jpg" for i in range(IMAGES)]
+    assert list(captions) == [name for name in names if captions.get(name)]
+    plain = PlainCaptioner(loaded, 1)
+    for i, name in enumerate(names):
+        (caption,) = plain.captions([loaded.prepare(photograph(i))])
+        if degenerate(caption) is not None:
+            caption = plain.retry(loaded.prepare(photograph(i)))
+        assert captions.get(name) == caption
+    provenance = json.loads(provenance_path(summary.path).read_text())
+    assert provenance["model"] == "tiny-blip2"
+    assert provenance["revision"].startswith("sha256:")
+    assert provenance["settings"]["num_beams"] == 5
+    assert provenance["settings"]["dtype"] == "float32"
+    assert provenance["settings"]["image"]["resample"] == "bicubic"
+    assert provenance["counts"]["captions"] == len(captions)
+    assert provenance["complete"]
+    assert provenance["runs"][0]["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        replace(CPU, batch=1, threads=3, limit=20),
+        replace(CPU, batch=32),
+        replace(CPU, batch=8, engine="generate", limit=20),
+        replace(CPU, devices=("cpu", "cpu"), limit=12),
+    ],
+    ids=["one at a time", "large batch", "generate", "two processes"],
+)
+def test_how_it_is_run_does_not_change_the_file(
+    tar: Path, settings: CaptionSettings, undisturbed: bytes, tmp_path: Path, options: RunOptions
+) -> None:
+    made = run(tar, tmp_path, settings, options).path.read_bytes()
+    assert made.splitlines() == undisturbed.splitlines()[: options.limit]
+
+
+def child(arguments: list[str]) -> None:
+    """A process that captions."""
+    torch.set_num_threads(1)
+    sys.exit(run_command(main, arguments))
+
+
+def test_killed_and_resumed_ten_times_the_file_is_that_of_an_undisturbed_run(
+    tar: Path, settings: CaptionSettings, undisturbed: bytes, tmp_path: Path
+) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["builder.caption", "transformers", "tests.captioning.test_run"])
+    common = ["--model", settings.model, "--device", "cpu", "--threads", "1", "--quiet"]
+    arguments = [str(tar), "--out", str(tmp_path), "--batch-size", "2", *common]
+    path = captions_path(tmp_path, "sa_000000")
+    moments = random.Random(7)
+    sizes = []
+    for _ in range(10):
+        process = context.Process(target=child, args=(arguments,))
+        before = path.stat().st_size if path.exists() else 0
+        process.start()
+        grows = moments.random() < 0.8  # else it is killed anywhere, also before it began
+        deadline = time.monotonic() + 60
+        while grows and process.is_alive() and time.monotonic() < deadline:
+            if path.exists() and path.stat().st_size > before:
+                break
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.03))
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        sizes.append(path.stat().st_size if path.exists() else 0)
+    assert 0 < sizes[-1] < len(undisturbed)  # the last kill, too, fell into the run
+    assert len(set(sizes)) > 4
+    run(tar, tmp_path, settings)
+    assert path.read_bytes() == undisturbed
+
+
+def test_a_second_run_does_nothing(tar: Path, settings: CaptionSettings, tmp_path: Path) -> None:
+    first = run(tar, tmp_path, settings, replace(CPU, limit=5))
+    before = first.path.stat()
+    second = run(tar, tmp_path, settings, replace(CPU, limit=5))
+    assert (first.made, second.made) == (5, 0)
+    after = first.path.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_another_model_or_setting_is_refused(
+    tar: Path, settings: CaptionSettings, tmp_path: Path
+) -> None:
+    few = replace(CPU, limit=3)
+    path = run(tar, tmp_path, settings, few).path
+    before = path.read_bytes()
+    with pytest.raises(CaptionError, match="num_beams 5, now 3"):
+        run(tar, tmp_path, replace(settings, num_beams=3), few)
+    assert path.read_bytes() == before
+    more = replace(few, force_mix=True, limit=5)
+    assert run(tar, tmp_path, replace(settings, num_beams=3), more).made == 2
+    assert path.read_bytes().startswith(before)
+
+
+def test_a_jpeg_that_does_not_decode_is_rejected_with_its_reason(
+    settings: CaptionSettings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "sa_000001"
+    folder.mkdir()
+    (folder / "sa_1.jpg").write_bytes(photograph(1))
+    (folder / "sa_2.jpg").write_bytes(photograph(2)[:900])
+    (folder / "sa_3.jpg").write_bytes(b"no image")
+    (folder / "sa_4.jpg").write_bytes(b"")
+    (folder / "sa_5.jpg").write_bytes(photograph(5))
+    (folder / "notes.txt").write_text("no image, and not meant as one")
+    summary = run(folder, tmp_path, settings)
+    assert list(read_captions(summary.path)) == ["sa_1.jpg", "sa_5.jpg"]
+    rejects = [json.loads(line) for line in rejects_path(summary.path).read_text().splitlines()]
+    assert [(reject["member"], reject["reason"]) for reject in rejects] == [
+        ("sa_2.jpg", "jpeg_corrupt"),
+        ("sa_3.jpg", "image_undecodable"),
+        ("sa_4.jpg", "image_undecodable"),
+    ]
+    assert all(reject["source"] == "sa_000001" for reject in rejects)
+    (folder / "sa_2.jpg").write_bytes(photograph(2))
+    assert run(folder, tmp_path, settings).made == 0
+    again = run(folder, tmp_path, settings, replace(CPU, retry_rejects=True))
+    assert (again.made, again.captions) == (3, 3)
+
+
+def test_captions_that_stay_degenerate_are_rejected(
+    tar: Path, model_folder: Path, settings: CaptionSettings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "numbers"
+    shutil.copytree(model_folder, folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
+    tokenizer["model"]["vocab"] = {
+        word if word.startswith("<") else str(index): index for word, index in vocabulary.items()
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    summary = run(tar, tmp_path, replace(settings, model=str(folder)), replace(CPU, limit=3))
+    assert (summary.captions, dict(summary.rejects)) == (0, {"caption_without_words": 3})
+    reject = json.loads(rejects_path(summary.path).read_text().splitlines()[0])
+    assert (reject["source"], reject["member"]) == ("sa_000000.tar", "sa_1.jpg")
+    assert "tried again" in reject["expected"]
+
+
+def test_a_second_try_mends_repeats(loaded: Loaded) -> None:
+    picture = loaded.prepare(photograph(3))
+    again = PlainCaptioner(loaded, 1).retry(picture).split()
+    pairs = list(itertools.pairwise(again))
+    assert len(again) >= 4  # five tokens, of which one may be special
+    assert len(set(pairs)) == len(pairs)
+
+
+def test_a_built_config_is_captioned_from_its_shards(
+    settings: CaptionSettings, undisturbed: bytes, tmp_path: Path
+) -> None:
+    features = datasets.Features({"image": datasets.Image(), "file_name": datasets.Value("string")})
+    folder = tmp_path / "dist" / "data" / "sa_000000"
+    folder.mkdir(parents=True)
+    shards = []
+    for shard, fmt in enumerate(("arrow", "parquet")):
+        name = f"train-{shard:05d}-of-00002.{fmt}"
+        with ShardWriter(folder / name, features, fmt) as writer:
+            for i in range(shard * 5, shard * 5 + 5):
+                file_name = f"sa_{i + 1}.jpg"
+                image = {"bytes": photograph(i), "path": file_name}
+                writer.add({"image": image, "file_name": file_name})
+            shards.append({"file": name} | writer.close())
+    write_json(folder / "index.json", {"splits": {"train": {"shards": shards}}})
+    expected = undisturbed.splitlines(keepends=True)[:10]
+    for source in (tmp_path / "dist", folder):
+        out = tmp_path / source.name
+        assert run(source, out, settings).path.read_bytes() == b"".join(expected)
+    shutil.copyfile(folder / "index.json", folder / name)
+    with pytest.raises(SourceError, match="can't be read"):
+        run(folder, tmp_path / "broken", settings)
+
+
+def test_a_source_without_images_is_refused(settings: CaptionSettings, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="expected images, found none"):
+        run(tmp_path / "empty", tmp_path, settings)
+
+
+def test_without_a_gpu_it_warns_and_estimates(
+    tar: Path, settings: CaptionSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    for device in ("auto", "cuda"):
+        out = tmp_path / device
+        options = replace(CPU, devices=(device,), limit=2)
+        assert run(tar, out, settings, options).made == 2
+        assert "no GPU found" in (text := capsys.readouterr().err)
+        assert "seconds for 2 images" in text
+
+
+def test_devices_that_are_none_are_named() -> None:
+    with pytest.raises(SettingsError, match="--device gpu"):
+        choose_devices(["gpu"])
+
+
+def test_an_incomplete_model_is_named(
+    tar: Path, model_folder: Path, settings: CaptionSettings, tmp_path: Path
+) -> None:
+    for missing in ("config.json", "model.safetensors", "tokenizer.json", "processor_config.json"):
+        folder = tmp_path / missing
+        shutil.copytree(model_folder, folder)
+        (folder / missing).unlink()
+        with pytest.raises(CaptionError, match=r"no complete captioning model"):
+            load(replace(settings, model=str(folder)), torch.device("cpu"))
+
+
+def test_missing_or_damaged_weights_are_named(
+    model_folder: Path, settings: CaptionSettings, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    for fault in ("missing", "cut"):
+        folder = tmp_path / fault
+        shutil.copytree(model_folder, folder)
+        weights = folder / "model.safetensors"
+        if fault == "missing":
+            tensors = load_file(weights)
+            del tensors["qformer.layernorm.weight"]
+            save_file(tensors, weights, metadata={"format": "pt"})
+        else:
+            weights.write_bytes(weights.read_bytes()[:5000])
+        with pytest.raises(CaptionError, match=r"qformer\.layernorm\.weight|no complete"):
+            load(replace(settings, model=str(folder)), torch.device("cpu"))
+
+
+def test_a_model_that_makes_no_text_of_images_is_refused(
+    settings: CaptionSettings, tmp_path: Path
+) -> None:
+    config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
+    BertModel(config).save_pretrained(tmp_path / "bert")
+    with pytest.raises(CaptionError, match="is a bert model, not one that makes text of an image"):
+        load(replace(settings, model=str(tmp_path / "bert")), torch.device("cpu"))
+    with pytest.raises(CaptionError, match="nowhere"):
+        load(replace(settings, model=str(tmp_path / "nowhere")), torch.device("cpu"))
+
+
+def test_out_of_memory_at_batch_size_1_says_so(
+    tar: Path, settings: CaptionSettings, tmp_path: Path
+) -> None:
+    huge = replace(settings, max_new_tokens=10**13)
+    with pytest.raises(CaptionError, match="out of memory on cpu at batch size 1"):
+        run(tar, tmp_path, huge)
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(
+    tar: Path, loaded: Loaded, undisturbed: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = CaptionStream(loaded, "continuous", 1 << 13, 1)
+    (images,) = open_images([str(tar)])
+    todo = list(enumerate(images.names()[:5]))
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now + (200 << 20), hard))
+    try:
+        outcomes = [outcome for some in stream(images, todo) for outcome in some]
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert 1 <= (stream.batch or 0) < 1 << 13
+    assert f"going on with batch size {stream.batch}" in capsys.readouterr().err
+    lines = [json.dumps({"img": name, "prompt": text}) for _, name, text in sorted(outcomes)]
+    assert lines == undisturbed.decode().splitlines()[:5]
+
+
+def test_a_full_disk_ends_the_run_and_a_later_one_goes_on(
+    tar: Path, settings: CaptionSettings, undisturbed: bytes, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(undisturbed) // 2, hard))
+    try:
+        with pytest.raises(CaptionError, match="make room"):
+            run(tar, tmp_path, settings)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, former)
+    part = captions_path(tmp_path, "sa_000000").read_bytes()
+    assert undisturbed.startswith(part)
+    assert part.endswith(b"\n")
+    assert run(tar, tmp_path, settings).path.read_bytes() == undisturbed
+
+
+def test_ctrl_c_stops_cleanly_and_the_run_can_go_on(
+    tar: Path, settings: CaptionSettings, undisturbed: bytes, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "builder.caption", str(tar), "--out", str(tmp_path)]
+    command += ["--model", settings.model, "--device", "cpu", "--batch-size", "1", "--quiet"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    path = captions_path(tmp_path, "sa_000000")
+    deadline = time.monotonic() + 120
+    while not (path.exists() and path.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == EXIT_INTERRUPTED
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    part = path.read_bytes()
+    assert part
+    assert len(part) < len(undisturbed)
+    assert undisturbed.startswith(part)
+    assert run(tar, tmp_path, settings).path.read_bytes() == undisturbed
+
+
+def test_the_command_prints_its_result(
+    tar: Path, settings: CaptionSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments: list[Any] = [tar, "--out", tmp_path, "--model", settings.model, "--device", "cpu"]
+    assert main([*map(str, arguments), "--limit", "2", "--json", "--batch-size", "auto"]) == 0
+    printed = capsys.readouterr()
+    (result,) = json.loads(printed.out)
+    assert (result["config"], result["captions"]) == ("sa_000000", 2)
+    assert "2 captions" in printed.err
