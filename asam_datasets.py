@@ -217,11 +217,6 @@ class MaskRuns:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @property
-    def owners(self) -> _Ints:
-        """The mask that each run belongs to, (R,)."""
-        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
-
 
 def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> MaskRuns:
     """Parse compressed COCO RLE strings, one per mask.
@@ -257,21 +252,9 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
         problems.setdefault(i, ("rle_unterminated", expected, found))
     final[last] = True
 
-    # One group of characters per count, as differences.
-    group_stops = np.flatnonzero(final) + 1
-    group_starts = np.empty_like(group_stops)
-    group_starts[0], group_starts[1:] = 0, group_stops[:-1]
-    group_sizes = group_stops - group_starts
-    counted = np.searchsorted(group_stops, stops, side="right")  # groups up to each mask's end
-    values = (codes[group_starts] & 31).astype(np.int64)
-    longest = int(group_sizes.max())
-    more = np.flatnonzero(group_sizes > 1)
-    for k in range(1, min(longest, _MAX_GROUP)):
-        values[more] |= (codes[group_starts[more] + k] & 31).astype(np.int64) << (5 * k)
-        more = more[group_sizes[more] > k + 1]
-    negative = np.flatnonzero(codes[group_stops - 1] & 16)
-    values[negative] -= np.int64(1) << (5 * np.minimum(group_sizes[negative], _MAX_GROUP))
-    if longest > _MAX_GROUP:
+    values, group_sizes = _group_values(codes, final)
+    counted = np.concatenate(([0], np.cumsum(final)))[stops]  # groups up to each mask's end
+    if group_sizes.max() > _MAX_GROUP:
         bad = np.flatnonzero(group_sizes > _MAX_GROUP)
         masks, first = np.unique(np.searchsorted(counted, bad, side="right"), return_index=True)
         for i, size in zip(masks.tolist(), group_sizes[bad[first]].tolist(), strict=True):
@@ -326,6 +309,23 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     offsets[some + 1] = np.add.reduceat(keep, tops, dtype=np.int64)
     np.cumsum(offsets, out=offsets)
     return MaskRuns(edges[keep, 0], edges[keep, 1], offsets, dict(sorted(problems.items())))
+
+
+def _group_values(
+    codes: npt.NDArray[np.uint8], final: npt.NDArray[np.bool_]
+) -> tuple[_Ints, _Ints]:
+    """The signed number that each group of characters stands for, and the group's size."""
+    stops = np.flatnonzero(final) + 1
+    sizes = np.diff(stops, prepend=0)
+    starts = stops - sizes
+    values = (codes[starts] & 31).astype(np.int64)
+    more = np.flatnonzero(sizes > 1)
+    for k in range(1, min(int(sizes.max()), _MAX_GROUP)):
+        values[more] |= (codes[starts[more] + k] & 31).astype(np.int64) << (5 * k)
+        more = more[sizes[more] > k + 1]
+    negative = np.flatnonzero(codes[stops - 1] & 16)
+    values[negative] -= np.int64(1) << (5 * np.minimum(sizes[negative], _MAX_GROUP))
+    return values, sizes
 
 
 def _characters(counts: Sequence[str | bytes]) -> tuple[npt.NDArray[np.uint8], _Ints]:
