@@ -67,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     result = parser(
         "push",
         "Publish a dist: verify it, upload what is not there, then show it in one commit. After an "
-        "interruption run the same command again. The token is taken from HF_TOKEN or hf auth "
-        "login.",
+        "interruption run the same command again. The repo's card keeps the words that people "
+        "wrote in it; a new repo gets the dist's. The token is that of HF_TOKEN or hf auth login.",
         _EXAMPLES,
     )
     result.add_argument("dist", type=Path, help="a dist")

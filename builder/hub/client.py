@@ -29,9 +29,9 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from builder.console import say
 from builder.errors import HubError
 
-try:
-    import httpx2 as httpx  # huggingface_hub 2
-except ImportError:
+if int(huggingface_hub.__version__.split(".")[0]) >= 2:
+    import httpx2 as httpx
+else:
     import httpx  # type: ignore[import-not-found, no-redef, unused-ignore]
 
 T = TypeVar("T")

@@ -229,3 +229,16 @@ def test_faults_hit_what_they_name_as_often_as_they_say(hub: LoopbackHub) -> Non
     with pytest.raises(httpx2.RemoteProtocolError):
         get(f"{url}/b.txt")
     assert [r.status for r in hub.matching("*/b.txt")] == [200, 0]
+
+
+def test_it_runs_from_a_shell(tmp_path: Path) -> None:
+    folder = folder_with_shards(tmp_path / "dist")
+    command = [sys.executable, "-m", "tests.loopback", "--root", str(tmp_path / "root")]
+    with subprocess.Popen(
+        [*command, "--seed", REPO, str(folder)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        endpoint = process.stdout.readline().strip().removeprefix("export HF_ENDPOINT=")
+        files = HfApi(endpoint=endpoint, token=False).list_repo_files(REPO, repo_type="dataset")
+        process.terminate()
+    assert "data/sa_000000/train-00001-of-00002.arrow" in files
