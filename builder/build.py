@@ -176,7 +176,12 @@ def _eval_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
     folders = {args.eval: args.source}
     if args.eval_fixtures:
         made = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folders = write_fixtures(made)
+        made_by_name = write_fixtures(made)
+        folders = {
+            name: folder
+            for name, folder in made_by_name.items()
+            if args.protocol in evaluation.row(name).protocols
+        }
     for name, folder in folders.items():
         yield evaluation.open_source(
             name,
