@@ -139,7 +139,8 @@ def export_config(
         with Progress(index["counts"]["images"], "image", f"export {config}", quiet=quiet) as bar:
             receipts = engine(export_shard, tasks, workers, lambda rows, masks: bar.update(rows))
         finish = _finish_train if train_config else _finish_eval
-        files, loaders = finish(out, config, tasks, receipts)
+        with _told(f"the lists of {config}"):
+            files, loaders = finish(out, config, tasks, receipts)
     counts: Counter[str] = Counter()
     for receipt in receipts:
         counts.update(receipt["counts"])
@@ -154,31 +155,26 @@ def export_shard(task: ShardTask, on_row: OnRow) -> Json:
         receipt["counts"]["written"] = 0
         on_row(receipt["counts"]["images"], receipt["counts"]["masks"])
         return receipt
-    task.folder.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter(images=0, masks=0, written=0, without_caption=0, without_masks=0)
     lines: list[Json] = []
     write = _write_train if task.kind == "train" else _write_eval
-    with _scratch(path.with_suffix(".tmp")) as scratch:
+    where = f"{task.origin.config}/{task.file}"
+    with _told(where), _scratch(path.with_suffix(".tmp")) as scratch:
+        task.folder.mkdir(parents=True, exist_ok=True)
         for row in task.origin.rows(task.file):
             try:
                 line = write(task, scratch, row, counts)
-            except OSError as error:
-                raise ShardError(
-                    f"{row['file_name']}: can't be written into {task.folder}: {error}; make room "
-                    "and run the same command again: only what is missing is written"
-                ) from error
             except ShardError as error:
-                where = f"{task.origin.config}/{task.file}, {row['file_name']}"
-                raise ShardError(f"{where}: {error}") from error
+                raise ShardError(f"{where}, {row['file_name']}: {error}") from error
             if line is not None:
                 lines.append(line)
                 counts["images"] += 1
                 counts["masks"] += len(row["masks"])
                 counts["without_masks"] += not row["masks"]
             on_row(1, len(row["masks"]))
-    os.sync()  # one call for the thousands of files, before the receipt that vouches for them
-    receipt = {"plan_sha256": task.plan_sha256, "counts": dict(counts), "lines": lines}
-    write_json(path, receipt)
+        os.sync()  # one call for the thousands of files, before the receipt that vouches for them
+        receipt = {"plan_sha256": task.plan_sha256, "counts": dict(counts), "lines": lines}
+        write_json(path, receipt)
     return receipt
 
 
@@ -292,9 +288,21 @@ def _begin(folder: Path, state: Path, plan: Json) -> None:
 
 
 @contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say what could not be written, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise ShardError(
+            f"{what}: can't be exported: {error}; make room (or mend what it says) and run the "
+            "same command again: only what is missing is written"
+        ) from error
+
+
+@contextmanager
 def _locked(state: Path) -> Iterator[None]:
     state.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(state.with_suffix(".lock"))
+    lock = filelock.FileLock(state.parent / f"{state.name}.lock")
     try:
         with lock.acquire(timeout=0):
             yield
