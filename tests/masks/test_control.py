@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from PIL import Image
 
 from asam_datasets import AsamDatasetsError
@@ -35,6 +35,7 @@ def shown(masks: Masks) -> npt.NDArray[np.int64]:
     return picture
 
 
+@settings(deadline=None)
 @given(mask_stacks())
 def test_each_pixel_shows_the_smallest_mask_on_it(masks: Masks) -> None:
     rgb = open_rgb(paint_stack(masks))

@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
@@ -24,6 +24,7 @@ def sample(masks: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
     return masks[:, rows][:, :, columns]
 
 
+@settings(deadline=None)
 @given(mask_stacks(largest=90))
 def test_full_size(masks: Masks) -> None:
     decoded = decode_masks(annotate(masks))
@@ -31,6 +32,7 @@ def test_full_size(masks: Masks) -> None:
     assert np.array_equal(decoded, masks)
 
 
+@settings(deadline=None)
 @given(mask_stacks(), st.integers(1, 90), st.integers(1, 90))
 def test_any_other_size_down_and_up(masks: Masks, h: int, w: int) -> None:
     decoded = decode_masks(annotate(masks), size=(h, w))

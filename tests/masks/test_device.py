@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asam_datasets
@@ -80,6 +80,7 @@ def test_the_kernel_fills_the_same_in_the_interpreter() -> None:
     assert done.stdout == "the same\n", done.stderr
 
 
+@settings(deadline=None)
 @given(mask_stacks())
 def test_strings_are_parsed_as_by_numpy(masks: Masks) -> None:
     annotations = annotate(masks)
@@ -103,6 +104,7 @@ pieces = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(pieces, min_size=1, max_size=6), st.integers(1, 9), st.integers(1, 9))
 def test_what_numpy_refuses_is_refused_with_the_same_words(
     counts: list[str], height: int, width: int

@@ -50,6 +50,7 @@ def strictly_decode(png: bytes) -> npt.NDArray[np.bool_]:
     return bits[:, :width].astype(np.bool_)
 
 
+@settings(deadline=None)
 @given(mask_stacks(largest=80))
 def test_any_mask_comes_back(masks: Masks) -> None:
     for png, mask in zip(encode_stack(masks), masks, strict=True):
@@ -58,8 +59,8 @@ def test_any_mask_comes_back(masks: Masks) -> None:
         assert np.array_equal(strictly_decode(encode_bitmap(mask)), mask)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 3000), st.integers(0, 2**32 - 1))
-@settings(max_examples=40)
 def test_zero_rows_of_any_number_come_back(height: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     masks = np.zeros((3, height, int(rng.integers(1, 40))), np.bool_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
@@ -51,6 +51,7 @@ def outcome(runs: MaskRuns, i: int) -> list[tuple[int, int]] | str:
     return list(zip(runs.starts[span].tolist(), runs.ends[span].tolist(), strict=True))
 
 
+@settings(deadline=None)
 @given(mask_stacks())
 def test_runs_areas_and_boxes_are_those_of_pycocotools(masks: Masks) -> None:
     number, height, width = masks.shape
@@ -77,6 +78,7 @@ noise = st.text(alphabet=[chr(c) for c in range(46, 114)], max_size=40)
 anything = st.one_of(good, hostile, noise, st.text(max_size=8), st.binary(max_size=8))
 
 
+@settings(deadline=None)
 @given(st.lists(anything, max_size=12), st.integers(1, 100))
 def test_any_strings_are_parsed_as_if_each_stood_alone(
     counts: list[str | bytes], pixels: int
@@ -88,6 +90,7 @@ def test_any_strings_are_parsed_as_if_each_stood_alone(
         assert outcome(runs, i) == reference_parse(data, pixels)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.lists(st.integers(0, 9), min_size=1), st.booleans()), max_size=8))
 def test_masks_of_different_sizes_are_checked_each_against_its_own(
     drawn: list[tuple[list[int], bool]],
