@@ -25,9 +25,6 @@ from builder.records import Item, Json, Listing, Outcome
 from builder.shards.plan import Settings
 from tests.factory import annotation, jpeg, masks
 
-# pycocotools 2.0.11 with numpy 2.4: its C arrays lack the copy keyword.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 WIDTH, HEIGHT = 50, 40
 
 

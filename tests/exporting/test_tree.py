@@ -29,9 +29,6 @@ from builder.shards.plan import Settings
 from builder.sources.sa1b import Sa1bSource, open_sources
 from tests.factory import members, record, write_tar
 
-# pycocotools 2.0.11 with numpy 2.4: its C arrays lack the copy keyword.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 CONFIG = "sa_000000"
 IDS = range(1, 13)
 CAPTIONS = {f"sa_{i}.jpg": f'picture "{i}", naïve' for i in IDS}

@@ -17,9 +17,6 @@ from pycocotools import mask as coco
 from builder.sources import sample, sample_scenes
 from builder.sources.sample_canvas import Canvas, Layer, Outline
 
-# pycocotools 2.0.11 with numpy 2.4: its C arrays lack the copy keyword.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 Record = dict[str, Any]
 
 
