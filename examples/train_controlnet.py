@@ -70,6 +70,7 @@ def open_stream(args: argparse.Namespace, epoch: int, ranks: Ranks) -> datasets.
         repo_or_path=args.data,
         streaming=True,
         columns=COLUMNS,
+        image_root=args.image_root,
         shuffle_seed=args.seed,
         epoch=epoch,
     )
@@ -448,7 +449,13 @@ def restore(
 
 def write_captioned(args: argparse.Namespace, rows_per_file: int = 500) -> int:
     """Write the rows that have a caption for diffusers' script; returns their number."""
-    rows = asam_datasets.load(args.config, "train", repo_or_path=args.data, columns=COLUMNS[:3])
+    rows = asam_datasets.load(
+        args.config,
+        "train",
+        repo_or_path=args.data,
+        columns=COLUMNS[:3],
+        image_root=args.image_root,
+    )
     rows = rows.filter(has_caption, input_columns=["text"])
     args.captioned.mkdir(parents=True, exist_ok=True)
     files = -(-len(rows) // rows_per_file)
@@ -479,6 +486,7 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--data", metavar="DIST|REPO", help="a dist or a Hub repo (default: builds the sample)")
     add("--config", default="sa_000000", help="default: sa_000000")
+    add("--image-root", metavar="TAR|DIR", help="your images, where the repo may not hold them")
     add("--model", default="tiny", help="Stable Diffusion's repo or folder (default: a tiny one)")
     add("--out", type=Path, default=Path("out/controlnet"), help="default: out/controlnet")
     add("--steps", type=int, default=20, help="optimizer steps in all (default: 20)")

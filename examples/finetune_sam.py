@@ -1,0 +1,351 @@
+"""Fine-tune SAM's output tokens on streamed masks with box prompts, as ASAM does.
+
+    python examples/finetune_sam.py
+    python examples/finetune_sam.py --data xhk/ASAM-Datasets --model facebook/sam-vit-base \
+        --steps 7000 --batch-size 4 --workers 8
+
+The first line builds the sample and tunes a tiny SAM of random weights: no download, no GPU.
+
+From ASAM's code (sam_continue_learning/main.py): only the mask tokens and the IoU token learn (two
+tensors, the rest of SAM stays as it is), 4 masks of each image, mirroring and large-scale jitter to
+a square of 1024 pixels, binary cross-entropy plus dice at 12544 points of which three quarters are
+where the mask is least certain (PointRend), Adam at 2e-3 that rises to it, then halves ten times.
+ASAM feeds adversarial pictures made from these photographs, and draws points and noisy masks as
+prompts beside boxes; here it is the photographs and boxes. Masks come straight from their RLE at
+the size that the jitter asks for: no full-size mask is ever made.
+
+Results: `sam/` for `SamModel.from_pretrained`, and `tokens.pth`, the two tensors under the names of
+ASAM's own decoder checkpoints. `examples/evaluate.py` takes either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch.utils.data import DataLoader
+from transformers import (
+    SamConfig,
+    SamMaskDecoderConfig,
+    SamModel,
+    SamPromptEncoderConfig,
+    SamVisionConfig,
+)
+
+import asam_datasets
+from builder import build
+from builder.console import Progress, say
+
+EXAMPLES = """examples:
+  python examples/finetune_sam.py
+  python examples/finetune_sam.py --data dist --steps 10 --tune decoder --box-noise 0.1
+  python examples/finetune_sam.py --data xhk/ASAM-Datasets --model facebook/sam-vit-base
+"""
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # SAM's, of RGB in 0..255
+GRAY = 128  # what ASAM pads with, before normalizing
+JITTER = (0.1, 2.0)  # the image's long side, in sides of the square
+POINTS = 112 * 112  # where the losses look
+TUNED = {"output_token": ("mask_tokens", "iou_token"), "decoder": ("",)}
+
+Rows = list[dict[str, Any]]
+
+
+# Data -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Batch:
+    """B images, N masks and boxes each, in the model's square of S pixels."""
+
+    images: torch.Tensor  # float32 (B, 3, S, S), normalized
+    masks: torch.Tensor  # uint8 (B, N, S, S), 0 and 1
+    boxes: torch.Tensor  # float32 (B, N, 4), XYXY, the outermost pixels of the mask
+    image_ids: list[int]
+
+
+def batches(args: argparse.Namespace, side: int, epoch: int) -> DataLoader[Batch | None]:
+    """One epoch in a shuffled order; decoding and jitter happen in the workers."""
+    stream = asam_datasets.load(
+        args.config,
+        "train",
+        repo_or_path=args.data,
+        streaming=True,
+        columns=["image", "image_id", "annotations"],
+        image_root=args.image_root,
+        shuffle_seed=args.seed,
+        epoch=epoch,
+    )
+    collate = partial(to_batch, side=side, count=args.masks, seed=(args.seed, epoch))
+    return DataLoader(
+        stream.decode(False), args.batch_size, num_workers=args.workers, collate_fn=collate
+    )
+
+
+def to_batch(rows: Rows, side: int, count: int, seed: tuple[int, int]) -> Batch | None:
+    """Rows to tensors; None when no row has a mask."""
+    ids, images, masks = [], [], []
+    for row in rows:
+        rng = np.random.default_rng([*seed, row["image_id"]])
+        image = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
+        for jitter in (rng.uniform(*JITTER), 1.0):  # the whole image if the cut shows no mask
+            pixels, shown = to_square(image, row["annotations"], side, count, jitter, rng)
+            if len(shown):
+                images.append(pixels)
+                masks.append(shown[np.arange(count) % len(shown)])  # ASAM repeats them too
+                ids.append(row["image_id"])
+                break
+    if not ids:
+        return None
+    stacked = np.stack(masks)
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    tensor = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    return Batch(
+        (tensor - mean) / std, torch.from_numpy(stacked), torch.from_numpy(boxes_of(stacked)), ids
+    )
+
+
+def to_square(
+    image: Image.Image,
+    annotations: Rows,
+    side: int,
+    count: int,
+    jitter: float,
+    rng: np.random.Generator,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Scale, cut, pad and perhaps mirror an image and up to `count` of its masks.
+
+    Returns uint8 (side, side, 3) and uint8 (n, side, side); n is 0 if no mask is in the cut.
+    """
+    scale = jitter * side / max(image.size)
+    width, height = (max(1, round(scale * length)) for length in image.size)
+    left, top = (int(rng.integers(0, max(n - side, 0) + 1)) for n in (width, height))
+    cut = np.s_[top : top + side, left : left + side]
+    pixels = np.full((side, side, 3), GRAY, np.uint8)
+    scaled = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))[cut]
+    pixels[: scaled.shape[0], : scaled.shape[1]] = scaled
+
+    chosen = rng.permutation(len(annotations))[: 4 * count]  # some will fall outside of the cut
+    decoded = asam_datasets.decode_masks([annotations[i] for i in chosen], (height, width))
+    decoded = decoded[:, *cut]
+    decoded = decoded[decoded.any((1, 2))][:count]
+    masks = np.zeros((len(decoded), side, side), np.uint8)
+    masks[:, : decoded.shape[1], : decoded.shape[2]] = decoded
+    if rng.random() < 0.5:
+        pixels, masks = pixels[:, ::-1], masks[:, :, ::-1]
+    return np.ascontiguousarray(pixels), np.ascontiguousarray(masks)
+
+
+def boxes_of(masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """The outermost pixels of masks (..., H, W) of 0 and 1, none empty, as XYXY (..., 4)."""
+    columns, rows = masks.max(-2), masks.max(-1)
+    width, height = columns.shape[-1], rows.shape[-1]
+    edges = (
+        columns.argmax(-1),
+        rows.argmax(-1),
+        width - 1 - columns[..., ::-1].argmax(-1),
+        height - 1 - rows[..., ::-1].argmax(-1),
+    )
+    return np.stack(edges, -1).astype(np.float32)
+
+
+def shake(boxes: torch.Tensor, noise: float, side: int) -> torch.Tensor:
+    """Boxes moved by up to `noise` half-sides and grown or shrunk by up to `noise` sides.
+
+    The formula of ASAM's `box_noise` (sam_continue_learning/utils/misc.py).
+    """
+    size = boxes[..., 2:] - boxes[..., :2]
+    centre = boxes[..., :2] + size / 2
+    centre = centre + (2 * torch.rand_like(centre) - 1) * size / 2 * noise
+    size = size + (2 * torch.rand_like(size) - 1) * size * noise
+    return torch.cat([centre - size / 2, centre + size / 2], -1).clamp(0, side)
+
+
+# Model ------------------------------------------------------------------------------------------
+
+
+def tiny_sam() -> Any:
+    """A SAM of random weights, a thousand times smaller: it shows that the code runs."""
+    return SamModel(
+        SamConfig(
+            vision_config=SamVisionConfig(
+                hidden_size=32,
+                output_channels=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                image_size=256,
+                window_size=4,
+                global_attn_indexes=[1],
+                num_pos_feats=16,
+                initializer_range=0.02,
+            ),
+            prompt_encoder_config=SamPromptEncoderConfig(hidden_size=32, image_size=256),
+            mask_decoder_config=SamMaskDecoderConfig(
+                hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=32
+            ),
+        )
+    )
+
+
+def freeze(model: Any, part: str) -> list[torch.nn.Parameter]:
+    """Leave the gradient to one part alone, and return it."""
+    model.requires_grad_(False)
+    chosen = []
+    for name, parameter in model.mask_decoder.named_parameters():
+        if name.startswith(TUNED[part]):
+            chosen.append(parameter.requires_grad_(True))
+    return chosen
+
+
+def loss_of(logits: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy and dice of M masks, logits (M, 1, h, w) and 0 or 1 (M, 1, S, S).
+
+    At POINTS random points: three quarters of them the least certain of three times as many
+    (Kirillov et al., PointRend, section 3.1), read bilinearly from both.
+    """
+    number = len(logits)
+    with torch.no_grad():
+        many = torch.rand(number, 3 * POINTS, 2, device=logits.device)
+        doubt = -sampled(logits, many).abs()
+        least = doubt.topk(POINTS * 3 // 4, dim=1).indices
+        uncertain = many.gather(1, least[..., None].expand(-1, -1, 2))
+        anywhere = torch.rand(number, POINTS - POINTS * 3 // 4, 2, device=logits.device)
+        points = torch.cat([uncertain, anywhere], 1)
+        wanted = sampled(masks.float(), points)
+    found = sampled(logits, points)
+    entropy = F.binary_cross_entropy_with_logits(found, wanted)
+    found = found.sigmoid()
+    overlap = 2 * (found * wanted).sum(1)
+    dice = 1 - (overlap + 1) / (found.sum(1) + wanted.sum(1) + 1)
+    return entropy, dice.mean()
+
+
+def sampled(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Values of maps (M, 1, H, W) at points (M, P, 2), XY in 0..1; returns (M, P)."""
+    grid = 2 * points[:, :, None] - 1
+    return F.grid_sample(maps, grid, align_corners=False)[:, 0, :, 0]
+
+
+def slow_start(step: int, steps: int) -> float:
+    """ASAM's schedule: up in a straight line for half of the run, then ten halvings."""
+    half = max(1, steps // 2)
+    return (step + 1) / half if step < half else float(0.5 ** (10 * (step + 1 - half) / half))
+
+
+# Training ---------------------------------------------------------------------------------------
+
+
+def train(args: argparse.Namespace) -> None:
+    """Tune for `args.steps` steps, over as many epochs as that takes, and save."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(args.seed)
+    model = tiny_sam() if args.model == "tiny" else SamModel.from_pretrained(args.model)
+    side = int(model.config.vision_config.image_size)
+    parameters = freeze(model.to(device).train(), args.tune)
+    optimizer = torch.optim.Adam(parameters, lr=args.lr)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(slow_start, steps=args.steps))
+    say(f"{sum(p.numel() for p in parameters):,} numbers of the mask decoder learn ({args.tune})")
+    if args.model == "tiny":
+        say("tiny SAM of RANDOM WEIGHTS: this shows that tuning runs, nothing more")
+    step, epoch = 0, 0
+    log = (args.out / "log.jsonl").open("w")
+    with log, Progress(args.steps, "step", "tune", quiet=args.quiet) as progress:
+        while step < args.steps:
+            before = step
+            for batch in batches(args, side, epoch):
+                if batch is None:
+                    continue
+                boxes = shake(batch.boxes, args.box_noise, side).to(device)
+                with torch.no_grad():
+                    embeddings = model.get_image_embeddings(batch.images.to(device))
+                logits = model(
+                    image_embeddings=embeddings, input_boxes=boxes, multimask_output=False
+                ).pred_masks  # (B, N, 1, S / 4, S / 4)
+                entropy, dice = loss_of(
+                    logits.flatten(0, 1), batch.masks.to(device).flatten(0, 1)[:, None]
+                )
+                optimizer.zero_grad()
+                (entropy + dice).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
+                step += 1
+                entry = {
+                    "step": step,
+                    "epoch": epoch,
+                    "cross_entropy": entropy.item(),
+                    "dice": dice.item(),
+                    "image_ids": batch.image_ids,
+                }
+                log.write(json.dumps(entry) + "\n")
+                progress.update(loss=f"{(entropy + dice).item():.4f}")
+                if step == args.steps:
+                    break
+            if step == before:
+                raise asam_datasets.AsamDatasetsError(f"{args.config}: no image has a mask")
+            epoch += 1
+    model.save_pretrained(args.out / "sam")
+    weights = model.mask_decoder.state_dict()
+    names = ("mask_tokens.weight", "iou_token.weight")
+    torch.save({name: weights[name].cpu() for name in names}, args.out / "tokens.pth")
+    say(f"{args.out / 'sam'} and {args.out / 'tokens.pth'}: SAM after {step} steps")
+
+
+def sample(folder: Path) -> str:
+    """A dist of the sample, built once."""
+    if not (folder / "data/sa_000000/index.json").exists():
+        build.main(["--sample", "--out", str(folder), "--shard-size", "1M", "--quiet"])
+    return str(folder)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    result = argparse.ArgumentParser(
+        description="Fine-tune SAM's output tokens on streamed masks with box prompts.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("--data", metavar="DIST|REPO", help="a dist or a Hub repo (default: builds the sample)")
+    add("--config", default="sa_000000", help="default: sa_000000")
+    add("--image-root", metavar="TAR|DIR", help="your images, where the repo may not hold them")
+    add("--model", default="tiny", help="a SAM's repo or folder (default: a tiny one)")
+    add("--out", type=Path, default=Path("out/sam"), help="default: out/sam")
+    add("--tune", choices=TUNED, default="output_token", help="ASAM's: output_token (default)")
+    add("--steps", type=int, default=20, help="optimizer steps (default: 20)")
+    add("--batch-size", type=int, default=4, help="images per step (default: 4)")
+    add("--masks", type=int, default=4, help="masks per image (default: 4)")
+    add("--box-noise", type=float, default=0.0, metavar="X", help="0 to 1, of a side (default: 0)")
+    add("--workers", type=int, default=2, help="DataLoader processes (default: 2)")
+    add("--lr", type=float, default=2e-3, help="Adam's learning rate (default: 2e-3)")
+    add("--seed", type=int, default=0, help="of the order, the jitter, the masks (default: 0)")
+    add("--quiet", action="store_true", help="no progress bar")
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, tune, report."""
+    args = parser().parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        args.data = args.data or sample(args.out / "sample")
+        train(args)
+    except asam_datasets.AsamDatasetsError as error:
+        say(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
