@@ -1014,10 +1014,15 @@ class Hub:
             raise UnreachableError(f"{self.name}/{path}: {error}") from error
         except EntryNotFoundError as error:
             raise FileNotFoundError(f"{self.name}/{path} is not there") from error
-        except HfHubHTTPError as error:  # no such repo or revision, gated, wrong token
+        except Exception as error:  # the Hub's answer, or whatever the transport raises
+            refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
             raise UnreachableError(
-                f"{self.name} can't be read; if it exists, log in with `hf auth login` or pass "
-                f"token=: {error}"
+                f"{self.name}/{path} can't be read: {error!r}; "
+                + (
+                    "if it exists, log in with `hf auth login` or pass token="
+                    if refused
+                    else "try again: what is complete stays in the cache"
+                )
             ) from error
         # The cache's layout is documented: snapshots/<commit>/<path>.
         self._revision = Path(found).parents[path.count("/")].name
@@ -1089,25 +1094,25 @@ class Index:
             content = store.read(f"data/{config}/index.json")
         except FileNotFoundError:
             raise _unknown("config", config, store.configs(), store.name) from None
+        self.sha256 = hashlib.sha256(content).hexdigest()
         try:
             found = json.loads(content)
-            version = found["format_version"]
-        except (ValueError, KeyError, TypeError) as error:
+            version = int(found["format_version"])
+            self.format = str(found["format"])
+            self.splits: dict[str, Any] = found["splits"]
+            if self.format == "arrow":
+                self.schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(found["schema"])))
+                self.features = datasets.Features.from_arrow_schema(self.schema)
+            else:
+                self.features = features_of(found["kind"])
+                self.schema = self.features.arrow_schema
+        except (KeyError, OSError, TypeError, ValueError) as error:
             raise CorruptDataError(f"{store.name}/data/{config}/index.json: {error!r}") from error
         if version > FORMAT_VERSION:
             raise CorruptDataError(
                 f"{store.name}/data/{config}/index.json is of format {version}, this "
                 f"asam_datasets.py reads up to {FORMAT_VERSION}: get the newer one from the repo"
             )
-        self.sha256 = hashlib.sha256(content).hexdigest()
-        self.format = str(found["format"])
-        self.splits: dict[str, Any] = found["splits"]
-        if self.format == "arrow":
-            self.schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(found["schema"])))
-            self.features = datasets.Features.from_arrow_schema(self.schema)
-        else:
-            self.features = features_of(found["kind"])
-            self.schema = self.features.arrow_schema
 
     def split(self, name: str | None) -> str:
         """The split of that name; for None the only one."""
@@ -1516,8 +1521,8 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
         for number, window in enumerate(windows[first:], first):
             try:
                 read = [next(tables) for _ in window]
-            except UnreachableError as error:
-                raise UnreachableError(
+            except (CorruptDataError, UnreachableError) as error:
+                raise type(error)(
                     f"{error}. The {row} rows before it were given: keep this stream's "
                     "state_dict() and load_state_dict() it to go on from there"
                 ) from error

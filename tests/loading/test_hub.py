@@ -132,8 +132,11 @@ def test_signed_urls_that_expire_are_fetched_anew(
 ) -> None:
     hub.url_ttl = 0.3
     code = """
+import pickle
 import time
 stream = load(streaming=True, columns=["text"])
+next(iter(stream))
+stream = pickle.loads(pickle.dumps(stream))
 for _ in range(3):
     print(len(list(stream)))
     time.sleep(0.4)

@@ -128,6 +128,8 @@ def test_shuffle_seed_is_for_streams(dist: Path) -> None:
     [
         (lambda text: text[:-20], "JSONDecodeError"),
         (lambda text: "[]", "TypeError"),
+        (lambda text: text.replace('"schema": "', '"schema": "AAAA'), "OSError"),
+        (lambda text: text.replace('"splits"', '"parts"'), "KeyError"),
         (lambda text: text.replace('"format_version": 1', '"format_version": 2'), "is of format 2"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -192,6 +193,12 @@ def test_streams_interleave_and_concatenate(dist: Path, tmp_path: Path, rows: li
     both = [stream_of(dist), stream_of(tmp_path)]
     assert ids_of(datasets.concatenate_datasets(both)) == [*range(120), *range(9)]
     assert ids_of(datasets.interleave_datasets(both))[:4] == [0, 0, 1, 1]
+
+
+def test_a_stream_goes_to_another_process(dist: Path) -> None:
+    """As workers that are spawned, not forked, get it."""
+    stream = stream_of(dist, 3)
+    assert ids_of(pickle.loads(pickle.dumps(stream))) == ids_of(stream)
 
 
 def test_an_empty_split_gives_nothing(tmp_path: Path) -> None:

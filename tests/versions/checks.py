@@ -170,7 +170,7 @@ def script() -> None:
 @check("the published file alone, by `hf_hub_download`")
 def published() -> None:
     path = hf_hub_download(REPO, "asam_datasets.py", repo_type="dataset")
-    require("file", Path(path).read_bytes(), Path(SCRIPT).read_bytes())
+    require("file", Path(path).read_bytes(), (Path(DIST) / "asam_datasets.py").read_bytes())
 
 
 @check("a script named like the repo is refused")
