@@ -36,8 +36,8 @@ class Origin:
     revision: str | None = None
     image_root: Path | None = None
 
-    def index(self) -> Json:
-        """The config's index.json.
+    def index(self) -> tuple[Json, str]:
+        """The config's index.json, and its sha256.
 
         Raises
         ------
@@ -47,18 +47,26 @@ class Origin:
         if self.config in ("", ".", "..") or Path(self.config).name != self.config:
             raise SettingsError(f"{self.config!r} is no config's name")
         _open.cache_clear()  # what is there may be another than at this process's last export
-        store = _open(self)[0].store
-        return dict(json.loads(store.read(f"data/{self.config}/index.json")))
+        index = _open(self)[0]
+        content = index.store.read(f"data/{self.config}/index.json")
+        return dict(json.loads(content)), index.sha256
 
-    def rows(self, file: str) -> Iterator[Json]:
+    def rows(self, file: str, index_sha256: str) -> Iterator[Json]:
         """The rows of one shard as Python values, in order.
 
         Raises
         ------
+        SettingsError
+            The index is another one by now.
         AsamDatasetsError
             The shard is damaged or can't be reached, or an image is not in `image_root`.
         """
         index, reader = _open(self)
+        if index.sha256 != index_sha256:
+            raise SettingsError(
+                f"{self.repo_or_path}: {self.config} was replaced while it was being exported; "
+                "export it again into another --out, from a repo with --revision"
+            )
         path = f"data/{self.config}/{file}"
         if index.format == "parquet":
             batches = reader.read_parquet(path)

@@ -45,6 +45,7 @@ class ShardTask:
     state: Path
     missing_captions: str
     plan_sha256: str
+    index_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def export_config(
         A shard or an image can't be read.
     """
     started = time.monotonic()
-    index, config = origin.index(), origin.config
+    (index, index_sha256), config = origin.index(), origin.config
     _refuse(index, missing_captions, origin.image_root)
     train_config = index["kind"] == "train"
     folder = out / (config if train_config else evaluation.folder_name(config))
@@ -133,6 +134,7 @@ def export_config(
                 state=state,
                 missing_captions=missing_captions,
                 plan_sha256=sha256_json(plan),
+                index_sha256=index_sha256,
             )
             for split_folder, file in _shards(index, folder)
         ]
@@ -161,7 +163,7 @@ def export_shard(task: ShardTask, on_row: OnRow) -> Json:
     where = f"{task.origin.config}/{task.file}"
     with _told(where), _scratch(path.with_suffix(".tmp")) as scratch:
         task.folder.mkdir(parents=True, exist_ok=True)
-        for row in task.origin.rows(task.file):
+        for row in task.origin.rows(task.file, task.index_sha256):
             try:
                 line = write(task, scratch, row, counts)
             except ShardError as error:

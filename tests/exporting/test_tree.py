@@ -246,6 +246,15 @@ def test_another_build_is_not_exported_over_the_first(
     assert files(tmp_path / "out") == files(tree)
 
 
+def test_an_index_that_was_replaced_meanwhile_is_noticed(dist: Path) -> None:
+    origin = Origin(str(dist), CONFIG)
+    index, sha256 = origin.index()
+    (file, *_) = (shard["file"] for shard in index["splits"]["train"]["shards"])
+    assert next(origin.rows(file, sha256))["file_name"] == "sa_1.jpg"
+    with pytest.raises(SettingsError, match="was replaced while it was being exported"):
+        next(origin.rows(file, "0" * 64))
+
+
 def test_pixels_come_from_the_users_folder_where_the_dist_has_none(
     tmp_path: Path, tar: Path, tree: Path, source_members: dict[str, bytes]
 ) -> None:
