@@ -1,0 +1,153 @@
+"""`python -m builder.preview`: a contact sheet and a page that show whether a build is good."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from builder.console import (
+    EXIT_FAILED,
+    EXIT_OK,
+    Progress,
+    emit_json,
+    parser,
+    run_command,
+    say,
+)
+from builder.previewing.counts import Counts, compare
+from builder.previewing.extra import require
+from builder.previewing.reading import Config, spread
+from builder.previewing.statistics import Statistics, gather
+from builder.shards.files import write_bytes
+
+PAGE = "index.html"
+SHEET = "contact_sheet.jpg"
+ROWS = 12
+SHEET_ROWS = 16  # at most, evenly spread over those of the page
+LOCAL_ROWS, REMOTE_ROWS = 20_000, 1_000  # for the statistics: a whole tar, or 60 MB of a repo
+ALL = "all"
+
+_EXAMPLES = (
+    "python -m builder.preview dist sa_000000 --out preview",
+    "python -m builder.preview xhk/ASAM-Datasets sa_000000 --out preview --rows 4",
+    "python -m builder.preview dist sa_000000 --out row --images sa_9.jpg",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read, draw, write; returns 1 if counts disagree or something could not be drawn."""
+    args = _parser().parse_args(argv)
+    require()
+    from builder.previewing.charts import draw_charts
+    from builder.previewing.page import Contents, render
+    from builder.previewing.sheet import draw_sheet
+    from builder.previewing.views import view_row
+
+    config = Config(args.where, args.config, args.revision, args.image_root)
+    numbers = config.find(args.images) if args.images else spread(len(config), args.rows)
+    views = []
+    with Progress(len(numbers), "row", "rows", quiet=args.quiet) as bar:
+        for row in config.rows(numbers):
+            views.append(view_row(*row))
+            bar.update()
+    statistics = _statistics(config, args)
+    rejects = config.rejects()
+    counts = compare(config, statistics, rejects)
+    counts.problems.extend(
+        f"{view.row['file_name']}: {problem}" for view in views for problem in view.problems
+    )
+    charts = draw_charts(statistics, config.kind)
+    page = render(Contents(config, views, statistics, charts, rejects, counts))
+    write_bytes(args.out / PAGE, page.encode())
+    if views:
+        chosen = [views[i] for i in spread(len(views), SHEET_ROWS)]
+        write_bytes(args.out / SHEET, draw_sheet(chosen, config.kind))
+    _report(config, counts, statistics, args, sheet=bool(views))
+    return EXIT_FAILED if counts.faults else EXIT_OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    result = parser(
+        "preview",
+        f"Draw a config: {SHEET}, and {PAGE}, one file that needs nothing else, with rows to page "
+        "through, statistics, rejects, and whether the counts agree. Exit status 1 if they don't.",
+        _EXAMPLES,
+    )
+    add = result.add_argument
+    add("where", metavar="DIST|REPO", help="a dist, a Hub repo or a URL that fsspec opens")
+    add("config", metavar="CONFIG", help="such as sa_000000")
+    add("--out", type=Path, required=True, metavar="DIR", help="where the two files go")
+    which = result.add_mutually_exclusive_group()
+    which.add_argument(
+        "--rows",
+        type=_positive,
+        default=ROWS,
+        metavar="N",
+        help=f"rows on the page, evenly spread (default: {ROWS}; about 0.3 MB each)",
+    )
+    which.add_argument(
+        "--images", nargs="+", metavar="NAME", help="these images instead, by file name"
+    )
+    add(
+        "--statistics-rows",
+        type=lambda text: None if text == ALL else _positive(text),
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help=f"rows that the statistics count, evenly spread, or {ALL} (default: {LOCAL_ROWS:,} "
+        f"of a dist, {REMOTE_ROWS:,} of a repo)",
+    )
+    add("--image-root", type=Path, metavar="DIR", help="your images, where a config has none")
+    add("--revision", help="of the Hub repo: a branch, tag or commit (default: its newest)")
+    add("--json", action="store_true", help="print the counts as JSON")
+    add("--quiet", action="store_true", help="no progress bar, no summary")
+    return result
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return value
+
+
+def _statistics(config: Config, args: argparse.Namespace) -> Statistics:
+    default = LOCAL_ROWS if config.folder else REMOTE_ROWS
+    rows = getattr(args, "statistics_rows", default)
+    total = sum(block.rows for block in config.some_blocks(rows))
+    with Progress(total, "row", "statistics", quiet=args.quiet) as bar:
+        return gather(config, rows, bar.update)
+
+
+def _report(
+    config: Config, counts: Counts, statistics: Statistics, args: argparse.Namespace, *, sheet: bool
+) -> None:
+    files = [str(args.out / name) for name in (PAGE, *([SHEET] if sheet else []))]
+    faults = counts.faults
+    if args.json:
+        emit_json(
+            {
+                "config": config.name,
+                "agrees": not faults,
+                "disagreements": faults,
+                "counts": [asdict(count) for count in counts.counts],
+                "statistics_rows": statistics.rows,
+                "rows": statistics.total,
+                "files": files,
+            }
+        )
+    else:
+        for line in faults:
+            sys.stdout.write(f"{line}\n")
+    if faults:
+        say(f"{config.name}: {len(faults)} disagreements; build it again, or see builder.verify")
+    elif not args.quiet:
+        say(f"{config.name}: counts agree", *counts.notes)
+    if not args.quiet:
+        say(*files)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,183 @@
+"""A config of a dist or a repo, read block by block: chosen rows, or chosen columns of many.
+
+A block is what can be read by itself: a record batch of an Arrow shard, whose columns are checked
+against the index on the way, or a row group of a Parquet shard. Masks as PNGs are never read: the
+annotations hold the same masks in a third of the bytes.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from asam_datasets import Batch, CorruptDataError, ImageRoot, Index, Reader, open_store
+from builder.errors import SettingsError
+from builder.records import Json
+
+NOT_SHOWN = ("masks",)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A record batch or row group; `first` is the number of its first row in the config."""
+
+    split: str
+    path: str
+    first: int
+    rows: int
+    batch: Batch | None  # of an Arrow shard
+    group: int = 0  # of a Parquet shard
+
+
+class Config:
+    """A config of a dist or repo.
+
+    Parameters
+    ----------
+    where
+        A folder, a repo "owner/name" or a URL that fsspec opens.
+    config
+        Its name.
+    revision
+        Of a repo: a branch, tag or commit.
+    image_root
+        The user's own images, for a config that has the annotations alone.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        config: str,
+        revision: str | None = None,
+        image_root: Path | None = None,
+    ) -> None:
+        self.where = where
+        self.store = open_store(where, revision)
+        self.index = Index(self.store, config)
+        self.json: Json = json.loads(self.store.read(f"data/{config}/index.json"))
+        self.folder = Path(where).expanduser() if self.store.is_local else None
+        self._images = ImageRoot(image_root) if image_root else None
+        self.blocks = list(self._blocks())
+        self._ends = list(accumulate(block.rows for block in self.blocks))
+
+    @property
+    def name(self) -> str:
+        """The config's name."""
+        return self.index.config
+
+    @property
+    def kind(self) -> str:
+        """ "train" or "eval"."""
+        return str(self.json["kind"])
+
+    def __len__(self) -> int:
+        """How many rows there are in all splits."""
+        return self._ends[-1] if self._ends else 0
+
+    def _blocks(self) -> Iterator[Block]:
+        first = 0
+        for split in self.index.splits:
+            if self.index.format == "arrow":
+                for batch in self.index.batches(split):
+                    yield Block(split, batch.path, first, batch.rows, batch)
+                    first += batch.rows
+                continue
+            for path in self.index.shards(split):
+                with self.store.open(path) as opened, pq.ParquetFile(opened) as file:
+                    for group in range(file.num_row_groups):
+                        rows = file.metadata.row_group(group).num_rows
+                        yield Block(split, path, first, rows, None, group)
+                        first += rows
+
+    def read(self, block: Block, columns: Sequence[str]) -> pa.Table:
+        """Columns of a block.
+
+        Raises CorruptDataError when they aren't what the index says, UnreachableError when they
+        can't be read.
+        """
+        if block.batch is not None:
+            batch = Reader(self.index, columns, None).read(block.batch)
+            return pa.Table.from_batches([batch])
+        try:
+            with (
+                self.store.open(block.path) as opened,
+                pq.ParquetFile(opened, page_checksum_verification=True) as file,
+            ):
+                return file.read_row_group(block.group, columns=list(columns))
+        except (pa.ArrowException, OSError) as error:
+            where = f"{self.store.name}/{block.path}, row group {block.group}"
+            raise CorruptDataError(f"{where}: can't be read: {error}") from error
+
+    def rows(self, numbers: Sequence[int]) -> Iterator[tuple[Block, int, Json]]:
+        """Rows by their numbers in the config, in rising order: the block, the number, the row.
+
+        Every column but the masks' PNGs.
+        """
+        columns = [name for name in self.index.features if name not in NOT_SHOWN]
+        held: tuple[Block, pa.Table] | None = None
+        for number in sorted(numbers):
+            block = self.blocks[bisect.bisect_right(self._ends, number)]
+            if held is None or held[0] is not block:
+                held = block, self.read(block, columns)
+            row = held[1].slice(number - block.first, 1).to_pylist()[0]
+            if row["image"] is None and self._images:
+                data = self._images.read(row["file_name"], row["image_sha256"])
+                row["image"] = {"bytes": data, "path": row["file_name"]}
+            yield block, number, row
+
+    def find(self, file_names: Sequence[str]) -> list[int]:
+        """The numbers of the rows of these images, by file name or by the name's last part.
+
+        Raises SettingsError for one that isn't there.
+        """
+        wanted = set(file_names)
+        found: dict[str, int] = {}
+        for block in self.blocks:
+            if len(found) == len(wanted):
+                break
+            for i, name in enumerate(self.read(block, ["file_name"])["file_name"].to_pylist()):
+                for alias in {name, name.rpartition("/")[2]} & wanted - found.keys():
+                    found[alias] = block.first + i
+        if missing := sorted(wanted - found.keys()):
+            raise SettingsError(f"{self.store.name}, config {self.name}: no {', '.join(missing)}")
+        return sorted(set(found.values()))
+
+    def some_blocks(self, rows: int | None) -> list[Block]:
+        """Blocks spread evenly over the config that hold at least `rows` rows; None for all."""
+        if rows is None or rows >= len(self):
+            return self.blocks
+        mean = len(self) / len(self.blocks)
+        return [self.blocks[i] for i in spread(len(self.blocks), -int(-rows // mean))]
+
+    def rejects(self) -> list[Json]:
+        """The rejects table.
+
+        Raises CorruptDataError when it isn't JSON Lines.
+        """
+        path = f"data/{self.name}/rejects.jsonl"
+        try:
+            content = self.store.read(path)
+            return [dict(json.loads(line)) for line in content.splitlines()]
+        except FileNotFoundError as error:
+            raise CorruptDataError(f"{self.store.name}/{path} is not there") from error
+        except (ValueError, TypeError) as error:
+            raise CorruptDataError(f"{self.store.name}/{path}: not JSON Lines: {error}") from error
+
+
+def spread(total: int, count: int) -> list[int]:
+    """`count` of the numbers below `total`, evenly spread; all of them if there are fewer."""
+    count = min(count, total)
+    return [(2 * k + 1) * total // (2 * count) for k in range(count)]
+
+
+def shards(index: Json) -> list[dict[str, Any]]:
+    """The entries of all shards of an index."""
+    return [shard for split in index["splits"].values() for shard in split["shards"]]

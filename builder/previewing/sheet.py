@@ -1,0 +1,130 @@
+"""The contact sheet: a few rows as one picture, each with its caption."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from PIL import Image
+
+from builder.previewing.views import Outline, View
+
+WIDTH = 1480  # pixels of the sheet
+_DPI = 100
+_MARGIN, _GAP, _BETWEEN = 14, 6, 24  # pixels around, between pictures, between cards
+_PICTURE = ((WIDTH - 2 * _MARGIN - 2 * _GAP) // 3, 320)  # what a picture has to fit in
+_LINE, _CHARACTER = 18, 6.6  # pixels of a line of text, and of a character, about
+
+
+class _Card:
+    """A row: three pictures side by side and the lines of text below them."""
+
+    def __init__(self, view: View) -> None:
+        width, height = view.size
+        scale = min(_PICTURE[0] / width, _PICTURE[1] / height)
+        self.view = view
+        self.picture = max(1, round(width * scale)), max(1, round(height * scale))
+        self.width = 3 * self.picture[0] + 2 * _GAP
+        caption = view.row.get("text")
+        shown = [textwrap.shorten(caption, 400, placeholder="…")] if caption else []
+        if caption is None and "text" in view.row:
+            shown = ["(no caption)"]
+        name = f"{view.row['file_name']}, {view.row['width']} x {view.row['height']}"
+        shown += [f"{name}, {len(view.row['annotations'])} masks", *view.problems]
+        room = max(20, int(self.width / _CHARACTER))
+        self.text = [part for line in shown for part in textwrap.wrap(line, room)]
+        self.height = self.picture[1] + 8 + _LINE * len(self.text)
+
+
+def draw_sheet(views: Sequence[View], kind: str) -> bytes:
+    """A JPEG with a card per row: picture, picture with masks and outlines, control image, caption.
+
+    Cards of upright pictures stand side by side, in the first line with room for them. For an
+    evaluation config the third picture shows the masks alone, the void region hatched.
+    """
+    lines: list[list[_Card]] = []
+    for card in map(_Card, views):
+        room = (line for line in lines if _width(line) + card.width <= WIDTH - 2 * _MARGIN)
+        line = next(room, [])
+        if not line:
+            lines.append(line)
+        line.append(card)
+    heights = [max(card.height for card in line) for line in lines]
+    total = 2 * _MARGIN + sum(heights) + _BETWEEN * max(0, len(lines) - 1)
+    figure = Figure(figsize=(WIDTH / _DPI, total / _DPI), dpi=_DPI, facecolor="white")
+    top = _MARGIN
+    for line, height in zip(lines, heights, strict=True):
+        left = _MARGIN
+        for card in line:
+            _draw(figure, card, left, total - top, kind)
+            left += card.width + _BETWEEN
+        top += height + _BETWEEN
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()
+    data = io.BytesIO()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    Image.fromarray(pixels).save(data, "JPEG", quality=88, optimize=True)
+    return data.getvalue()
+
+
+def _width(line: list[_Card]) -> int:
+    return sum(card.width + _BETWEEN for card in line)
+
+
+def _draw(figure: Figure, card: _Card, left: int, top: int, kind: str) -> None:
+    """Draw a card whose upper left corner is `left` and `top` pixels from the lower left one."""
+    view = card.view
+    full_width, full_height = figure.bbox.width, figure.bbox.height
+    width, height = card.picture
+    third = view.control if kind == "train" else None
+    pictures = ((view.photo, 0.0), (view.photo, 0.4), (third, 0.0 if kind == "train" else 1.0))
+    for i, (picture, opacity) in enumerate(pictures):
+        x = left + i * (width + _GAP)
+        place = (x / full_width, (top - height) / full_height)
+        axes = figure.add_axes((*place, width / full_width, height / full_height))
+        axes.set_axis_off()
+        axes.set_xlim(0, view.size[0])
+        axes.set_ylim(view.size[1], 0)
+        shown = _backdrop(view.size) if picture is None else picture.convert("RGB")
+        axes.imshow(
+            np.asarray(shown),
+            extent=(0, view.size[0], view.size[1], 0),
+            aspect="auto",
+            interpolation="nearest" if picture is third else "antialiased",
+        )
+        if not opacity:
+            continue
+        for mask in view.masks:
+            path = _path(mask.outline)
+            fill = PathPatch(path, facecolor=mask.color, edgecolor="none", alpha=opacity)
+            axes.add_artist(fill)  # add_patch would look for the limits of each, at length
+            axes.add_artist(PathPatch(path, fill=False, edgecolor=mask.color, linewidth=1.0))
+        if view.void:
+            hatching = {"facecolor": "none", "edgecolor": "white", "linewidth": 0.6}
+            axes.add_artist(PathPatch(_path(view.void), hatch="////", **hatching))
+    for i, line in enumerate(card.text):
+        bottom = top - height - 8 - _LINE * i
+        figure.text(
+            left / full_width,
+            bottom / full_height,
+            line,
+            fontsize=9.5 if i == 0 else 8,
+            color="#1b1f24" if i == 0 else "#59636e",
+            verticalalignment="top",
+            parse_math=False,
+        )
+
+
+def _backdrop(size: tuple[int, int]) -> Image.Image:
+    return Image.new("RGB", size, "#15181c")
+
+
+def _path(shape: Outline) -> Path:
+    return Path.make_compound_path(*(Path(polygon, closed=False) for polygon in shape))

@@ -1,0 +1,105 @@
+"""The numbers that the histograms show, from annotations and text alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from builder.previewing.reading import Block, Config
+
+_Floats = npt.NDArray[np.float64]
+_COLUMNS = {
+    "train": ["text", "width", "height", "annotations", "num_rejected"],
+    "eval": ["width", "height", "annotations", "num_rejected"],
+}
+_SCORES = ("predicted_iou", "stability_score")
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What was counted over `rows` rows of `total`.
+
+    `masks_per_image` (rows,); `areas` in pixels, (masks,); `scores` maps
+    predicted_iou and stability_score to (masks,), without nulls; `caption_words` (captions,);
+    `sizes` counts (width, height); `categories` counts instances by name.
+    """
+
+    rows: int = 0
+    total: int = 0
+    captions_missing: int = 0
+    rejected: int = 0
+    crowds: int = 0
+    masks_per_image: _Floats = field(default_factory=lambda: np.zeros(0))
+    areas: _Floats = field(default_factory=lambda: np.zeros(0))
+    scores: dict[str, _Floats] = field(default_factory=dict)
+    caption_words: _Floats = field(default_factory=lambda: np.zeros(0))
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    categories: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def masks(self) -> int:
+        """How many masks there are in those rows."""
+        return len(self.areas)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row was counted."""
+        return self.rows == self.total
+
+
+def gather(
+    config: Config, rows: int | None, on_rows: Callable[[int], None] = lambda rows: None
+) -> Statistics:
+    """Count over all rows, or over blocks evenly spread that hold at least `rows` of them."""
+    result = Statistics(total=len(config))
+    parts: dict[str, list[_Floats]] = {}
+    for block in config.some_blocks(rows):
+        for name, values in _count(config, block, result).items():
+            parts.setdefault(name, []).append(values)
+        on_rows(block.rows)
+    joined = {name: np.concatenate(values) for name, values in parts.items()}
+    result.scores = {name: joined.pop(name) for name in _SCORES if name in joined}
+    for name, values in joined.items():
+        setattr(result, name, values)
+    return result
+
+
+def _count(config: Config, block: Block, result: Statistics) -> dict[str, _Floats]:
+    """Add a block's counts to `result`; returns its values."""
+    table = config.read(block, _COLUMNS[config.kind]).combine_chunks()
+    lists = _whole(table["annotations"])
+    masks = _floats(pc.fill_null(pc.list_value_length(lists), 0))
+    annotations = lists.flatten()
+    areas = _floats(pc.struct_field(annotations, "area"))
+    values = {"masks_per_image": masks, "areas": areas}
+    result.rows += len(table)
+    result.rejected += pc.sum(table["num_rejected"]).as_py() or 0
+    sizes = zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True)
+    result.sizes.update(sizes)
+    if config.kind == "train":
+        values |= {name: _floats(pc.struct_field(annotations, name)) for name in _SCORES}
+        texts = table["text"].to_pylist()
+        result.captions_missing += texts.count(None)
+        words = [len(text.split()) for text in texts if text is not None]
+        values["caption_words"] = np.array(words, np.float64)
+    else:
+        result.crowds += pc.sum(pc.struct_field(annotations, "iscrowd")).as_py() or 0
+        names = pc.value_counts(pc.struct_field(annotations, "category").drop_null())
+        result.categories.update({pair["values"]: pair["counts"] for pair in names.to_pylist()})
+    return values
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _floats(column: pa.Array | pa.ChunkedArray) -> _Floats:
+    """A column without its nulls."""
+    numbers: _Floats = column.drop_null().to_numpy().astype(np.float64)
+    return numbers
