@@ -1,7 +1,8 @@
-"""What every example's tests start from: the sample in eight shards, one thread for torch."""
+"""What every example's tests start from: dists of a few rows, one thread for torch."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from builder import build
+from tests.factory import members, write_tar
+
 torch = pytest.importorskip("torch")
 
 ROOT = Path(__file__).parents[2]
@@ -17,13 +21,26 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def sample_dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dist of the sample; several shards, so that workers and ranks have something to share."""
-    from builder import build
-
+    """A dist of the sample, images as large as SA-1B's."""
     dist = tmp_path_factory.mktemp("sample") / "dist"
-    command = ["--sample", "--out", str(dist), "--shard-size", "1M", "--quiet"]
-    if build.main(command) != 0:
-        raise RuntimeError("the sample can't be built")
+    return built(dist, "--sample", "--shard-size", "1M")
+
+
+@pytest.fixture(scope="session")
+def small_dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dist of twelve small images in several shards, for workers and ranks to share."""
+    folder = tmp_path_factory.mktemp("small")
+    tar = write_tar(folder / "sa_000000.tar", members(range(1, 13)))
+    captions = folder / "captions.jsonl"
+    lines = [json.dumps({"img": f"sa_{i}.jpg", "prompt": f"picture {i}"}) for i in range(1, 13)]
+    captions.write_text("\n".join(lines) + "\n")
+    return built(folder / "dist", str(tar), "--captions", str(captions), "--shard-size", "4K")
+
+
+def built(dist: Path, *options: str) -> Path:
+    """Build a dist."""
+    if build.main([*options, "--out", str(dist), "--quiet"]) != 0:
+        raise RuntimeError(f"{options} can't be built")
     return dist
 
 

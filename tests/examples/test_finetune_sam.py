@@ -26,10 +26,10 @@ def run(dist: Path, out: Path, steps: int, *more: str) -> list[dict[str, float]]
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
-def test_only_the_output_tokens_learn(sample_dist: Path, tmp_path: Path) -> None:
+def test_only_the_output_tokens_learn(small_dist: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     before = example.tiny_sam().state_dict()
-    log = run(sample_dist, tmp_path, 2, "--seed", "0")
+    log = run(small_dist, tmp_path, 2, "--seed", "0")
     after = SamModel.from_pretrained(tmp_path / "sam").state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"mask_decoder.mask_tokens.weight", "mask_decoder.iou_token.weight"}
@@ -38,8 +38,8 @@ def test_only_the_output_tokens_learn(sample_dist: Path, tmp_path: Path) -> None
     assert [entry["step"] for entry in log] == [1, 2]
 
 
-def test_the_decoder_learns(sample_dist: Path, tmp_path: Path) -> None:
-    log = run(sample_dist, tmp_path, 20, "--tune", "decoder", "--lr", "5e-3", "--workers", "1")
+def test_the_decoder_learns(small_dist: Path, tmp_path: Path) -> None:
+    log = run(small_dist, tmp_path, 20, "--tune", "decoder", "--lr", "5e-3", "--workers", "1")
     losses = [entry["cross_entropy"] for entry in log]
     assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.005
 

@@ -11,9 +11,8 @@ from typing import Any
 import datasets
 import pytest
 
-from builder import build
-from builder.sources.sample import write_sample
-from tests.examples.conftest import start
+from tests.examples.conftest import built, start
+from tests.factory import members, write_tar
 
 pytest.importorskip("diffusers")
 
@@ -37,10 +36,10 @@ def rows_of(log: dict[int, dict[str, Any]], epoch: int) -> Counter[int]:
     return Counter(i for e in log.values() if e["epoch"] == epoch for i in e["image_ids"])
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_been(sample_dist: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_as_if_nothing_had_been(small_dist: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    process = start("examples/train_controlnet.py", *options(sample_dist, killed, 10_000))
-    deadline = time.monotonic() + 60
+    process = start("examples/train_controlnet.py", *options(small_dist, killed, 10_000))
+    deadline = time.monotonic() + 300
     while not (killed / "checkpoint.pt").exists() or len(read_log(killed)) < 4:
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -48,8 +47,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(sample_dist: Path, tmp_path
     process.kill()
     process.wait()
     steps = len(read_log(killed)) + 5  # into the next epoch
-    assert example.main(options(sample_dist, killed, steps)) == 0
-    assert example.main(options(sample_dist, whole, steps)) == 0
+    assert example.main(options(small_dist, killed, steps)) == 0
+    assert example.main(options(small_dist, whole, steps)) == 0
 
     expected, found = read_log(whole), read_log(killed)
     assert found == expected
@@ -57,11 +56,11 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(sample_dist: Path, tmp_path
     assert (killed / "controlnet" / "config.json").exists()
 
 
-def test_ranks_share_the_rows(sample_dist: Path, tmp_path: Path) -> None:
+def test_ranks_share_the_rows(small_dist: Path, tmp_path: Path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = [*torchrun, "examples/train_controlnet.py"]
-    process = start(*command, *options(sample_dist, tmp_path, 5, "--workers", "1"))
-    assert process.wait(timeout=90) == 0
+    process = start(*command, *options(small_dist, tmp_path, 5, "--workers", "1"))
+    assert process.wait(timeout=300) == 0
     logs = [read_log(tmp_path, rank) for rank in (0, 1)]
     seen = rows_of(logs[0], 0) + rows_of(logs[1], 0)
     assert seen == Counter(range(1, ROWS + 1))
@@ -69,23 +68,20 @@ def test_ranks_share_the_rows(sample_dist: Path, tmp_path: Path) -> None:
 
 
 def test_other_settings_are_refused(
-    sample_dist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_dist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert example.main(options(sample_dist, tmp_path, 1, "--workers", "0")) == 0
-    assert example.main(options(sample_dist, tmp_path, 2, "--workers", "0", "--seed", "1")) == 1
+    assert example.main(options(small_dist, tmp_path, 1, "--workers", "0")) == 0
+    assert example.main(options(small_dist, tmp_path, 2, "--workers", "0", "--seed", "1")) == 1
     assert "seed 0 (now 1)" in capsys.readouterr().err
 
 
 @pytest.fixture
 def partly_captioned(tmp_path: Path) -> Path:
-    """A dist where only four images have a caption."""
-    paths = write_sample(tmp_path)
-    lines = paths.captions.read_text().splitlines(keepends=True)
-    paths.captions.write_text("".join(lines[:4]))
-    dist = tmp_path / "dist"
-    command = [str(paths.tar), "--captions", str(paths.captions), "--out", str(dist), "--quiet"]
-    assert build.main(command) == 0
-    return dist
+    """A dist where only four of twelve images have a caption."""
+    tar = write_tar(tmp_path / "sa_000000.tar", members(range(1, 13)))
+    lines = [json.dumps({"img": f"sa_{i}.jpg", "prompt": f"picture {i}"}) for i in range(1, 5)]
+    (tmp_path / "captions.jsonl").write_text("\n".join(lines) + "\n")
+    return built(tmp_path / "dist", str(tar), "--captions", str(tmp_path / "captions.jsonl"))
 
 
 def test_rows_without_a_caption_are_left_out(partly_captioned: Path, tmp_path: Path) -> None:
@@ -102,8 +98,14 @@ def test_rows_without_a_caption_are_left_out(partly_captioned: Path, tmp_path: P
     assert rows[0]["image"].size == rows[0]["conditioning_image"].size
 
 
+def test_the_sample_trains_at_its_full_size(sample_dist: Path, tmp_path: Path) -> None:
+    command = ["--data", str(sample_dist), "--out", str(tmp_path), "--steps", "1", "--workers", "1"]
+    assert example.main([*command, "--batch-size", "2", "--quiet"]) == 0
+    assert len(read_log(tmp_path)[1]["image_ids"]) == 2
+
+
 def test_the_first_three_columns_are_what_diffusers_takes_by_position(
-    sample_dist: Path, tmp_path: Path
+    small_dist: Path, tmp_path: Path
 ) -> None:
-    rows = datasets.load_dataset(str(sample_dist), "sa_000000", cache_dir=str(tmp_path))["train"]
+    rows = datasets.load_dataset(str(small_dist), "sa_000000", cache_dir=str(tmp_path))["train"]
     assert rows.column_names[:3] == ["image", "text", "conditioning_image"]
