@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import fsspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,6 +117,16 @@ def test_a_folder_that_shadows_the_repo_is_read_with_a_warning(
     with caplog.at_level(logging.WARNING):
         assert len(list(load("sa_000000", streaming=True, columns=["text"]))) == 120
     assert "hf://datasets/xhk/ASAM-Datasets is the Hub's repo" in caplog.text
+
+
+def test_any_url_that_fsspec_opens(dist: Path, rows: list[Row], tmp_path: Path) -> None:
+    fsspec.filesystem("memory").put(str(dist / "data"), "/bucket/dist/data", recursive=True)
+    options: dict[str, Any] = {"repo_or_path": "memory://bucket/dist", "columns": ["text"]}
+    expected = [row["text"] for row in rows]
+    assert [row["text"] for row in load("sa_000000", streaming=True, **options)] == expected
+    assert load("sa_000000", cache_dir=tmp_path, **options)["text"][:] == expected
+    with pytest.raises(UnknownNameError, match="There are: sa_000000"):
+        load("sa_000001", **options)
 
 
 def test_shuffle_seed_is_for_streams(dist: Path) -> None:
