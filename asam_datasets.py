@@ -308,23 +308,25 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     offsets = np.zeros(number + 1, np.int64)
     offsets[some + 1] = np.add.reduceat(keep, tops, dtype=np.int64)
     np.cumsum(offsets, out=offsets)
-    return MaskRuns(edges[keep, 0], edges[keep, 1], offsets, dict(sorted(problems.items())))
+    kept = np.flatnonzero(keep)
+    starts, ends = edges[:, 0].take(kept), edges[:, 1].take(kept)
+    return MaskRuns(starts, ends, offsets, dict(sorted(problems.items())))
 
 
 def _group_values(
     codes: npt.NDArray[np.uint8], final: npt.NDArray[np.bool_]
 ) -> tuple[_Ints, _Ints]:
     """The signed number that each group of characters stands for, and the group's size."""
-    stops = np.flatnonzero(final) + 1
-    sizes = np.diff(stops, prepend=0)
-    starts = stops - sizes
-    values = (codes[starts] & 31).astype(np.int64)
+    stops = np.flatnonzero(final)
+    sizes = np.diff(stops, prepend=-1)
+    starts = stops - sizes + 1
+    signed = (codes & 48) == 16  # a last character below 0: its 5 bits less 32
+    parts = ((codes & 31) - signed * np.uint8(32)).view(np.int8)
+    values = parts.take(starts).astype(np.int64)
     more = np.flatnonzero(sizes > 1)
     for k in range(1, min(int(sizes.max()), _MAX_GROUP)):
-        values[more] |= (codes[starts[more] + k] & 31).astype(np.int64) << (5 * k)
-        more = more[sizes[more] > k + 1]
-    negative = np.flatnonzero(codes[stops - 1] & 16)
-    values[negative] -= np.int64(1) << (5 * np.minimum(sizes[negative], _MAX_GROUP))
+        values[more] += parts.take(starts.take(more) + k).astype(np.int64) << (5 * k)
+        more = more.take(np.flatnonzero(sizes.take(more) > k + 1))
     return values, sizes
 
 
