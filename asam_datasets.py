@@ -399,9 +399,10 @@ def mask_bits(
     boxes = _boxes(segments)
     x0, y0 = boxes[:, 0] & ~7, boxes[:, 1]
     rows = boxes[:, 3] - y0 + 1
-    words = (boxes[:, 2] - x0 + 63) // 64
-    sizes = np.where(np.diff(runs.offsets), rows * words, 0)
+    words = (boxes[:, 2] - x0 + 63) // 64  # 0 for empty masks
+    sizes = rows * words
     ends = np.cumsum(sizes)
+    table = np.stack((x0, y0, boxes[:, 2], rows, words, ends), axis=1)
     groups = np.flatnonzero(np.diff(ends // _CANVAS_WORDS, prepend=-1))
     for first, stop in pairwise([*groups.tolist(), len(sizes)]):
         start = ends[first] - sizes[first]
@@ -414,13 +415,11 @@ def mask_bits(
         np.bitwise_xor.at(canvas, column + segments.tops[span], bit)
         np.bitwise_xor.at(canvas, column + segments.bottoms[span], bit)
         np.bitwise_xor.accumulate(canvas, out=canvas)
-        for i in range(first, stop):
-            if sizes[i]:
-                block = canvas[ends[i] - sizes[i] - start : ends[i] - start]
-                block = block.reshape(words[i], rows[i])[:, :-1]
-                bits = np.ascontiguousarray(block.T).view(np.uint8)
-                width = int(boxes[i, 2] - x0[i] + 7) // 8
-                yield i, int(y0[i]), int(x0[i]), int(boxes[i, 2]), bits[:, :width]
+        for i, (left, top, right, high, wide, end) in enumerate(table[first:stop].tolist(), first):
+            if wide:
+                block = canvas[end - start - high * wide : end - start].reshape(wide, high)
+                bits = np.ascontiguousarray(block[:, :-1].T).view(np.uint8)
+                yield i, top, left, right, bits[:, : (right - left + 7) // 8]
 
 
 @overload
