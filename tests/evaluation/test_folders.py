@@ -120,6 +120,24 @@ def test_an_image_without_ground_truth_and_the_reverse_are_rejected(tmp_path: Pa
     assert len(result.rows) == 2
 
 
+def test_ground_truth_that_two_splits_share_is_no_stray(tmp_path: Path) -> None:
+    folder = write_fixture("camo", tmp_path)
+    images = folder / "CAMO-COCO-V.1.0-CVIU2019/Camouflage/Images"
+    save_photo(images / "Test/camourflage_00009.jpg", Scene(1))
+    result = read(open_source("camo", "native", folder))
+    assert [(r.reason, r.member[-15:]) for r in result.rejects] == [
+        ("truth_missing", "flage_00009.jpg")
+    ]
+    assert len(result.rows) == 3
+
+
+def test_a_loop_of_links_ends_in_an_error(tmp_path: Path) -> None:
+    folder = write_fixture("big", tmp_path)
+    shutil.rmtree(folder / "BIG/val")
+    (folder / "BIG/val").symlink_to(folder / "BIG/val")
+    assert "split val" in message("big", folder, "asam")
+
+
 def test_an_id_of_a_list_without_its_image_is_rejected(tmp_path: Path) -> None:
     folder = write_fixture("voc2012", tmp_path)
     lists = folder / "VOCdevkit/VOC2012/ImageSets/Segmentation"

@@ -204,6 +204,8 @@ def test_annotations_only_leaves_the_image_out_and_keeps_its_sha256(
 def test_splits_and_limit_choose(releases: dict[str, Path]) -> None:
     source = open_source("cityscapes", "native", releases["cityscapes"], splits=["val"], limit=3)
     assert [item.split for item in source.listing().items] == ["val"] * 3
+    source = open_source("ppdls", "sam", releases["ppdls"], limit=1)
+    assert len(source.listing().items) == 1
 
 
 def test_settings_tell_protocols_apart(releases: dict[str, Path]) -> None:

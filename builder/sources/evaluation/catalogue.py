@@ -13,6 +13,13 @@ CHECKED = {
     "fixture": "run only on a fixture in the documented layout",
 }
 _WIDTH = 100
+_HEAD = """\
+The evaluation suite: a config per dataset and protocol.
+  NAME        native: every split with public ground truth that stands in the folder
+  NAME_sam    the rule of SAM's Table 7 on whole splits: SAM sampled some of them to about 10,000
+              masks, blurred faces, and published neither the lists nor the images
+  NAME_asam   what ASAM's evaluation code does
+Unpack the archives into one folder, and give that folder as the source."""
 
 
 def list_eval() -> list[dict[str, Any]]:
@@ -22,7 +29,7 @@ def list_eval() -> list[dict[str, Any]]:
 
 def format_list() -> str:
     """The table as text: what each dataset is, what to download from where, under which terms."""
-    return "\n\n".join(_block(row) for row in rows()) + "\n"
+    return "\n\n".join([_HEAD, *(_block(row) for row in rows())])
 
 
 def _document(row: Row) -> dict[str, Any]:

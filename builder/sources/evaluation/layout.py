@@ -5,6 +5,7 @@ from __future__ import annotations
 import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from builder.errors import SourceError
@@ -96,20 +97,21 @@ def _nothing(root: Path, row: Row, protocol: Protocol, absent: list[Part]) -> st
     archives = [name for name in names if name.lower().endswith(_ARCHIVES)]
     if archives:
         lines.append(f"{archives[0]} is an archive: unpack it there")
-    for folder in _around(root):
-        if any(Pattern(part.truth).found(folder) for part in absent):
-            lines.append(f"it is in {folder}: give that folder as the source")
-            break
+    elsewhere = next((folder for folder in _around(root) if _has_any(folder, absent)), None)
+    if elsewhere is not None:
+        lines.append(f"it is in {elsewhere}: give that folder as the source")
     else:
         lines.append(f"unpack {' and '.join(row.download)} into one folder and give that one")
     return "\n  ".join(lines)
 
 
+def _has_any(folder: Path, parts: list[Part]) -> bool:
+    with suppress(PermissionError):
+        return any(Pattern(part.truth).found(folder) for part in parts)
+    return False
+
+
 def _around(root: Path) -> Iterator[Path]:
     """One and two levels up, and one down."""
-    try:
-        above = root.resolve().parents
-        yield from above[:2]
-        yield from sorted(path for path in root.iterdir() if path.is_dir())
-    except PermissionError:
-        return
+    yield from root.absolute().parents[:2]
+    yield from sorted(path for path in root.iterdir() if path.is_dir())

@@ -30,6 +30,10 @@ PROBES = 8  # records read before a release in which none can be used is given u
 class EvalSource:
     """One protocol of one dataset of the suite, read from the folder it was unpacked in.
 
+    `bbox` and `area` of a row's annotations are those of its mask, as pycocotools computes them
+    from an RLE; what the release itself says of them (COCO's are the polygon's) is not kept. An
+    annotation whose mask is empty is rejected.
+
     Parameters
     ----------
     name
@@ -84,6 +88,12 @@ class EvalSource:
         MissingExtraError
             A package that this dataset's reader needs is not installed.
         """
+        try:
+            return self._list()
+        except OSError as error:
+            raise SourceError(f"{self.folder} can't be listed: {error}") from error
+
+    def _list(self) -> Listing:
         parts, notes = self._settled
         items: list[Item] = []
         rejects: list[Reject] = []
@@ -94,11 +104,11 @@ class EvalSource:
             entries = sorted(found.entries, key=lambda entry: entry.image)
             if not entries:
                 raise SourceError(self._all_unusable(part, found.rejects))
-            items += [self._item(i, part, entry) for entry in entries[: self.limit]]
+            items += [self._item(i, part, entry) for entry in entries]
             files.update(found.files, (entry.image for entry in entries))
             rejects += found.rejects
             notes += found.notes
-        items = self._unique(items, rejects)
+        items = self._limited(self._unique(items, rejects))
         self._probe(parts, items)
         return Listing(items, self._fingerprint(files), rejects, notes + self._counted(items))
 
@@ -139,6 +149,15 @@ class EvalSource:
             kept.append(item)
         return kept
 
+    def _limited(self, items: list[Item]) -> list[Item]:
+        """The first `limit` of each split."""
+        if self.limit is None:
+            return items
+        by_split: dict[str, list[Item]] = {}
+        for item in items:
+            by_split.setdefault(item.split, []).append(item)
+        return [item for split in by_split.values() for item in split[: self.limit]]
+
     def _probe(self, parts: list[Part], items: list[Item]) -> None:
         """Raise SourceError when the first records of a part are unusable, each: a mismatch."""
         with self.open() as reader:
@@ -151,7 +170,8 @@ class EvalSource:
                     if outcome.row is not None or outcome.rejects[-1].reason == "no_instance":
                         break
                 else:
-                    raise SourceError(self._all_unusable(part, rejects))
+                    if first:
+                        raise SourceError(self._all_unusable(part, rejects))
 
     def _all_unusable(self, part: Part, rejects: list[Reject]) -> str:
         lines = [f"{self.folder}: not one usable image of {self.config}, split {part.split}"]

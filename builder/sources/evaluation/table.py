@@ -42,7 +42,8 @@ class Part:
     empty
         `drop` leaves out images without an instance.
     strays
-        `ignore` says nothing of images without ground truth and the reverse.
+        `ignore` says nothing of files that another split uses: ground truth without its image, and
+        images that the JSON does not list.
     missing
         `ignore` says nothing of images that a JSON lists and the folder lacks.
     category

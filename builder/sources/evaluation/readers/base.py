@@ -101,7 +101,7 @@ def pair(root: Path, part: Part, source: str) -> Found:
             size = sum((root / path).stat().st_size for path in truths[key])
             found.entries.append(Entry(image, image_id, truths[key], values, truth_bytes=size))
             found.files.extend(truths[key])
-        elif part.strays == "reject":
+        else:
             expected = Pattern(part.truth).fill(values)
             found.rejects.append(Reject(source, image, "truth_missing", expected, "no such file"))
     if only is not None:
