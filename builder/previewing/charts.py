@@ -96,6 +96,8 @@ def _histogram(
             bar.set_gid("bar")
         axes.axvline(median, linestyle=(0, (4, 3)), linewidth=1.2, gid="median")
         axes.margins(x=0.01)
+        if whole and (lack := 8 - (edges[-1] - edges[0])) > 0:  # no bar too wide, no half numbers
+            axes.set_xlim(edges[0] - shift - lack / 2, edges[-1] - shift + lack / 2)
         axes.set_ylim(0, max(counts) * 1.12)
         if log:
             axes.set_xscale("log")
@@ -140,8 +142,9 @@ def _ranking(key: str, title: str, unit: str, counts: Mapping[str, int]) -> Char
         axes.set_xlabel(unit)
         axes.grid(visible=False, axis="y")
         svg = _svg(figure, key)
-    most = ranked[0]
-    summary = f"{len(ranked):,} in all, most often {most[0]} ({most[1]:,} {unit})"
+    name, most = ranked[0]
+    total = sum(counts.values())
+    summary = f"{len(ranked):,} in all, most often {name} ({most:,} of {total:,} {unit})"
     return Chart(key, title, summary, svg, top)
 
 
@@ -161,8 +164,9 @@ def _edges(values: npt.NDArray[np.float64], *, log: bool, whole: bool) -> npt.ND
     if whole:
         step = max(1, -(-int(high - low + 1) // _BINS))
         return np.arange(int(low), int(high) + step + 1, step, dtype=np.float64)
-    if low == high:
-        return np.array([low * 0.9, low * 1.1]) if low > 0 else np.array([low - 0.5, low + 0.5])
+    if low == high:  # one bar amid empty ones
+        room = 0.1 * abs(low) or 1.0
+        return np.linspace(low - room, low + room, 10)
     return np.geomspace(low, high, _BINS + 1) if log else np.linspace(low, high, _BINS + 1)
 
 

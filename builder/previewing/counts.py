@@ -120,7 +120,7 @@ def _receipts(dist: Path, index: Json) -> Iterator[Count]:
         if receipt is not None and receipt.entry["sha256"] == shard["sha256"]
     ]
     yield Count("shards' sha256", len(found), len(same), "the receipts")
-    for what in ("images", "masks", "captions_missing"):
-        if what in index["counts"]:
-            total = sum(receipt.counts.get(what, 0) for receipt in receipts)
-            yield Count(what.replace("_", " "), index["counts"][what], total, "the receipts")
+    captions = ["captions_missing"] if index["kind"] == "train" else []
+    for what in ["images", "masks", *captions]:
+        total = sum(receipt.counts.get(what, 0) for receipt in receipts)
+        yield Count(what.replace("_", " "), index["counts"][what], total, "the receipts")

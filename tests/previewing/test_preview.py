@@ -225,7 +225,7 @@ def test_an_evaluation_config_shows_categories_and_void(
     assert classes.count("void") == 3
     assert "caption" not in classes
     assert "Categories" in page.text
-    assert any("2 in all, most often dog (12 instances)" in text for text in page.text)
+    assert any("2 in all, most often dog (12 of 18 instances)" in text for text in page.text)
 
 
 def test_annotations_only_shows_masks_and_takes_the_users_images(
