@@ -5,9 +5,9 @@
     python -m benchmarks.masks --device cuda     decode_masks on the GPU
 
 Both sides run in this process on one core and one thread. A figure is the median of five runs, per
-mask, of processor time: on a quiet machine the same as the clock, and comparable on a busy one. Ours
-goes from the compressed strings to the PNGs, parsing and checking included. The recipe
-is slow: it takes every n-th mask (`--every`), and so do the sizes.
+mask, in processor time: the clock's on a quiet machine, and comparable on a busy one. Ours goes
+from the compressed strings to the PNGs, parsing and checking included. The recipe is slow: it takes
+every n-th mask (`--every`), and so do the sizes.
 """
 
 from __future__ import annotations
