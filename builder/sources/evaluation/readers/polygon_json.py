@@ -110,15 +110,19 @@ class PolygonJson:
                     raise self._not(path, "VISOR's image and annotations", record)
                 if missing_fields(record["image"], ["name"]):
                     raise self._not(path, "VISOR's name of an image", record["image"])
-                yield str(record["image"]["name"]), list(record["annotations"])
+                if not isinstance(record["annotations"], list):
+                    raise self._not(path, "VISOR's list of annotations", record["annotations"])
+                yield str(record["image"]["name"]), record["annotations"]
             return
         if not isinstance(data, dict) or not data:
             raise self._not(path, "VIA's object of images", data)
         for record in data.values():
             if missing_fields(record, ("filename", "regions")):
                 raise self._not(path, "VIA's filename and regions", record)
-            regions = record["regions"] or []
-            objects = list(regions.values() if isinstance(regions, dict) else regions)
+            regions = record["regions"]
+            if not isinstance(regions, (dict, list)):
+                raise self._not(path, "VIA's regions, a list or an object", regions)
+            objects = list(regions.values()) if isinstance(regions, dict) else regions
             yield str(record["filename"]), objects
 
     def _shapes(self, entry: Entry, height: int, width: int, truth: Truth) -> Iterator[Shape]:

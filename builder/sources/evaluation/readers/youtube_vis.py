@@ -67,8 +67,7 @@ class YoutubeVis:
         on_disk = Images(self.root, self.part, self.source)
         dropped = 0
         for video in videos:
-            lacking = missing_fields(video, _VIDEO_FIELDS)
-            if lacking or not isinstance(video["file_names"], list):
+            if not _is_video(video):
                 expected = f"the fields {', '.join(_VIDEO_FIELDS)}"
                 self._reject(found, "image_fields", expected, str(video)[:80])
                 continue
@@ -110,6 +109,14 @@ class YoutubeVis:
 
     def _reject(self, found: Found, reason: str, expected: str, what: str) -> None:
         found.rejects.append(Reject(self.source, self.part.truth, reason, expected, what))
+
+
+def _is_video(record: Any) -> bool:
+    return (
+        not missing_fields(record, _VIDEO_FIELDS)
+        and isinstance(record["id"], (int, str))
+        and isinstance(record["file_names"], list)
+    )
 
 
 def _is_annotation(record: Any) -> bool:
