@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -59,12 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     counts.problems.extend(
         f"{view.row['file_name']}: {problem}" for view in views for problem in view.problems
     )
-    charts = draw_charts(statistics, config.kind)
+    with warnings.catch_warnings():  # a script that matplotlib's font lacks; browsers have theirs
+        warnings.filterwarnings("ignore", "Glyph ", UserWarning)
+        charts = draw_charts(statistics, config.kind)
+        chosen = [views[i] for i in spread(len(views), SHEET_ROWS)]
+        sheet = draw_sheet(chosen, config.kind) if chosen else None
     page = render(Contents(config, views, statistics, charts, rejects, counts))
     write_bytes(args.out / PAGE, page.encode())
-    if views:
-        chosen = [views[i] for i in spread(len(views), SHEET_ROWS)]
-        write_bytes(args.out / SHEET, draw_sheet(chosen, config.kind))
+    if sheet:
+        write_bytes(args.out / SHEET, sheet)
     _report(config, counts, statistics, args, sheet=bool(views))
     return EXIT_FAILED if counts.faults else EXIT_OK
 

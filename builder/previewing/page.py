@@ -86,7 +86,8 @@ def _tiles(contents: Contents) -> Iterator[tuple[str, str, str]]:
         )
     else:
         named = len(statistics.categories)
-        yield "categories", f"{named:,}", f"{statistics.crowds:,} crowd masks"
+        where = "" if statistics.complete else " in the rows counted"
+        yield "categories", f"{named:,}", f"{statistics.crowds:,} crowd masks{where}"
     rejects = index["rejects"]["rows"]
     yield (
         "rejects",

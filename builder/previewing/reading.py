@@ -63,7 +63,7 @@ class Config:
         self.store = open_store(where, revision)
         self.index = Index(self.store, config)
         self.json: Json = json.loads(self.store.read(f"data/{config}/index.json"))
-        self.folder = Path(where).expanduser() if self.store.is_local else None
+        self.folder = Path(self.store.local("")) if self.store.is_local else None
         self._images = ImageRoot(image_root) if image_root else None
         self.blocks = list(self._blocks())
         self._ends = list(accumulate(block.rows for block in self.blocks))

@@ -20,7 +20,8 @@ from builder.sources.sa1b import Sa1bSource, open_sources
 from tests.factory import jpeg, masks, members, record, write_tar
 
 HOSTILE = (
-    '<img src="x" onerror="document.title=1"></script><script>document.title=2</script> $x_1 & "'
+    '<img src="x" onerror="document.title=1"></script><script>document.title=2</script> '
+    '$x_1$ & " 日本'
 )
 SHARD_SIZE = 20_000
 
@@ -71,7 +72,7 @@ class EvaluationSource:
         annotations = [
             {
                 "id": i,
-                "category": (None, "<b>cat</b>", "dog", "dog")[i],
+                "category": (None, "<b>$猫$</b>", "dog", "dog")[i],
                 "category_id": None if i == 0 else i,
                 "segmentation": {"size": [height, width], "counts": encode(shape)},
                 "bbox": _box(shape),

@@ -297,7 +297,7 @@ def test_an_evaluation_page_shows_void_and_categories(
         option.get_attribute("aria-label")
         for option in page.find_elements(By.CSS_SELECTOR, "#row-1 [role=option]")
     ]
-    assert str(labels[1]).startswith("Mask 1, <b>cat</b>, ")
+    assert str(labels[1]).startswith("Mask 1, <b>$猫$</b>, ")
     assert ", crowd, " in str(labels[3])
 
 

@@ -220,7 +220,7 @@ def test_an_evaluation_config_shows_categories_and_void(
     written = preview(capsys, evaluation, "camo", "--out", tmp_path)
     assert written["agrees"], written["disagreements"]
     page = Page(tmp_path / "index.html")
-    assert {"<b>cat</b>", "dog (crowd)", "no category"} <= set(page.text)
+    assert {"<b>$猫$</b>", "dog (crowd)", "no category"} <= set(page.text)
     classes = [attributes.get("class") for _, attributes in page.tags]
     assert classes.count("void") == 3
     assert "caption" not in classes
