@@ -76,8 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     result = parser(
         "preview",
-        f"Draw a config: {SHEET}, and {PAGE}, one file that needs nothing else, with rows to page "
-        "through, statistics, rejects, and whether the counts agree. Exit status 1 if they don't.",
+        f"Draw a config: {SHEET}, and {PAGE}, one file that needs nothing else, with rows\n"
+        "to page through, statistics, rejects, and whether the counts agree. Exit status 1\n"
+        "if they don't, or if something could not be drawn.",
         _EXAMPLES,
     )
     add = result.add_argument
