@@ -187,11 +187,11 @@ class BeamDecoder:
             inner = self._activation(gate) * inner
         else:
             inner = self._activation(inner)
-        return torch.addmm(hidden, inner, layer.ff_out.t())
+        return hidden.addmm_(inner, layer.ff_out.t())
 
     def _add(self, hidden: Tensor, attended: Tensor, out: Tensor) -> Tensor:
-        """The residual: `attended` (S, H, K, D) through the output projection, plus `hidden`."""
-        return torch.addmm(hidden, attended.transpose(1, 2).reshape(len(hidden), -1), out.t())
+        """Add `attended` (S, H, K, D), through the output projection, to `hidden`, in place."""
+        return hidden.addmm_(attended.transpose(1, 2).reshape(len(hidden), -1), out.t())
 
     def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
         return functional.rms_norm(hidden, weight.shape, weight, self._epsilon)

@@ -135,9 +135,34 @@ def _column(path: Path, name: str) -> pa.ChunkedArray:
 _cached_column = functools.lru_cache(maxsize=4)(_column)  # shards are read one after another
 
 
-def images_of(source: Sa1bSource) -> ArchiveImages:
-    """The images of a source that is to be built."""
-    return ArchiveImages(source.archive, source.config)
+@dataclass(frozen=True)
+class SelectedImages:
+    """The images of a source that is to be built, those that its selection takes."""
+
+    source: Sa1bSource
+
+    @property
+    def config(self) -> str:
+        """The source's config."""
+        return self.source.config
+
+    @property
+    def name(self) -> str:
+        """The tar's or folder's name."""
+        return self.source.name
+
+    def names(self) -> list[str]:
+        """The images' file names, without folders."""
+        return list(self._members)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of an image."""
+        return self.source.archive.read(self._members[name])
+
+    @functools.cached_property
+    def _members(self) -> dict[str, Member]:
+        jpgs = [item.locator.jpg for item in self.source.listing().items]
+        return {posixpath.basename(member.name): member for member in jpgs}
 
 
 def open_images(
@@ -164,7 +189,7 @@ def open_images(
         found += [ConfigImages(folder) for folder in built if config in (None, folder.name)]
         if not built:
             opened = open_sources([source], config=config, allow_truncated=allow_truncated)
-            found += [images_of(each) for each in opened]
+            found += [ArchiveImages(each.archive, each.config) for each in opened]
     twice = {x.config for x in found if sum(x.config == y.config for y in found) > 1}
     if twice:
         raise CaptionError(f"two sources for one captions file: {', '.join(sorted(twice))}")

@@ -50,11 +50,7 @@ class CaptionSettings:
     dct_scaling: bool = False
 
 
-DTYPES: dict[str, Any] = {
-    "asam": {"": torch.float32, "vision_config": torch.float16, "text_config": torch.bfloat16},
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-}
+DTYPES = ("asam", "bfloat16", "float32")
 
 
 @dataclass(slots=True)
@@ -157,9 +153,8 @@ def load(settings: CaptionSettings, device: torch.device) -> Loaded:
                 f"{source} is a {config.model_type} model, not one that makes text of an image; "
                 f"choose one such as {DEFAULT_MODEL}"
             )
-        dtype = DTYPES[settings.dtype]
-        if isinstance(dtype, dict) and config.model_type != "blip-2":
-            dtype = torch.bfloat16
+        parts = settings.dtype == "asam" and config.model_type == "blip-2"
+        dtype = torch.float32 if parts or settings.dtype == "float32" else torch.bfloat16
         model, report = transformers.AutoModelForImageTextToText.from_pretrained(
             source, **where, dtype=dtype, output_loading_info=True
         )
@@ -176,9 +171,17 @@ def load(settings: CaptionSettings, device: torch.device) -> Loaded:
             f"{source} is incomplete: {len(lacking)} weights are missing or have another shape, "
             f"such as {lacking[0]}; download it again"
         )
-    if settings.dtype == "asam":
-        torch.set_float32_matmul_precision("high")  # TF32: finer than what the Q-Former feeds
+    if parts:
+        as_asam(model)
     return adapt(model.to(device), processor, settings, fingerprint(settings, config))
+
+
+def as_asam(model: Any) -> None:
+    """Give a BLIP-2's parts the dtypes of "asam", from float32."""
+    model.vision_model.half()
+    model.language_projection.half()
+    model.language_model.bfloat16()
+    torch.set_float32_matmul_precision("high")  # TF32: finer than what the Q-Former feeds
 
 
 def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) -> Loaded:
@@ -187,7 +190,6 @@ def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) 
     preprocess = _preprocess(processor.image_processor, settings)
     loaded = Loaded(model, processor, settings, preprocess, None)
     if loaded.is_blip2_t5:
-        model.language_projection.to(next(model.vision_model.parameters()).dtype)
         text = processor.tokenizer(settings.prompt).input_ids
         image = [model.config.image_token_index] * model.config.num_query_tokens
         loaded.prompt_ids = [*image, *text]

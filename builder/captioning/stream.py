@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy.typing as npt
@@ -64,13 +64,18 @@ class CaptionStream:
         How many images at a time, at most; None to start with what the device may hold.
     threads
         How many decode.
+    check
+        Whether degenerate captions are tried again; off where only speed is looked at.
+    captioner
+        One to begin with, in place of the largest that fits.
     """
 
     loaded: Loaded
     engine: str
     batch: int | None
     threads: int
-    _captioner: Captioner | None = field(default=None, init=False)
+    check: bool = True
+    captioner: Captioner | None = None
 
     def __post_init__(self) -> None:
         if self.engine == "auto":
@@ -92,14 +97,14 @@ class CaptionStream:
         CaptionError
             Not even one image fits.
         """
-        while self._captioner is None:
+        while self.captioner is None:
             if self.loaded.device.type == "cuda":
                 torch.cuda.empty_cache()  # what a larger batch left
             try:
-                self._captioner = self._open(self.batch or 1)
+                self.captioner = self._open(self.batch or 1)
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 self._halve(error)
-        return self._captioner
+        return self.captioner
 
     def _open(self, batch: int) -> Captioner:
         if self.engine == "continuous":
@@ -116,7 +121,7 @@ class CaptionStream:
                 f"smaller model or dtype, or a device with more memory ({str(error)[:200]})"
             ) from error
         self.batch = (self.batch or 2) // 2
-        self._captioner = None
+        self.captioner = None
         say(f"out of memory: going on with batch size {self.batch}")
 
     def __call__(self, images: ImageSource, todo: Sequence[Numbered]) -> Iterator[list[Outcome]]:
@@ -190,7 +195,7 @@ class CaptionStream:
         self, captioner: Captioner, images: ImageSource, name: str, caption: str
     ) -> str | Reject:
         """The caption, or another one if it is degenerate, or a reject if that is too."""
-        if degenerate(caption) is None:
+        if not self.check or degenerate(caption) is None:
             return caption
         again = captioner.retry(self.loaded.prepare(images.read(name)))
         reason = degenerate(again)

@@ -6,17 +6,24 @@ queries, Flan-T5 with gated GELU. The tokenizer is trained on the spot on words 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch import Tensor
 from transformers import (
     Blip2Config,
     Blip2ForConditionalGeneration,
     Blip2Processor,
+    LogitsProcessor,
     PreTrainedTokenizerFast,
 )
+
+from builder.captioning.preprocess import CLIP_MEAN, CLIP_STD
 
 IMAGE_TOKEN = "<image>"
 
@@ -142,6 +149,40 @@ def random_tokenizer(config: dict[str, Any]) -> Any:
         unk_token="<unk>",
         additional_special_tokens=[IMAGE_TOKEN],
     )
+
+
+def random_processor(config: dict[str, Any]) -> Any:
+    """What `adapt` needs of a processor, for weights that were never on disk."""
+    side = config["vision_config"]["image_size"]
+    images = SimpleNamespace(
+        size={"height": side, "width": side},
+        resample=Image.Resampling.BICUBIC,
+        image_mean=CLIP_MEAN,
+        image_std=CLIP_STD,
+        do_resize=True,
+        do_normalize=True,
+    )
+    return SimpleNamespace(tokenizer=random_tokenizer(config), image_processor=images)
+
+
+class ImposedLengths(LogitsProcessor):  # type: ignore[misc]
+    """Makes `generate` end each row at its length, end token included, and not before.
+
+    Parameters
+    ----------
+    lengths
+        Of the images of a batch.
+    """
+
+    def __init__(self, lengths: Sequence[int], beams: int, end_token: int) -> None:
+        self._lengths = torch.tensor(lengths).repeat_interleave(beams)
+        self._end = end_token
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """`input_ids` (rows, tokens so far, start included), `scores` (rows, vocabulary)."""
+        last = (input_ids.shape[1] >= self._lengths.to(scores.device))[:, None]
+        is_end = torch.arange(scores.shape[1], device=scores.device) == self._end
+        return scores.masked_fill(last ^ is_end, float("-inf"))
 
 
 def _word(number: int) -> str:

@@ -90,10 +90,11 @@ def undisturbed(
 def test_a_tar_is_captioned_in_its_order_with_its_provenance(
     tar: Path, settings: CaptionSettings, loaded: Loaded, tmp_path: Path
 ) -> None:
-    summary = run(tar, tmp_path, settings)
+    count = 12
+    summary = run(tar, tmp_path, settings, replace(CPU, limit=count))
     captions = read_captions(summary.path)
     assert captions.problems == []
-    names = [f"sa_{i + 1}.jpg" for i in range(IMAGES)]
+    names = [f"sa_{i + 1}.jpg" for i in range(count)]
     assert list(captions) == [name for name in names if captions.get(name)]
     plain = PlainCaptioner(loaded, 1)
     for i, name in enumerate(names):
@@ -116,7 +117,7 @@ def test_a_tar_is_captioned_in_its_order_with_its_provenance(
     "options",
     [
         replace(CPU, batch=1, threads=3, limit=20),
-        replace(CPU, batch=32),
+        replace(CPU, batch=32, limit=33),
         replace(CPU, batch=8, engine="generate", limit=20),
         replace(CPU, devices=("cpu", "cpu"), limit=12),
     ],

@@ -1,0 +1,392 @@
+"""BLIP-2 captions: the floor first, then ours against LAVIS's way and a plain batched `generate`.
+
+    python -m benchmarks.caption                     the real flan-t5-xl configuration, on a GPU
+    python -m benchmarks.caption --tiny              a tiny one, on any machine
+    python -m benchmarks.caption --images FOLDER     with your own jpgs for the end-to-end part
+
+Weights are random (the arithmetic is the same), so sentences would rarely end: each image has a
+length imposed, 8 to 16 tokens and the end token, the same for ours and both baselines. All figures
+come from this one process; the floor of a part is its operations over the device's measured rate of
+matrix products.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+
+from benchmarks.caption_floor import operations
+from builder.captioning.continuous import ENCODE_BATCH, ContinuousCaptioner
+from builder.captioning.encoder import Encoder
+from builder.captioning.model import CaptionSettings, Loaded, adapt, as_asam
+from builder.captioning.plain import generate
+from builder.captioning.preprocess import Preprocess
+from builder.captioning.stream import CaptionStream
+from builder.captioning.synthetic import (
+    FLAN_T5_XL,
+    TINY,
+    ImposedLengths,
+    random_model,
+    random_processor,
+)
+from builder.console import EXIT_OK, emit_json, run_command, say
+from builder.records import Json
+
+BEAMS = 5
+RUNS = 5
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured."""
+
+    config: dict[str, Any]
+    batch: int  # slots of ours
+    images: int  # of ours
+    plain_batch: int
+    plain_images: int
+    single_images: int
+    parity_images: int
+    photographs: int  # end to end
+    photograph_size: tuple[int, int]
+    matrix: int  # side of the matrices that the rate is measured with
+
+
+REAL = Scale(FLAN_T5_XL, 1024, 6144, 64, 256, 12, 64, 3072, (2250, 1500), 8192)
+SMALL = Scale(TINY, 16, 96, 8, 24, 6, 24, 24, (640, 480), 512)
+
+
+@dataclass
+class Report:
+    """What is printed."""
+
+    about: Json
+    rows: list[Json] = field(default_factory=list)
+
+    def add(self, what: str, rate: float, floor: float | None = None, note: str = "") -> None:
+        """A rate in images/s, and the floor's."""
+        row: Json = {"what": what, "images_per_s": round(rate, 3), "note": note}
+        if floor:
+            row |= {"floor_images_per_s": round(floor, 3), "share_of_floor": round(rate / floor, 4)}
+        self.rows.append(row)
+        share = f"{rate / floor:7.1%}" if floor else " " * 7
+        say(f"  {what:<46} {rate:10,.1f} images/s {1000 / rate:10.3f} ms  {share}  {note}")
+
+    def note(self, **values: Any) -> None:
+        """A figure that is no rate."""
+        self.about |= values
+        for key, value in values.items():
+            say(f"  {key.replace('_', ' ')}: {value}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run everything; a table to stderr, JSON to stdout."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.caption",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--tiny", action="store_true", help="a tiny configuration")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--images", type=Path, help="a folder of jpgs (default: made by code)")
+    parser.add_argument("--batch-size", type=int, help="images decoded at a time by ours")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(argv)
+    device = torch.device(args.device)
+    if device.type == "cpu" and not args.tiny:
+        parser.error("the real configuration needs a GPU; try --tiny")
+    transformers.logging.set_verbosity_error()
+    if args.tiny:
+        torch.set_num_threads(1)  # products this small are slower on more
+    scale = SMALL if args.tiny else REAL
+    report = Report(_about(device, args.tiny))
+    say(f"benchmarks.caption: {report.about}")
+    rate = _matmul_rate(device, scale.matrix)
+    mean_tokens = statistics.mean(_lengths(scale.images))
+    floors = _floors(scale.config, mean_tokens, rate, report)
+    _parity(scale, device, report)
+    loaded = _loaded(scale, device, "asam" if device.type == "cuda" else "float32")
+    _vision(loaded, device, floors, report)
+    _baselines(scale, loaded, floors["all"], report)
+    captioner = _ours(scale, loaded, args.batch_size or scale.batch, floors["all"], report)
+    _end_to_end(scale, loaded, captioner, _photographs(scale, args.images), report)
+    if args.json:
+        emit_json({**report.about, "rows": report.rows})
+    return EXIT_OK
+
+
+# ------------------------------------------------------------------------------------- floors
+
+
+def _floors(config: dict[str, Any], tokens: float, rate: float, report: Report) -> dict[str, float]:
+    """Images/s that the measured rate allows: of the vision tower with its Q-Former, and of all."""
+    parts = operations(config, tokens, BEAMS)
+    say("floor (operations of the matrix products over the measured rate):")
+    report.note(matmul_tflops=round(rate / 1e12, 3), mean_tokens=round(tokens, 2))
+    for name, count in parts.items():
+        report.add(f"floor: {name}", rate / count, note=f"{count / 1e9:,.2f} GFLOP")
+    total = sum(parts.values())
+    report.add("floor: all", rate / total, note=f"{total / 1e9:,.2f} GFLOP")
+    return {"see": rate / (parts["vision"] + parts["q-former"]), "all": rate / total}
+
+
+def _matmul_rate(device: torch.device, side: int) -> float:
+    """Operations a second of a square product of random bfloat16 (on the CPU float32)."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return float(2 * side**3 / _seconds(lambda: left @ right, device, repeats=20))
+
+
+def _seconds(function: Callable[[], object], device: torch.device, repeats: int = 1) -> float:
+    """The median time of a call, after two that do not count; `repeats` calls are timed at once."""
+    for _ in range(2):
+        function()
+    times = []
+    for _ in range(RUNS):
+        _wait(device)
+        start = time.perf_counter()
+        for _ in range(repeats):
+            function()
+        _wait(device)
+        times.append((time.perf_counter() - start) / repeats)
+    return statistics.median(times)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+# ------------------------------------------------------------------------------------- the parts
+
+
+def _loaded(scale: Scale, device: torch.device, dtype: str) -> Loaded:
+    """The random model in a dtype."""
+    model = random_model(scale.config, device=device)
+    torch.set_float32_matmul_precision("highest")
+    if dtype == "asam":
+        as_asam(model)
+    elif dtype == "bfloat16":
+        model.bfloat16()
+    settings = CaptionSettings(model="random", dtype=dtype, num_beams=BEAMS)
+    return adapt(model, random_processor(scale.config), settings, {})
+
+
+def _lengths(count: int) -> list[int]:
+    """8 to 16 tokens, and the end token."""
+    lengths: list[int] = np.random.default_rng(8).integers(8, 17, count).tolist()
+    return [length + 1 for length in lengths]
+
+
+def _pictures(loaded: Loaded, count: int) -> list[Any]:
+    """Prepared images: noise."""
+    height, width = (loaded.preprocess or Preprocess()).size
+    random = np.random.default_rng(9)
+    some = random.integers(0, 256, (min(count, 512), height, width, 3), dtype=np.uint8)
+    return [some[i % len(some)] for i in range(count)]
+
+
+def _generated(loaded: Loaded, pictures: Sequence[Any], lengths: Sequence[int]) -> list[list[int]]:
+    """Plain `generate` of one batch; token ids up to the end token."""
+    text = loaded.model.config.text_config
+    processors = transformers.LogitsProcessorList(
+        [ImposedLengths(lengths, BEAMS, text.eos_token_id)]
+    )
+    pixels = loaded.pixels(torch.from_numpy(np.stack(pictures)).to(loaded.device))
+    rows = generate(loaded, pixels, logits_processor=processors).tolist()
+    return [row[1 : 1 + length] for row, length in zip(rows, lengths, strict=True)]
+
+
+def _parity(scale: Scale, device: torch.device, report: Report) -> None:
+    """Ours against plain `generate`: exactly in float32, as a share in what a GPU runs."""
+    say("the same words as plain generate:")
+    count = scale.parity_images
+    lengths = _lengths(count)
+    for dtype in ("float32", "asam" if device.type == "cuda" else "bfloat16"):
+        loaded = _loaded(scale, device, dtype)
+        pictures = _pictures(loaded, count)
+        half = count // 2
+        expected = _generated(loaded, pictures[:half], lengths[:half])
+        expected += _generated(loaded, pictures[half:], lengths[half:])
+        made = {}
+        for batch in (max(1, count // 3), count):
+            captioner = ContinuousCaptioner(loaded, batch, lengths)
+            found = dict(x for done in captioner.ids(enumerate(pictures)) for x in done)
+            made[batch] = [found[i] for i in range(count)]
+            same = sum(a == b for a, b in zip(made[batch], expected, strict=True))
+            report.note(**{f"same_as_generate_{dtype}_batch_{batch}": f"{same} of {count}"})
+        first, second = made.values()
+        same = sum(a == b for a, b in zip(first, second, strict=True))
+        report.note(**{f"same_at_both_batches_{dtype}": f"{same} of {count}"})
+        del loaded, captioner
+
+
+def _vision(loaded: Loaded, device: torch.device, floors: dict[str, float], report: Report) -> None:
+    """The vision tower and the Q-Former, from pixels on the device."""
+    say("vision tower and Q-Former:")
+    batch = ENCODE_BATCH if device.type == "cuda" else 8
+    encoder = Encoder(loaded.model, [1], batch, loaded.preprocess or Preprocess())
+    pixels = torch.from_numpy(np.stack(_pictures(loaded, batch))).to(device)
+    rate = batch / _seconds(lambda: encoder.see(pixels), device)
+    report.add("vision tower and Q-Former", rate, floors["see"], f"batches of {batch}")
+
+
+def _baselines(scale: Scale, loaded: Loaded, floor: float, report: Report) -> None:
+    """LAVIS's way, and batches."""
+    say("captions from prepared images:")
+    for what, batch, count in (
+        ("one at a time, as LAVIS", 1, scale.single_images),
+        ("plain batched generate", scale.plain_batch, scale.plain_images),
+    ):
+        pictures, lengths = _pictures(loaded, count), _lengths(count)
+        _generated(loaded, pictures[:batch], lengths[:batch])
+        _wait(loaded.device)
+        start = time.perf_counter()
+        for i in range(0, count, batch):
+            _generated(loaded, pictures[i : i + batch], lengths[i : i + batch])
+        _wait(loaded.device)
+        rate = count / (time.perf_counter() - start)
+        report.add(what, rate, floor, f"{count} images, batches of {batch}")
+
+
+def _ours(
+    scale: Scale, loaded: Loaded, batch: int, floor: float, report: Report
+) -> ContinuousCaptioner:
+    """Ours, from its first image to its last."""
+    captioner = ContinuousCaptioner(loaded, batch, _lengths(scale.images))
+    pictures = _pictures(loaded, scale.images)
+    for _ in captioner.ids(list(enumerate(pictures[:batch]))):
+        pass
+    _wait(loaded.device)
+    start = time.perf_counter()
+    made = sum(len(done) for done in captioner.ids(enumerate(pictures)))
+    _wait(loaded.device)
+    rate = made / (time.perf_counter() - start)
+    report.add("ours", rate, floor, f"{made} images, {batch} at a time")
+    if loaded.device.type == "cuda":
+        report.note(gpu_memory_gb=round(torch.cuda.max_memory_allocated() / 1e9, 1))
+    return captioner
+
+
+# ------------------------------------------------------------------------------------- end to end
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Jpegs in memory, each read many times under other names: an ImageSource."""
+
+    jpegs: tuple[bytes, ...]
+    count: int
+    config: str = "photographs"
+    name: str = "photographs"
+
+    def names(self) -> list[str]:
+        """Their numbers."""
+        return [str(i) for i in range(self.count)]
+
+    def read(self, name: str) -> bytes:
+        """A jpeg."""
+        return self.jpegs[int(name) % len(self.jpegs)]
+
+
+def _photographs(scale: Scale, folder: Path | None) -> Photographs:
+    """The jpgs of a folder, or some made here with the detail of a photograph."""
+    if folder:
+        return Photographs(
+            tuple(path.read_bytes() for path in sorted(folder.glob("*.jpg"))), scale.photographs
+        )
+    random = np.random.default_rng(10)
+    width, height = scale.photograph_size
+    made = []
+    for _ in range(8):
+        coarse = random.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+        smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        noise = random.normal(0, 12, (height, width, 1))
+        pixels = np.clip(np.asarray(smooth) + noise, 0, 255).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "jpeg", quality=75)
+        made.append(file.getvalue())
+    return Photographs(tuple(made), scale.photographs)
+
+
+def _end_to_end(
+    scale: Scale,
+    loaded: Loaded,
+    captioner: ContinuousCaptioner,
+    photographs: Photographs,
+    report: Report,
+) -> None:
+    """From jpegs to captions, against the floor of decoding and resizing on this machine."""
+    say("from jpegs:")
+    threads = len(os.sched_getaffinity(0))
+    size = sum(map(len, photographs.jpegs)) / len(photographs.jpegs)
+    report.note(cores=threads, jpeg_bytes=round(size))
+    jpegs = [photographs.read(name) for name in photographs.names()]
+    start = time.perf_counter()
+    for jpeg in jpegs[:8]:
+        loaded.prepare(jpeg)
+    report.add("decode and resize, one thread", 8 / (time.perf_counter() - start))
+    decoding = _decode_rate(loaded.preprocess or Preprocess(), jpegs, threads)
+    report.add("floor: decode and resize, a thread per core", decoding)
+    ours = next(row["images_per_s"] for row in report.rows if row["what"] == "ours")
+    stream = CaptionStream(
+        loaded, "continuous", captioner.batch, threads, check=False, captioner=captioner
+    )
+    todo = list(enumerate(photographs.names()))
+    start = time.perf_counter()
+    captions = dict(_numbered(stream, photographs, todo))
+    rate = len(captions) / (time.perf_counter() - start)
+    report.add("end to end", rate, min(decoding, ours), "of the lower: decoding, or ours")
+
+    scaled = Preprocess((loaded.preprocess or Preprocess()).size, dct_scaling=True)
+    report.add("decode and resize with --dct-scaling", _decode_rate(scaled, jpegs, threads))
+    loaded.preprocess, exact = scaled, loaded.preprocess
+    some = todo[: 4 * len(photographs.jpegs)]
+    changed = dict(_numbered(stream, photographs, some))
+    loaded.preprocess = exact
+    same = sum(changed[i] == captions[i] for i, _ in some)
+    report.note(same_caption_with_dct_scaling=f"{same} of {len(some)} (random weights)")
+
+
+def _numbered(
+    stream: CaptionStream, photographs: Photographs, todo: Sequence[tuple[int, str]]
+) -> Iterator[tuple[int, object]]:
+    for outcomes in stream(photographs, todo):
+        for number, _, caption in outcomes:
+            yield number, caption
+
+
+def _decode_rate(preprocess: Preprocess, jpegs: Sequence[bytes], threads: int) -> float:
+    with ThreadPoolExecutor(threads) as pool:
+        start = time.perf_counter()
+        count = sum(1 for _ in pool.map(preprocess, jpegs))
+        return count / (time.perf_counter() - start)
+
+
+def _about(device: torch.device, tiny: bool) -> Json:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "configuration": "tiny" if tiny else "flan-t5-xl",
+        "device": name,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "beams": BEAMS,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,58 @@
+"""Joining a captions file to the source that is built: prompts, rejects, and who made them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from builder.captioning.store import captions_path, provenance_path, read_captions, rejects_path
+from builder.errors import CaptionError
+from builder.records import Reject
+from builder.sources.sa1b import Sa1bSource
+
+
+def join_captions(source: Sa1bSource, path: Path) -> Sa1bSource:
+    """The source with the captions of a file, or of its config's file in a folder.
+
+    The file's unusable lines, and the rejects that captioning left beside it, become the source's.
+
+    Raises
+    ------
+    CaptionError
+        The file, or what stands beside it, can't be read.
+    """
+    if path.is_dir():
+        path = captions_path(path, source.config)
+    captions = read_captions(path)
+    return replace(
+        source,
+        captions={name: captions.get(name) or "" for name in captions},
+        captions_sha256=captions.sha256,
+        captions_model=_model(path),
+        caption_rejects=(*captions.problems, *_rejects(path)),
+    )
+
+
+def _model(path: Path) -> str | None:
+    """The model that the provenance beside a captions file names."""
+    provenance = provenance_path(path)
+    if not provenance.is_file():
+        return None
+    try:
+        value = json.loads(provenance.read_bytes())
+        parts = [value["model"], value.get("revision")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CaptionError(f"{provenance}: can't be read: {error!r}") from error
+    return "@".join(str(part) for part in parts if part)
+
+
+def _rejects(path: Path) -> list[Reject]:
+    table = rejects_path(path)
+    if not table.is_file():
+        return []
+    try:
+        lines = table.read_bytes().splitlines()
+        return [Reject(**json.loads(line)) for line in lines if line.strip()]
+    except (OSError, ValueError, TypeError) as error:
+        raise CaptionError(f"{table}: can't be read: {error!r}") from error
