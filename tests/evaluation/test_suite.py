@@ -192,6 +192,29 @@ def test_the_fingerprint_notices_another_annotation_file(tmp_path: Path) -> None
     assert after["sha256"] != before["sha256"]
 
 
+@pytest.mark.parametrize(
+    ("name", "changed", "count"),
+    [
+        ("coco2017", "annotations/instances_val2017.json", 3),  # of val, not of train
+        ("coco2017", "val2017/000000000139.jpg", 1),
+        ("voc2012", "VOCdevkit/VOC2012/SegmentationObject/2007_000027.png", 1),
+        ("voc2012", "VOCdevkit/VOC2012/SegmentationClass/2007_000027.png", 1),
+        ("bbbc038v1", "stage1_train/00071198d059/masks/1f00c.png", 1),
+        ("visor", "GroundTruth-SparseAnnotations/annotations/val/P01_107.json", 2),
+    ],
+)
+def test_a_file_written_anew_changes_the_version_of_what_is_read_from_it(
+    tmp_path: Path, name: str, changed: str, count: int
+) -> None:
+    folder = write_fixture(name, tmp_path)
+    before = open_source(name, "native", folder).listing().items
+    (folder / changed).touch()
+    after = open_source(name, "native", folder).listing().items
+    assert [item.key for item in before] == [item.key for item in after]
+    different = [a.version != b.version for a, b in zip(before, after, strict=True)]
+    assert sum(different) == count
+
+
 def test_annotations_only_leaves_the_image_out_and_keeps_its_sha256(
     releases: dict[str, Path],
 ) -> None:
@@ -214,6 +237,9 @@ def test_settings_tell_protocols_apart(releases: dict[str, Path]) -> None:
         for protocol in asam_datasets.PROTOCOLS
     ]
     assert len({entry["parts_sha256"] for entry in settings}) == 3
+    assert set(settings[0]["libraries"]) == {"pillow", "pycocotools"}
+    visor = open_source("visor", "native", releases["visor"]).settings()["libraries"]
+    assert set(visor) == {"pillow", "pycocotools", "opencv-python-headless"}
 
 
 def test_counts_that_differ_from_the_release_are_noted(releases: dict[str, Path]) -> None:

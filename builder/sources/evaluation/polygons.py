@@ -75,10 +75,18 @@ def fill(polygons: list[Points], height: int, width: int, rule: str) -> bytes:
     return rle_of_mask(_DRAW[rule](polygons, height, width).astype(np.bool_))
 
 
-def require(rule: str) -> None:
-    """Raise MissingExtraError unless the package that a rule needs is installed."""
-    if rule in _PACKAGES:
-        optional(*_PACKAGES[rule])
+def library(rule: str) -> dict[str, str]:
+    """The optional package that a rule needs, and its version; none for the others.
+
+    Raises
+    ------
+    MissingExtraError
+        It is not installed.
+    """
+    if rule not in _PACKAGES:
+        return {}
+    module, package, what = _PACKAGES[rule]
+    return {package: optional(module.partition(".")[0], package, what).__version__}
 
 
 def _opencv(polygons: list[Points], height: int, width: int) -> npt.NDArray[np.uint8]:

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from builder.shards.files import sha256_file, sha256_json
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.layout import settle
 from builder.sources.evaluation.photos import measure
+from builder.sources.evaluation.polygons import library
 from builder.sources.evaluation.readers import READERS
 from builder.sources.evaluation.readers.base import Entry, Reader, Truth
 from builder.sources.evaluation.table import Part, Protocol, Row, row
@@ -98,14 +100,21 @@ class EvalSource:
         items: list[Item] = []
         rejects: list[Reject] = []
         files: set[str] = set()
+        stat = cache(lambda path: (self.folder / path).stat())
         notes = list(notes)
         for i, part in enumerate(parts):
             found = READERS[part.reader](self.folder, part, self.name).listing()
             entries = sorted(found.entries, key=lambda entry: entry.image)
             if not entries:
                 raise SourceError(self._all_unusable(part, found.rejects))
-            items += [self._item(i, part, entry) for entry in entries]
-            files.update(found.files, (entry.image for entry in entries))
+            for entry in entries:
+                used = (entry.image, *entry.files)
+                files.update(used)
+                times = " ".join(str(stat(path).st_mtime_ns) for path in used)
+                pixels = 0 if self.annotations_only else stat(entry.image).st_size
+                size = pixels + 2 * entry.truth_bytes
+                items.append(Item(entry.image, size, (i, entry), part.split, times))
+            files.update(filter(None, [part.ids]))
             rejects += found.rejects
             notes += found.notes
         items = self._limited(self._unique(items, rejects))
@@ -113,13 +122,20 @@ class EvalSource:
         return Listing(items, self._fingerprint(files), rejects, notes + self._counted(items))
 
     def settings(self) -> Mapping[str, Any]:
-        """The protocol's parts as the table has them, and what else changes a row."""
+        """The protocol's parts as the table has them, and what else changes a row.
+
+        Raises
+        ------
+        MissingExtraError
+            A package that fills this dataset's polygons is not installed.
+        """
         alternatives = [[asdict(part) for part in layouts] for layouts in self.protocol.parts]
         return {
             "dataset": self.name,
             "protocol": self.protocol_name,
             "parts_sha256": sha256_json(alternatives),
             "annotations_only": self.annotations_only,
+            "libraries": self._libraries(),
             "splits": list(self.splits) if self.splits is not None else None,
             "limit": self.limit,
         }
@@ -131,10 +147,14 @@ class EvalSource:
         readers = [READERS[part.reader](self.folder, part, self.name) for part in parts]
         yield EvalReader(self, parts, readers)
 
-    def _item(self, index: int, part: Part, entry: Entry) -> Item:
-        size = (self.folder / entry.image).stat().st_size
-        pixels = 0 if self.annotations_only else size
-        return Item(entry.image, pixels + 2 * entry.truth_bytes, (index, entry), part.split)
+    def _libraries(self) -> dict[str, str]:
+        """What draws and decodes ground truth: another version may give another mask."""
+        libraries = {"pillow": version("pillow"), "pycocotools": version("pycocotools")}
+        for layouts in self.protocol.parts:
+            for part in layouts:
+                if part.reader == "polygon_json":
+                    libraries |= library(part.fill)
+        return libraries
 
     def _unique(self, items: list[Item], rejects: list[Reject]) -> list[Item]:
         """Without the images that a split has already."""

@@ -21,13 +21,16 @@ from builder.sources.evaluation.table import Part
 class Entry:
     """An image, and where its ground truth is. Picklable.
 
-    `image` is relative to the source folder; `truth` is the reader's own business; `values` are
-    those of the names in the image's pattern; `size` is (width, height) where the release says it.
+    `image` is relative to the source folder; `truth` is the reader's own business; `files` are all
+    files that the ground truth is read from; `values` are those of the names in the image's
+    pattern; `size` is (width, height) where the release says it; `truth_bytes` is how much ground
+    truth there is, about.
     """
 
     image: str
     image_id: str
     truth: Any
+    files: tuple[str, ...]
     values: dict[str, str] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     truth_bytes: int = 0
@@ -35,12 +38,11 @@ class Entry:
 
 @dataclass(slots=True)
 class Found:
-    """What a reader lists: entries, rejects, notes, and the ground truth files it used."""
+    """What a reader lists."""
 
     entries: list[Entry] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    files: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +101,14 @@ def pair(root: Path, part: Part, source: str) -> Found:
         if key in truths:
             image_id = Pattern(part.image_id).fill(values)
             size = sum((root / path).stat().st_size for path in truths[key])
-            found.entries.append(Entry(image, image_id, truths[key], values, truth_bytes=size))
-            found.files.extend(truths[key])
+            beside = (Pattern(p).fill(values) for p in (part.classes, part.names_json) if p)
+            files = (*truths[key], *(path for path in beside if (root / path).is_file()))
+            entry = Entry(image, image_id, truths[key], files, values, truth_bytes=size)
+            found.entries.append(entry)
         else:
             expected = Pattern(part.truth).fill(values)
             found.rejects.append(Reject(source, image, "truth_missing", expected, "no such file"))
     if only is not None:
-        found.files.append(str(part.ids))
         lacking = [(str(part.ids), {"id": name}) for name in sorted(only - seen)]
     elif part.strays == "reject":
         lacking = [(truths[key][0], dict(zip(shared, key, strict=True))) for key in sorted(alone)]

@@ -60,7 +60,8 @@ class CocoJson:
         self.root, self.part, self.source = root, part, source
 
     def listing(self) -> Found:
-        found = Found(files=[self.part.truth])
+        found = Found()
+        files = (self.part.truth,)
         images: dict[Any, tuple[str, dict[str, str], tuple[int, int]] | None] = {}
         on_disk = Images(self.root, self.part, self.source)
         categories: dict[Any, str] = {}
@@ -93,7 +94,7 @@ class CocoJson:
             path, values, size = image
             truth = Places(spans.tobytes(), categories)
             length = sum(spans[1::2])
-            found.entries.append(Entry(path, str(image_id), truth, values, size, length))
+            found.entries.append(Entry(path, str(image_id), truth, files, values, size, length))
         note_dropped(found, self.part, dropped)
         return found
 

@@ -52,7 +52,7 @@ class PolygonJson:
 
     def __init__(self, root: Path, part: Part, source: str) -> None:
         self.root, self.part, self.source = root, part, source
-        polygons.require(part.fill)
+        polygons.library(part.fill)
 
     def listing(self) -> Found:
         if self.part.dialect == "woodscape":
@@ -61,7 +61,6 @@ class PolygonJson:
         on_disk = Images(self.root, self.part, self.source)
         dropped = 0
         for path, _ in Pattern(self.part.truth).scan(self.root):
-            found.files.append(path)
             for name, objects in self._images(path):
                 image = on_disk.find(name, found)
                 if image is None:
@@ -72,7 +71,7 @@ class PolygonJson:
                 text = json.dumps(objects)
                 image_id = name.rpartition(".")[0] or name
                 found.entries.append(
-                    Entry(image[0], image_id, text, image[1], truth_bytes=len(text))
+                    Entry(image[0], image_id, text, (path,), image[1], truth_bytes=len(text))
                 )
         on_disk.finish(found)
         note_dropped(found, self.part, dropped)

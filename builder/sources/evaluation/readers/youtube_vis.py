@@ -39,7 +39,8 @@ class YoutubeVis:
         self._video: tuple[bytes, list[Any]] | None = None  # frames of a video come in a row
 
     def listing(self) -> Found:
-        found = Found(files=[self.part.truth])
+        found = Found()
+        files = (self.part.truth,)
         videos: list[Any] = []
         categories: dict[Any, str] = {}
         places: dict[Any, array[int]] = {}
@@ -81,7 +82,7 @@ class YoutubeVis:
                     dropped += 1
                     continue
                 image_id = str(name).rpartition(".")[0]
-                found.entries.append(Entry(path[0], image_id, (spans, t), path[1], size))
+                found.entries.append(Entry(path[0], image_id, (spans, t), files, path[1], size))
         on_disk.finish(found)
         note_dropped(found, self.part, dropped)
         return found
