@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import asam_datasets
-from builder.captioning.store import read_captions
+from builder.captioning.images import SelectedImages
+from builder.captioning.join import join_captions
 from builder.console import (
     EXIT_FAILED,
     EXIT_OK,
@@ -22,15 +23,16 @@ from builder.console import (
     say,
 )
 from builder.engines.config import Built, build_config, estimate_config
-from builder.errors import SettingsError
+from builder.errors import MissingExtraError, SettingsError
 from builder.hub.card import write_card
+from builder.masks.device import DEVICES, choose_device
 from builder.records import Source
 from builder.shards.files import write_bytes
-from builder.shards.layout import FORMATS, SCRIPT
+from builder.shards.layout import CAPTIONS, FORMATS, SCRIPT
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 from builder.sources import evaluation
 from builder.sources.evaluation.fixtures import write_fixtures
-from builder.sources.sa1b import Selection, open_sources, read_image_ids
+from builder.sources.sa1b import Sa1bSource, Selection, open_sources, read_image_ids
 from builder.sources.sample import write_sample
 
 _EXAMPLES = (
@@ -48,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.list_eval:
         return _list_eval(args)
     dist: Path = args.out
+    if args.device != "auto":
+        say(choose_device(args.device)[1])
     with ExitStack() as stack:
         sources = list(_sources(args, stack))
         failed = 0
@@ -130,7 +134,18 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--config", help="the config's name; by default the source's")
     what.add_argument("--image-ids", metavar="FILE", help="build only these ids, one a line")
     what.add_argument("--limit", type=_positive, metavar="N", help="build only the first N images")
-    what.add_argument("--captions", type=Path, metavar="FILE", help='JSON Lines of "img", "prompt"')
+    what.add_argument(
+        "--captions",
+        type=Path,
+        metavar="FILE",
+        help='JSON Lines of "img" and "prompt"; or a folder with <config>-blip2-caption.json',
+    )
+    what.add_argument(
+        "--caption-model",
+        metavar="MODEL",
+        help="caption the images first, such as Salesforce/blip2-flan-t5-xl; resumable, kept in "
+        f"the dist's {CAPTIONS} (builder.caption has all options)",
+    )
     what.add_argument(
         "--allow-truncated", action="store_true", help="take what is whole in a cut-off tar"
     )
@@ -152,6 +167,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="processes (default: one per core, fewer for a small source)",
     )
+    how.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="auto",
+        help="where captions, and masks if it pays, are made; the bytes are the same",
+    )
     how.add_argument("--no-resume", action="store_true", help="build anew what is there")
     how.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
     how.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -164,6 +185,8 @@ def _sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
     chosen = [bool(args.sources), args.sample, bool(args.eval), args.eval_fixtures]
     if sum(chosen) != 1:
         raise SettingsError("give one of SOURCE, --sample, --eval NAME and --eval-fixtures")
+    if args.captions and args.caption_model:
+        raise SettingsError("--captions takes captions that are made, --caption-model makes them")
     if bool(args.eval) != bool(args.source):
         raise SettingsError("--eval NAME and --source FOLDER go together")
     if args.eval or args.eval_fixtures:
@@ -197,19 +220,34 @@ def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
     if args.sample:
         sample = write_sample(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         paths, captions_path = [str(sample.tar)], captions_path or sample.captions
-    captions = read_captions(captions_path) if captions_path else None
-    prompts = {n: text for n in captions or () if (text := captions and captions.get(n))}
     ids = read_image_ids(args.image_ids) if args.image_ids else None
-    for source in open_sources(paths, config=args.config, allow_truncated=args.allow_truncated):
-        yield replace(
+    opened = open_sources(paths, config=args.config, allow_truncated=args.allow_truncated)
+    sources = [
+        replace(
             source,
             selection=Selection(ids, args.limit),
             annotations_only=args.annotations_only,
             sample=args.sample,
-            captions=prompts,
-            captions_sha256=captions.sha256 if captions else None,
-            caption_rejects=tuple(captions.problems) if captions else (),
         )
+        for source in opened
+    ]
+    if args.caption_model and not args.dry_run:
+        captions_path = args.out / CAPTIONS
+        _caption(sources, captions_path, args)
+    for source in sources:
+        yield join_captions(source, captions_path) if captions_path else source
+
+
+def _caption(sources: Sequence[Sa1bSource], folder: Path, args: argparse.Namespace) -> None:
+    """Caption what has no caption yet; torch is imported only here."""
+    try:
+        from builder.captioning.model import CaptionSettings
+        from builder.captioning.run import RunOptions, caption_sources
+    except ImportError as error:
+        raise MissingExtraError("--caption-model", error.name or "torch", "caption") from error
+    settings = CaptionSettings(model=args.caption_model)
+    options = RunOptions(devices=(args.device,), quiet=args.quiet)
+    caption_sources([SelectedImages(source) for source in sources], folder, settings, options)
 
 
 def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:

@@ -24,6 +24,7 @@ DATA = "data"
 INDEX = "index.json"
 REJECTS = "rejects.jsonl"
 RECEIPTS = ".receipts"
+CAPTIONS = ".captions"  # those that a build makes
 TEMPORARY = ".tmp"
 
 FORMATS = ("arrow", "parquet")

@@ -68,6 +68,8 @@ class Sa1bSource:
         Captions by file name (`sa_1.jpg`).
     captions_sha256
         The sha256 of the captions file: part of the settings.
+    captions_model
+        The model that made them, where the file's provenance says so.
     caption_rejects
         Lines of the captions file that could not be used.
     """
@@ -76,6 +78,7 @@ class Sa1bSource:
     config: str
     captions: Mapping[str, str] = field(default_factory=dict)
     captions_sha256: str | None = None
+    captions_model: str | None = None
     caption_rejects: Sequence[Reject] = ()
     selection: Selection = field(default_factory=Selection)
     annotations_only: bool = False
@@ -97,6 +100,7 @@ class Sa1bSource:
             "kind": "sa1b",
             "sample": self.sample,
             "captions_sha256": self.captions_sha256,
+            "captions_model": self.captions_model,
             "annotations_only": self.annotations_only,
             **self.selection.settings(),
         }
