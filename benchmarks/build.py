@@ -6,6 +6,7 @@ The recipe is what people write: for each mask `pycocotools.mask.decode`, times 
 PNG; the control image painted with numpy and saved by PIL; rows through `Dataset.from_generator`.
 Ours is `builder.engines.config.build_config`: reading, every check, masks, control image, hashes,
 shards synced to disk and read back, receipts and index. Both run in this process, on one core.
+The export to ASAM's folder tree is measured against the same recipe, writing files.
 """
 
 from __future__ import annotations
@@ -34,10 +35,13 @@ from pycocotools import mask as coco
 from asam_datasets import TRAIN_FEATURES
 from builder.console import Progress, emit_json, say
 from builder.engines.config import build_config
+from builder.exporting.origin import Origin
+from builder.exporting.tree import export_config
 from builder.masks.control import control_colors, paint
 from builder.masks.png import encode_masks
 from builder.masks.rle import RleBatch
 from builder.records import Json
+from builder.shards.layout import configs
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 from builder.shards.write import ShardWriter
 from builder.sources import checks
@@ -85,6 +89,9 @@ def measure(tar: Path, folder: Path, copies: int) -> Json:
     ours = [ours_once(source, folder / f"dist{i}") for i in range(RUNS)]
     seconds = statistics.median(ours)
     stages = stage_times(source, folder)
+    say("ASAM's folder tree: the recipe, and our export")
+    export_recipe_seconds = recipe_files(tar, folder / "recipe_files")
+    exports = [export_once(folder / "dist0", folder / f"tree{i}") for i in range(RUNS)]
     os.sched_setaffinity(0, cores)
     large = multiply(tar, folder / "sa_000001.tar", copies)
     one = command_once(large, folder / "one", workers=1)
@@ -96,6 +103,8 @@ def measure(tar: Path, folder: Path, copies: int) -> Json:
         "recipe_seconds_per_image": round(recipe_seconds / images, 4),
         "ours_seconds_per_image": round(seconds / images, 4),
         "ratio_to_recipe": round(recipe_seconds / seconds, 1),
+        "export_ratio_to_recipe": round(export_recipe_seconds / statistics.median(exports), 1),
+        "export_seconds_per_image": round(statistics.median(exports) / images, 4),
         "images_per_second_per_core": round(images / seconds, 2),
         "large_tar_images": images * copies,
         "large_tar_images_per_second": round(images * copies / one["seconds"], 2),
@@ -111,16 +120,10 @@ def recipe(tar: Path, cache: Path) -> int:
 
     def rows() -> Iterator[Json]:
         nonlocal masks
-        with tarfile.open(tar) as archive, Progress(None, "image", "recipe") as progress:
-            for name in sorted(n for n in archive.getnames() if n.endswith(".jpg")):
-                jpg = archive.extractfile(name)
-                info = archive.extractfile(name[:-4] + ".json")
-                if jpg is None or info is None:
-                    raise SystemExit(f"{name} is no file")
-                record = json.load(info)
-                yield recipe_row(record, jpg.read())
-                masks += len(record["annotations"])
-                progress.update(1)
+        for jpg, text in records(tar):
+            record = json.loads(text)
+            yield recipe_row(record, jpg)
+            masks += len(record["annotations"])
 
     generator: Any = rows
     features = datasets.Features(
@@ -131,6 +134,41 @@ def recipe(tar: Path, cache: Path) -> int:
         generator, features=features, cache_dir=str(cache), fingerprint="recipe", num_proc=None
     )
     return masks
+
+
+def records(tar: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Each image's jpg and json, with a progress bar."""
+    with tarfile.open(tar) as archive, Progress(None, "image", "recipe") as progress:
+        for name in sorted(n for n in archive.getnames() if n.endswith(".jpg")):
+            jpg = archive.extractfile(name)
+            info = archive.extractfile(name[:-4] + ".json")
+            if jpg is None or info is None:
+                raise SystemExit(f"{name} is no file")
+            yield jpg.read(), info.read()
+            progress.update(1)
+
+
+def recipe_files(tar: Path, folder: Path) -> float:
+    """Seconds that the recipe takes to write ASAM's folder tree."""
+    started = time.perf_counter()
+    for jpg, text in records(tar):
+        row = recipe_row(json.loads(text), jpg)
+        stem = folder / f"sa_{row['image_id']}"
+        stem.mkdir(parents=True)
+        stem.with_suffix(".jpg").write_bytes(jpg)
+        stem.with_suffix(".json").write_bytes(text)
+        stem.with_suffix(".png").write_bytes(row["conditioning_image"]["bytes"])
+        for i, mask in enumerate(row["masks"]):
+            (stem / f"segmentation_{i}.png").write_bytes(mask["bytes"])
+    return time.perf_counter() - started
+
+
+def export_once(dist: Path, out: Path) -> float:
+    """Seconds of a whole export in this process."""
+    (config,) = configs(dist)
+    started = time.perf_counter()
+    export_config(Origin(str(dist), config), out, missing_captions="empty")
+    return time.perf_counter() - started
 
 
 def recipe_columns() -> tuple[str, ...]:
