@@ -7,9 +7,14 @@ from collections.abc import Iterator
 
 os.environ["HF_HUB_DISABLE_XET"] = "1"  # read when huggingface_hub is imported
 
+import hypothesis
 import pytest
 
 from tests.loopback import LoopbackHub
+
+# No test is timed: a busy machine is no failure.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture
