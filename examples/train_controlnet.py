@@ -48,7 +48,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import asam_datasets
 from builder import build
-from builder.console import Progress, say
+from builder.console import Progress, run_command, say
 from builder.shards.files import write_bytes
 
 COLUMNS = ["image", "text", "conditioning_image", "image_id"]
@@ -258,14 +258,22 @@ class Ranks:
 
     rank: int
     world: int
+    device: torch.device
 
     @classmethod
     def join(cls) -> Ranks:
-        """One rank alone, or all that torchrun started."""
-        world = int(os.environ.get("WORLD_SIZE", "1"))
+        """One rank alone, or all that torchrun started, each with a GPU of its own if there are."""
+        rank, world, local = (
+            int(os.environ.get(name, default))
+            for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
+        )
+        device = torch.device("cpu")
+        if torch.cuda.is_available():
+            device = torch.device("cuda", local)
+            torch.cuda.set_device(device)
         if world > 1:
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-        return cls(int(os.environ.get("RANK", "0")), world)
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        return cls(rank, world, device)
 
     def sum(self, value: torch.Tensor) -> torch.Tensor:
         """The sum over all ranks."""
@@ -314,17 +322,13 @@ class Place:
 
 def train(args: argparse.Namespace, ranks: Ranks) -> None:
     """Train up to `args.steps` steps, from the checkpoint in `args.out` if there is one."""
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
     torch.manual_seed(args.seed)
     models = tiny() if args.model == "tiny" else pretrained(args.model)
     for part in (models.text_encoder, models.vae, models.unet):
-        part.to(device).requires_grad_(False)
-    parameters = list(models.controlnet.to(device).train().parameters())
+        part.to(ranks.device).requires_grad_(False)
+    parameters = list(models.controlnet.to(ranks.device).train().parameters())
     optimizer = torch.optim.AdamW(parameters, lr=args.lr)
-    place = restore(args, ranks, models.controlnet, optimizer, device)
+    place = restore(args, ranks, models.controlnet, optimizer)
     if ranks.rank == 0:
         say(f"{args.data} {args.config}: {args.steps - place.step} of {args.steps} steps to go")
         if args.model == "tiny":
@@ -334,7 +338,7 @@ def train(args: argparse.Namespace, ranks: Ranks) -> None:
     with log, Progress(args.steps, "step", "train", quiet=quiet) as progress:
         progress.update(place.step)
         while place.step < args.steps:
-            for loss, ids in epoch(args, ranks, models, optimizer, place, device):
+            for loss, ids in epoch(args, ranks, models, optimizer, place):
                 entry = {"step": place.step, "epoch": place.epoch, "loss": loss, "image_ids": ids}
                 log.write(json.dumps(entry) + "\n")
                 log.flush()
@@ -356,7 +360,6 @@ def epoch(
     models: Models,
     optimizer: torch.optim.Optimizer,
     place: Place,
-    device: torch.device,
 ) -> Iterator[tuple[float, list[int]]]:
     """The rest of an epoch: each step's loss over all ranks and this rank's image ids."""
     stream = open_stream(args, place.epoch, ranks)
@@ -365,6 +368,7 @@ def epoch(
     loader = DataLoader(source, batch_size=None, num_workers=args.workers)
     batches = (batch for batch in loader if batch is not None)
     parameters = optimizer.param_groups[0]["params"]
+    device = ranks.device
     while place.step < args.steps:
         batch = next(batches, None)
         mine = len(batch.image_ids) if batch else 0
@@ -425,13 +429,12 @@ def restore(
     ranks: Ranks,
     controlnet: Any,
     optimizer: torch.optim.Optimizer,
-    device: torch.device,
 ) -> Place:
     """The place of the checkpoint, its weights loaded; the very start without one."""
     path = args.out / "checkpoint.pt"
     if not path.exists():
         return Place(step=0, epoch=0, first=0, turn=0, states={})
-    saved = torch.load(path, map_location=device, weights_only=True)
+    saved = torch.load(path, map_location=ranks.device, weights_only=True)
     now = settings(args, ranks)
     different = [f"{k} {v} (now {now[k]})" for k, v in saved["settings"].items() if v != now[k]]
     if different:
@@ -512,13 +515,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_captioned(args)
         else:
             train(args, ranks)
-    except asam_datasets.AsamDatasetsError as error:
-        say(f"error: {error}")
-        return 1
     finally:
         ranks.leave()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

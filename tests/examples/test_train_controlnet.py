@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import pytest
 
+from builder.console import run_command
 from tests.examples.conftest import built, start
 from tests.factory import members, write_tar
 
@@ -71,7 +72,8 @@ def test_other_settings_are_refused(
     small_dist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert example.main(options(small_dist, tmp_path, 1, "--workers", "0")) == 0
-    assert example.main(options(small_dist, tmp_path, 2, "--workers", "0", "--seed", "1")) == 1
+    other = options(small_dist, tmp_path, 2, "--workers", "0", "--seed", "1")
+    assert run_command(example.main, other) == 1
     assert "seed 0 (now 1)" in capsys.readouterr().err
 
 
