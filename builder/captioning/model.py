@@ -190,6 +190,10 @@ def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) 
     preprocess = _preprocess(processor.image_processor, settings)
     loaded = Loaded(model, processor, settings, preprocess, None)
     if loaded.is_blip2_t5:
+        if model.config.image_token_index is None:
+            raise CaptionError(
+                f"{settings.model}: config.json names no image_token_index; take a newer revision"
+            )
         text = processor.tokenizer(settings.prompt).input_ids
         image = [model.config.image_token_index] * model.config.num_query_tokens
         loaded.prompt_ids = [*image, *text]
