@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from builder.errors import CaptionError, SourceError
+from builder.errors import SettingsError, SourceError
 from builder.shards.layout import DATA, INDEX
 from builder.sources.archive import Archive, Member
 from builder.sources.sa1b import Sa1bSource, open_sources
@@ -175,9 +175,7 @@ def open_images(
     SourceError
         There is nothing, or no image.
     SettingsError
-        Two sources are for one config.
-    CaptionError
-        `config` names another config than a built one.
+        Two sources are for one config, or `config` names none of a dist's.
     """
     found: list[ImageSource] = []
     for source in sources:
@@ -185,12 +183,12 @@ def open_images(
         if (Path(source) / INDEX).is_file():
             built = [Path(source).resolve()]
         if built and config not in (None, *(folder.name for folder in built)):
-            raise CaptionError(f"{source} has no config {config}: {[x.name for x in built]}")
+            raise SettingsError(f"{source} has no config {config}: {[x.name for x in built]}")
         found += [ConfigImages(folder) for folder in built if config in (None, folder.name)]
         if not built:
             opened = open_sources([source], config=config, allow_truncated=allow_truncated)
             found += [ArchiveImages(each.archive, each.config) for each in opened]
     twice = {x.config for x in found if sum(x.config == y.config for y in found) > 1}
     if twice:
-        raise CaptionError(f"two sources for one captions file: {', '.join(sorted(twice))}")
+        raise SettingsError(f"two sources for one captions file: {', '.join(sorted(twice))}")
     return found

@@ -273,6 +273,11 @@ def test_a_source_without_images_is_refused(settings: CaptionSettings, tmp_path:
         run(tmp_path / "empty", tmp_path, settings)
 
 
+def test_two_sources_for_one_captions_file_are_refused(tar: Path) -> None:
+    with pytest.raises(SettingsError, match="two sources for one captions file: sa_000000"):
+        open_images([str(tar), str(tar)])
+
+
 def test_without_a_gpu_it_warns_and_estimates(
     tar: Path, settings: CaptionSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
