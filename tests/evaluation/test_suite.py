@@ -16,6 +16,7 @@ from builder.errors import SourceError
 from builder.records import Source
 from builder.sources.evaluation import open_source, row
 from builder.sources.evaluation.fixtures import write_fixture
+from builder.sources.evaluation.fixtures.scenes import Scene, save_photo
 from tests.evaluation.reading import masks, read
 
 # (images, masks, images with a void mask) of each split: what the rule makes of the fixture.
@@ -254,3 +255,20 @@ def test_a_missing_split_is_noted_in_native_only(tmp_path: Path) -> None:
     assert f"split sessile is not in {folder}: left out" in notes
     with pytest.raises(SourceError, match="does not hold kvasir_seg_asam, split sessile"):
         open_source("kvasir_seg", "asam", folder).listing()
+
+
+def test_a_split_whose_images_were_not_fetched_is_left_out_of_native(tmp_path: Path) -> None:
+    folder = write_fixture("lvis", tmp_path)
+    (folder / "train2017/000000000009.jpg").unlink()
+    source = open_source("lvis", "native", folder)
+    listing = source.listing()
+    assert f"split train: 1 images listed, none of them in {folder}: left out" in listing.notes
+    assert {item.split for item in listing.items} == {"val"}
+    assert listing.rejects == []
+    for name in ("train2017/000000000285.jpg", "val2017/000000000139.jpg"):
+        (folder / name).unlink()
+    save_photo(folder / "val2017/other.jpg", Scene(0))
+    with pytest.raises(SourceError, match=r"nothing of lvis\n  split train: .*\n  split val: 2"):
+        open_source("lvis", "native", folder).listing()
+    with pytest.raises(SourceError, match="image_missing: expected "):
+        open_source("lvis", "sam", folder).listing()

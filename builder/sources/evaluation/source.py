@@ -22,7 +22,7 @@ from builder.sources.evaluation.layout import settle
 from builder.sources.evaluation.photos import measure
 from builder.sources.evaluation.polygons import library
 from builder.sources.evaluation.readers import READERS
-from builder.sources.evaluation.readers.base import Entry, Reader, Truth
+from builder.sources.evaluation.readers.base import Entry, Found, Reader, Truth
 from builder.sources.evaluation.table import Part, Protocol, Row, row
 
 PROBES = 8  # records read before a release in which none can be used is given up
@@ -97,29 +97,43 @@ class EvalSource:
 
     def _list(self) -> Listing:
         parts, notes = self._settled
-        items: list[Item] = []
-        rejects: list[Reject] = []
+        listing = Listing([], {}, notes=list(notes))
         files: set[str] = set()
-        stat = cache(lambda path: (self.folder / path).stat())
-        notes = list(notes)
         for i, part in enumerate(parts):
             found = READERS[part.reader](self.folder, part, self.name).listing()
-            entries = sorted(found.entries, key=lambda entry: entry.image)
-            if not entries:
-                raise SourceError(self._all_unusable(part, found.rejects))
-            for entry in entries:
-                used = (entry.image, *entry.files)
-                files.update(used)
-                times = " ".join(str(stat(path).st_mtime_ns) for path in used)
-                pixels = 0 if self.annotations_only else stat(entry.image).st_size
-                size = pixels + 2 * entry.truth_bytes
-                items.append(Item(entry.image, size, (i, entry), part.split, times))
+            if not found.entries:
+                listing.notes.append(self._left_out(part, found, alone=len(parts) == 1))
+                continue
+            found.entries.sort(key=lambda entry: entry.image)
+            listing.items += self._items(i, part, found.entries)
+            listing.rejects += found.rejects
+            listing.notes += found.notes
+            files.update(path for entry in found.entries for path in (entry.image, *entry.files))
             files.update(filter(None, [part.ids]))
-            rejects += found.rejects
-            notes += found.notes
-        items = self._limited(self._unique(items, rejects))
-        self._probe(parts, items)
-        return Listing(items, self._fingerprint(files), rejects, notes + self._counted(items))
+        if not listing.items:
+            lines = [f"{self.folder}: nothing of {self.config}", *listing.notes]
+            raise SourceError("\n  ".join(lines))
+        listing.items = self._limited(self._unique(listing.items, listing.rejects))
+        self._probe(parts, listing.items)
+        listing.fingerprint = self._fingerprint(files)
+        listing.notes += self._counted(listing.items)
+        return listing
+
+    def _items(self, index: int, part: Part, entries: list[Entry]) -> Iterator[Item]:
+        stat = cache(lambda path: (self.folder / path).stat())
+        for entry in entries:
+            times = [stat(path).st_mtime_ns for path in (entry.image, *entry.files)]
+            pixels = 0 if self.annotations_only else stat(entry.image).st_size
+            size = pixels + 2 * entry.truth_bytes
+            yield Item(entry.image, size, (index, entry), part.split, " ".join(map(str, times)))
+
+    def _left_out(self, part: Part, found: Found, *, alone: bool) -> str:
+        """A note on a split whose images were not fetched; an error where that is no choice."""
+        absent = {reject.reason for reject in found.rejects} == {"image_missing"}
+        if not absent or alone or self.protocol_name != "native":
+            raise SourceError(self._all_unusable(part, found.rejects))
+        count = len(found.rejects)
+        return f"split {part.split}: {count} images listed, none of them in {self.folder}: left out"
 
     def settings(self) -> Mapping[str, Any]:
         """The protocol's parts as the table has them, and what else changes a row.
