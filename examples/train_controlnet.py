@@ -31,7 +31,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -320,131 +320,113 @@ class Place:
     states: dict[int, dict[str, Any]]  # of each DataLoader worker
 
 
-def train(args: argparse.Namespace, ranks: Ranks) -> None:
-    """Train up to `args.steps` steps, from the checkpoint in `args.out` if there is one."""
-    torch.manual_seed(args.seed)
-    models = tiny() if args.model == "tiny" else pretrained(args.model)
-    for part in (models.text_encoder, models.vae, models.unet):
-        part.to(ranks.device).requires_grad_(False)
-    parameters = list(models.controlnet.to(ranks.device).train().parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=args.lr)
-    place = restore(args, ranks, models.controlnet, optimizer)
-    if ranks.rank == 0:
-        say(f"{args.data} {args.config}: {args.steps - place.step} of {args.steps} steps to go")
-        if args.model == "tiny":
-            say("tiny model of RANDOM WEIGHTS: this shows that training runs, nothing more")
-    quiet = args.quiet or ranks.rank > 0
-    log = (args.out / f"log-{ranks.rank}.jsonl").open("a")
-    with log, Progress(args.steps, "step", "train", quiet=quiet) as progress:
-        progress.update(place.step)
+class Trainer:
+    """A run: its models, and its place, from the checkpoint in `args.out` if there is one."""
+
+    def __init__(self, args: argparse.Namespace, ranks: Ranks) -> None:
+        self.args, self.ranks = args, ranks
+        torch.manual_seed(args.seed)
+        self.models = tiny() if args.model == "tiny" else pretrained(args.model)
+        for part in (self.models.text_encoder, self.models.vae, self.models.unet):
+            part.to(ranks.device).requires_grad_(False)
+        self.controlnet = self.models.controlnet.to(ranks.device).train()
+        self.parameters = list(self.controlnet.parameters())
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=args.lr)
+        self.checkpoint = args.out / "checkpoint.pt"
+        self.place = Place(step=0, epoch=0, first=0, turn=0, states={})
+        if self.checkpoint.exists():
+            self.restore()
+
+    def run(self) -> None:
+        """Train up to `args.steps` steps and save the ControlNet."""
+        args, ranks = self.args, self.ranks
+        if ranks.rank == 0:
+            say(f"{args.data} {args.config}: {args.steps - self.place.step} of {args.steps} steps")
+            if args.model == "tiny":
+                say("tiny model of RANDOM WEIGHTS: this shows that training runs, nothing more")
+        quiet = args.quiet or ranks.rank > 0
+        log = (args.out / f"log-{ranks.rank}.jsonl").open("a")
+        with log, Progress(args.steps, "step", "train", quiet=quiet) as progress:
+            progress.update(self.place.step)
+            while self.place.step < args.steps:
+                for entry in self.epoch():
+                    log.write(json.dumps(entry) + "\n")
+                    log.flush()
+                    progress.update(loss=f"{entry['loss']:.4f}")
+                    if self.place.step % args.save_every == 0 or self.place.step == args.steps:
+                        self.save()
+                step, epoch = self.place.step, self.place.epoch
+                if step == self.place.first:
+                    raise asam_datasets.AsamDatasetsError(f"{args.config}: no row has a caption")
+                if step < args.steps:
+                    self.place = Place(step, epoch + 1, first=step, turn=0, states={})
+        if ranks.rank == 0:
+            self.controlnet.save_pretrained(args.out / "controlnet")
+            say(f"{args.out / 'controlnet'}: the ControlNet after {self.place.step} steps")
+
+    def epoch(self) -> Iterator[dict[str, Any]]:
+        """The rest of an epoch, a step at a time: the loss over all ranks, this rank's images."""
+        args, ranks, place = self.args, self.ranks, self.place
+        stream = open_stream(args, place.epoch, ranks)
+        turn = place.turn % max(args.workers, 1)
+        source = Batches(stream, args.batch_size, args.resolution, place.states, turn)
+        loader = DataLoader(source, batch_size=None, num_workers=args.workers)
+        batches = (batch for batch in loader if batch is not None)
         while place.step < args.steps:
-            for loss, ids in epoch(args, ranks, models, optimizer, place):
-                entry = {"step": place.step, "epoch": place.epoch, "loss": loss, "image_ids": ids}
-                log.write(json.dumps(entry) + "\n")
-                log.flush()
-                progress.update(loss=f"{loss:.4f}")
-                if place.step % args.save_every == 0 or place.step == args.steps:
-                    save(args, ranks, models.controlnet, optimizer, place)
-            if place.step == place.first:
-                raise asam_datasets.AsamDatasetsError(f"{args.config}: no row has a caption")
-            if place.step < args.steps:
-                place = Place(place.step, place.epoch + 1, place.step, turn=0, states={})
-    if ranks.rank == 0:
-        models.controlnet.save_pretrained(args.out / "controlnet")
-        say(f"{args.out / 'controlnet'}: the ControlNet after {place.step} steps")
+            batch = next(batches, None)
+            ids = batch.image_ids if batch else []
+            rows = int(ranks.sum(torch.tensor(len(ids), device=ranks.device)))
+            if not rows:  # every rank has given all of its rows
+                return
+            torch.manual_seed(args.seed + place.step * ranks.world + ranks.rank)
+            total = torch.zeros((), device=ranks.device)
+            self.optimizer.zero_grad()
+            if batch:
+                kind = ranks.device.type
+                with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
+                    loss = self.models.loss(batch, ranks.device)
+                loss.backward()  # type: ignore[no-untyped-call]
+                total = loss.detach()
+                place.states[batch.worker] = batch.state
+                place.turn = batch.worker + 1
+            ranks.average_gradients(self.parameters, rows)
+            torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+            self.optimizer.step()
+            place.step += 1
+            mean = float(ranks.sum(total)) / rows
+            yield {"step": place.step, "epoch": place.epoch, "loss": mean, "image_ids": ids}
 
+    def settings(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to be of any use."""
+        names = ("data", "config", "model", "seed", "batch_size", "resolution", "workers")
+        return {**{n: getattr(self.args, n) for n in names}, "ranks": self.ranks.world}
 
-def epoch(
-    args: argparse.Namespace,
-    ranks: Ranks,
-    models: Models,
-    optimizer: torch.optim.Optimizer,
-    place: Place,
-) -> Iterator[tuple[float, list[int]]]:
-    """The rest of an epoch: each step's loss over all ranks and this rank's image ids."""
-    stream = open_stream(args, place.epoch, ranks)
-    turn = place.turn % max(args.workers, 1)
-    source = Batches(stream, args.batch_size, args.resolution, place.states, turn)
-    loader = DataLoader(source, batch_size=None, num_workers=args.workers)
-    batches = (batch for batch in loader if batch is not None)
-    parameters = optimizer.param_groups[0]["params"]
-    device = ranks.device
-    while place.step < args.steps:
-        batch = next(batches, None)
-        mine = len(batch.image_ids) if batch else 0
-        rows = int(ranks.sum(torch.tensor(mine, device=device)))
-        if not rows:  # every rank has given all of its rows
-            return
-        torch.manual_seed(args.seed + place.step * ranks.world + ranks.rank)
-        total = torch.zeros((), device=device)
-        optimizer.zero_grad()
-        if batch:
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                loss = models.loss(batch, device)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total = loss.detach()
-            place.states[batch.worker] = batch.state
-            place.turn = batch.worker + 1
-        ranks.average_gradients(parameters, rows)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        place.step += 1
-        yield float(ranks.sum(total)) / rows, batch.image_ids if batch else []
+    def save(self) -> None:
+        """Write the checkpoint, all of it or nothing: weights, optimizer, each rank's place."""
+        checkpoint = {
+            "settings": self.settings(),
+            "controlnet": self.controlnet.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "places": self.ranks.gather(asdict(self.place)),
+        }
+        if self.ranks.rank == 0:
+            buffer = io.BytesIO()
+            torch.save(checkpoint, buffer)
+            write_bytes(self.checkpoint, buffer.getvalue())
 
-
-def settings(args: argparse.Namespace, ranks: Ranks) -> dict[str, Any]:
-    """What must be the same for a checkpoint to be of any use."""
-    names = ("data", "config", "model", "seed", "batch_size", "resolution", "workers")
-    return {**{name: getattr(args, name) for name in names}, "ranks": ranks.world}
-
-
-def save(
-    args: argparse.Namespace,
-    ranks: Ranks,
-    controlnet: Any,
-    optimizer: torch.optim.Optimizer,
-    place: Place,
-) -> None:
-    """Write the checkpoint, all of it or nothing: weights, optimizer, each rank's place."""
-    places = ranks.gather((place.turn, place.states))
-    if ranks.rank == 0:
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "settings": settings(args, ranks),
-                "controlnet": controlnet.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": place.step,
-                "epoch": place.epoch,
-                "first": place.first,
-                "places": places,
-            },
-            buffer,
-        )
-        write_bytes(args.out / "checkpoint.pt", buffer.getvalue())
-
-
-def restore(
-    args: argparse.Namespace,
-    ranks: Ranks,
-    controlnet: Any,
-    optimizer: torch.optim.Optimizer,
-) -> Place:
-    """The place of the checkpoint, its weights loaded; the very start without one."""
-    path = args.out / "checkpoint.pt"
-    if not path.exists():
-        return Place(step=0, epoch=0, first=0, turn=0, states={})
-    saved = torch.load(path, map_location=ranks.device, weights_only=True)
-    now = settings(args, ranks)
-    different = [f"{k} {v} (now {now[k]})" for k, v in saved["settings"].items() if v != now[k]]
-    if different:
-        raise asam_datasets.AsamDatasetsError(
-            f"{path} was made with {', '.join(different)}: give the same, or another --out"
-        )
-    controlnet.load_state_dict(saved["controlnet"])
-    optimizer.load_state_dict(saved["optimizer"])
-    turn, states = saved["places"][ranks.rank]
-    return Place(saved["step"], saved["epoch"], saved["first"], turn, states)
+    def restore(self) -> None:
+        """Go on from the checkpoint."""
+        saved = torch.load(self.checkpoint, map_location=self.ranks.device, weights_only=True)
+        now = self.settings()
+        other = [f"{k} {v} (now {now[k]})" for k, v in saved["settings"].items() if v != now[k]]
+        if other:
+            raise asam_datasets.AsamDatasetsError(
+                f"{self.checkpoint} was made with {', '.join(other)}: give the same, or another "
+                "--out"
+            )
+        self.controlnet.load_state_dict(saved["controlnet"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.place = Place(**saved["places"][self.ranks.rank])
 
 
 # Command ----------------------------------------------------------------------------------------
@@ -514,7 +496,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.captioned:
             write_captioned(args)
         else:
-            train(args, ranks)
+            Trainer(args, ranks).run()
     finally:
         ranks.leave()
     return 0
