@@ -24,8 +24,8 @@ from pathlib import Path
 from asam_datasets import GAP_BYTES, TRAIN_FEATURES, AsamDatasetsError
 from builder import build
 from builder.console import EXIT_OK, Progress, emit_json, parser, run_command
+from builder.layout import FORMATS, index_path
 from builder.records import Json
-from builder.shards.layout import FORMATS, index_path
 from builder.sources.sample import SCENES, make_record
 from tests.loopback import LoopbackHub
 

@@ -1,7 +1,8 @@
 """Builds ASAM-Datasets: the files directly in here are the commands, the folders the library.
 
-Imports run one way: commands -> engines, hub -> shards -> sources, masks, captioning ->
-records, errors; and to `asam_datasets` for the schema.
+Beside the commands stand the leaves that everything else uses: console, errors, files, layout and
+records. Imports run one way: commands -> engines, hub, exporting, previewing -> shards -> sources,
+captioning -> masks -> the leaves; and to `asam_datasets`.
 """
 
 __version__ = "0.1.0"

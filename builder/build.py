@@ -24,11 +24,11 @@ from builder.console import (
 )
 from builder.engines.config import Built, build_config, estimate_config
 from builder.errors import MissingExtraError, SettingsError
+from builder.files import write_bytes
 from builder.hub.card import write_card
+from builder.layout import CAPTIONS, FORMATS, SCRIPT
 from builder.masks.device import DEVICES, choose_device
 from builder.records import Source
-from builder.shards.files import write_bytes
-from builder.shards.layout import CAPTIONS, FORMATS, SCRIPT
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 from builder.sources import evaluation
 from builder.sources.evaluation.fixtures import write_fixtures

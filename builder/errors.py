@@ -1,6 +1,10 @@
 """Every error that the builder raises on purpose, one tree.
 
-    AsamDatasetsError                  the base, in asam_datasets.py
+    AsamDatasetsError                  the base; it and the next four are in asam_datasets.py
+    ├── UnknownNameError               no config, split, column or dataset of that name
+    ├── UnreachableError               the network or the disk gave up
+    ├── CorruptDataError               bytes that are not what the index says
+    ├── ImageRootError                 someone's own images don't fit the annotations
     ├── SourceError                    a tar, folder or release that can't be read as a whole
     │   └── TruncatedSourceError       it ends before its last member does
     ├── SettingsError                  options that contradict each other, or the dist they meet

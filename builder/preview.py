@@ -18,11 +18,11 @@ from builder.console import (
     run_command,
     say,
 )
+from builder.files import write_bytes
 from builder.previewing.counts import Counts, compare
 from builder.previewing.extra import require
 from builder.previewing.reading import Config, spread
 from builder.previewing.statistics import Statistics, gather
-from builder.shards.files import write_bytes
 
 PAGE = "index.html"
 SHEET = "contact_sheet.jpg"

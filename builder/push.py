@@ -27,10 +27,10 @@ from builder.hub.plan import Plan, Planner, Target
 from builder.hub.remote import LocalFile
 from builder.hub.terms import terms_of
 from builder.hub.upload import Published, Publisher
+from builder.layout import configs
 from builder.records import Json
 from builder.shards.check import check_shard, plan_checks
 from builder.shards.index import read_index
-from builder.shards.layout import configs
 
 _EXAMPLES = (
     f"python -m builder.push dist --repo {REPO_ID} --dry-run",

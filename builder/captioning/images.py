@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from builder.errors import SettingsError, SourceError
-from builder.shards.layout import DATA, INDEX
+from builder.layout import DATA, INDEX
 from builder.sources.archive import Archive, Member
 from builder.sources.sa1b import Sa1bSource, open_sources
 

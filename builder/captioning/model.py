@@ -17,8 +17,8 @@ from torch import Tensor
 
 from builder.captioning.preprocess import Preprocess, decode
 from builder.errors import CaptionError, MissingExtraError
+from builder.files import sha256_file
 from builder.records import Json
-from builder.shards.files import sha256_file
 
 DEFAULT_MODEL = "Salesforce/blip2-flan-t5-xl"
 _SAMPLES, _SAMPLE = 16, 1 << 16  # of a weights file, to tell it from another

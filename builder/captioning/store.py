@@ -22,8 +22,8 @@ from types import TracebackType
 from typing import NoReturn
 
 from builder.errors import CaptionError
+from builder.files import write_json
 from builder.records import Json, Reject
-from builder.shards.files import write_json
 
 SUFFIX = "-blip2-caption"
 LINE = '{"img": "sa_1.jpg", "prompt": "a street at night"}'  # what a line looks like

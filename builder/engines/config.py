@@ -17,16 +17,16 @@ import filelock
 from builder.console import Progress
 from builder.engines import local
 from builder.errors import SettingsError
-from builder.records import Json, Listing, Source
-from builder.shards.build import Job, OnRow, build_shard
-from builder.shards.files import sha256_json, write_json
-from builder.shards.index import read_index, write_index
-from builder.shards.layout import (
+from builder.files import sha256_json, write_json
+from builder.layout import (
     config_folder,
     configs,
     receipts_folder,
     temporary_folder,
 )
+from builder.records import Json, Listing, Source
+from builder.shards.build import Job, OnRow, build_shard
+from builder.shards.index import read_index, write_index
 from builder.shards.plan import Settings, ShardPlan, make_plan
 from builder.shards.receipt import Receipt
 

@@ -23,8 +23,8 @@ from builder.console import Progress
 from builder.errors import CaptionError, SettingsError, ShardError
 from builder.exporting import evaluation, train
 from builder.exporting.origin import Origin
+from builder.files import sha256_json, write_bytes, write_json
 from builder.records import Json
-from builder.shards.files import sha256_json, write_bytes, write_json
 
 REFUSE, SKIP, EMPTY = MISSING_CAPTIONS = ("refuse", "skip", "empty")
 _PLAN = "plan.json"

@@ -18,6 +18,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from asam_datasets import REPO_ID, TRAIN_CONFIG
 from builder.errors import HubError
+from builder.files import write_bytes
 from builder.hub import terms
 from builder.hub.metadata import (
     entries,
@@ -28,10 +29,9 @@ from builder.hub.metadata import (
     size_category,
 )
 from builder.hub.pictures import draw_picture, picture_name
+from builder.layout import CARD, configs
 from builder.records import Json
-from builder.shards.files import write_bytes
 from builder.shards.index import read_index
-from builder.shards.layout import CARD, configs
 
 _REGION = re.compile(
     r"<!-- asam-datasets:begin (\w+) -->\r?\n(.*?)<!-- asam-datasets:end \1 -->", re.DOTALL

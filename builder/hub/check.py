@@ -12,14 +12,14 @@ from huggingface_hub import HfApi
 
 from builder.console import Progress
 from builder.errors import HubError
+from builder.files import sha256_file
 from builder.hub.card import read_entries
 from builder.hub.client import PATIENT, Patience, connect, plain_errors, retried
 from builder.hub.metadata import data_paths
 from builder.hub.remote import Remote, read_remote, shard_entries
+from builder.layout import CARD, DATA, INDEX, REJECTS
 from builder.records import Json
 from builder.shards.check import Problem, ShardCheck, check_shard
-from builder.shards.files import sha256_file
-from builder.shards.layout import CARD, DATA, INDEX, REJECTS
 
 EVERYTHING = "the repo"  # where a problem is of no one config
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from builder.errors import HubError
 from builder.hub.terms import Terms, all_terms
+from builder.layout import DATA
 from builder.records import Json
-from builder.shards.layout import DATA
 
 # The YAML of a thousand dataset_info entries takes seconds to parse, in every load_dataset.
 MAX_INFO = 100

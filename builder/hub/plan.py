@@ -20,14 +20,14 @@ from huggingface_hub.errors import (
 import asam_datasets
 from builder.console import say
 from builder.errors import HubError
+from builder.files import sha256_json
 from builder.hub.card import read_entries, render_card
 from builder.hub.client import Patience, plain_errors, retried
 from builder.hub.metadata import data_paths, is_own
 from builder.hub.pictures import picture_name
 from builder.hub.remote import LocalFile, Remote, read_remote, shard_entries
+from builder.layout import CARD, DATA, INDEX, REJECTS, SCRIPT, SHARD_NAME, config_folder
 from builder.records import Json
-from builder.shards.files import sha256_json
-from builder.shards.layout import CARD, DATA, INDEX, REJECTS, SCRIPT, SHARD_NAME, config_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
 
+from builder.files import sha256_file
 from builder.hub.client import PATIENT, Patience, retried
+from builder.layout import DATA, INDEX, SHARD_NAME
 from builder.records import Json
-from builder.shards.files import sha256_file
-from builder.shards.layout import DATA, INDEX, SHARD_NAME
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from builder.hub.check import check_repo
 from builder.hub.client import T, plain_errors, retried, status_of
 from builder.hub.plan import Plan, Planner
 from builder.hub.remote import LocalFile, shard_entries
+from builder.layout import config_folder
 from builder.records import Json
-from builder.shards.layout import config_folder
 
 THREADS = 4  # files at a time; a batch's upload links live for about an hour
 _MOVES = 5  # times that the repo may move on during one run

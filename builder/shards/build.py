@@ -11,9 +11,9 @@ from typing import Any
 
 from asam_datasets import features_of
 from builder.errors import ShardError
+from builder.files import replace_durably
+from builder.layout import config_folder, temporary_folder
 from builder.records import Json, Reject, Source
-from builder.shards.files import replace_durably
-from builder.shards.layout import config_folder, temporary_folder
 from builder.shards.plan import ShardPlan
 from builder.shards.receipt import Receipt, done, write_receipt
 from builder.shards.write import ShardWriter

@@ -20,12 +20,8 @@ from PIL import Image
 
 from asam_datasets import decode_masks
 from builder.errors import ShardError
-from builder.masks.control import decode_control
-from builder.masks.rle import RleBatch
-from builder.records import Json
-from builder.shards.files import sha256_file
-from builder.shards.index import read_index
-from builder.shards.layout import (
+from builder.files import sha256_file
+from builder.layout import (
     REJECTS,
     SHARD_NAME,
     config_folder,
@@ -33,6 +29,10 @@ from builder.shards.layout import (
     receipts_folder,
     rejects_path,
 )
+from builder.masks.control import decode_control
+from builder.masks.rle import RleBatch
+from builder.records import Json
+from builder.shards.index import read_index
 from builder.shards.receipt import check_file, read_receipt
 
 

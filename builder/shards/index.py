@@ -2,7 +2,8 @@
 
 `index.json` holds, beside source, settings and counts, for each split the shards in order: file,
 rows, bytes, sha256; and for Arrow shards, where each record batch lies (`offset` of its message,
-length of `metadata` before the body, length of the `body`) and for each column of the batch
+length of the `metadata` before the body, those bytes themselves as `message`, base64 of zlib, so
+that a reader fetches nothing but columns; length of the `body`) and for each column of the batch
 `[start, length, crc32]`, the start counted from the body's. `schema` is the Arrow IPC schema
 message, base64.
 """
@@ -20,9 +21,9 @@ from typing import Any
 import builder
 from asam_datasets import features_of
 from builder.errors import ShardError
+from builder.files import dump_json, sha256_json, write_bytes, write_json
+from builder.layout import config_folder, index_path, rejects_path
 from builder.records import Json, Listing, Source
-from builder.shards.files import dump_json, sha256_json, write_bytes, write_json
-from builder.shards.layout import config_folder, index_path, rejects_path
 from builder.shards.plan import Settings
 from builder.shards.receipt import Receipt, count_rejects
 

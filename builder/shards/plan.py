@@ -13,9 +13,9 @@ from importlib.metadata import version
 from typing import Any
 
 from builder.errors import SettingsError
+from builder.files import sha256_json
+from builder.layout import FORMATS, shard_name
 from builder.records import Item, Json, Listing
-from builder.shards.files import sha256_json
-from builder.shards.layout import FORMATS, shard_name
 
 # The row's own version: raise it when the same input gives other bytes.
 ROW_VERSION = 1

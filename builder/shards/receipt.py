@@ -13,9 +13,9 @@ from pathlib import Path
 
 import builder
 from builder.errors import ShardError
+from builder.files import sha256_file, write_json
+from builder.layout import config_folder, receipts_folder
 from builder.records import Json, Reject
-from builder.shards.files import sha256_file, write_json
-from builder.shards.layout import config_folder, receipts_folder
 from builder.shards.plan import ShardPlan
 
 

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from PIL import Image
 from pycocotools import mask as coco
 
+from builder.files import write_bytes
 from builder.records import Json
-from builder.shards.files import write_bytes
 from builder.sources import sample_scenes as scenes
 from builder.sources.sample_canvas import Canvas, Layer
 

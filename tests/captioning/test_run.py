@@ -36,7 +36,7 @@ from builder.captioning.store import captions_path, provenance_path, read_captio
 from builder.captioning.stream import CaptionStream
 from builder.console import EXIT_INTERRUPTED, run_command
 from builder.errors import CaptionError, SettingsError, SourceError
-from builder.shards.files import write_json
+from builder.files import write_json
 from builder.shards.write import ShardWriter
 
 IMAGES = 40

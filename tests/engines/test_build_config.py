@@ -16,10 +16,10 @@ import pytest
 
 from builder.engines.config import Built, build_config, estimate_config
 from builder.errors import SettingsError, ShardError
-from builder.shards.layout import config_folder, receipts_folder
+from builder.layout import config_folder, receipts_folder
 from builder.shards.plan import Settings
 from builder.sources.sa1b import Sa1bSource, open_sources
-from tests.factory import members, write_folder, write_tar
+from tests.factory import Record, members, write_folder, write_tar
 
 SHARD_SIZE = 20_000
 
@@ -43,7 +43,7 @@ def tree(dist: Path, config: str = "sa_000000") -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
-    broken = {3: {"image": {}}}
+    broken: dict[int, Record] = {3: {"image": {}}}
     return write_tar(folder / "sa_000000.tar", members(range(1, 25), broken))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from asam_datasets import EVAL_DATASETS, PROTOCOLS
 from builder.errors import SettingsError
-from builder.shards.layout import SPLIT_NAME
+from builder.layout import SPLIT_NAME
 from builder.sources.evaluation import format_list, list_eval, row
 from builder.sources.evaluation.patterns import Pattern
 from builder.sources.evaluation.readers import READERS

@@ -17,9 +17,9 @@ from builder.hub.card import write_card
 from builder.hub.client import Patience, connect
 from builder.hub.plan import Planner, Target
 from builder.hub.upload import Published, Publisher
+from builder.layout import configs
 from builder.records import Json
 from builder.shards.index import read_index
-from builder.shards.layout import configs
 from builder.shards.plan import Settings
 from builder.sources.sa1b import open_sources
 from tests.factory import members, write_tar

@@ -16,9 +16,9 @@ from asam_datasets import decode_masks
 from builder.errors import HubError
 from builder.hub.card import render_card, write_card
 from builder.hub.metadata import MAX_INFO
+from builder.layout import config_folder
 from builder.records import Json
 from builder.shards.check import read_rows
-from builder.shards.layout import config_folder
 from tests.hub.dists import indexes_of, make_dist, run_code
 
 # https://github.com/huggingface/hub-docs/blob/main/datasetcard.md

@@ -9,7 +9,7 @@ import pytest
 
 from builder.errors import HubError
 from builder.hub.check import check_repo
-from builder.shards.layout import config_folder
+from builder.layout import config_folder
 from tests.hub.dists import QUICK, REPO, api_of, make_dist
 from tests.loopback import LoopbackHub
 

@@ -13,8 +13,8 @@ from huggingface_hub import DatasetCard
 from builder.console import run_command
 from builder.errors import AsamDatasetsError, HubError, SettingsError, ShardError
 from builder.hub.upload import Publisher
+from builder.layout import config_folder
 from builder.push import main
-from builder.shards.layout import config_folder
 from tests.hub.dists import REPO, command, indexes_of, make_dist, planner, publish, run_code
 from tests.loopback import LoopbackHub
 

@@ -20,6 +20,8 @@ from PIL import Image, ImageDraw
 
 from asam_datasets import decode_masks
 from builder.console import EXIT_FAILED, EXIT_OK, EXIT_USAGE, run_command
+from builder.files import write_json
+from builder.layout import config_folder, index_path, rejects_path
 from builder.masks.rle import encode
 from builder.preview import main
 from builder.previewing.charts import draw_charts, short
@@ -27,8 +29,6 @@ from builder.previewing.counts import compare
 from builder.previewing.reading import Config, spread
 from builder.previewing.statistics import gather
 from builder.previewing.views import Outline, outline, svg_path, view_row
-from builder.shards.files import write_json
-from builder.shards.layout import config_folder, index_path, rejects_path
 from tests.loopback import LoopbackHub
 from tests.previewing.configs import HOSTILE, build_evaluation, build_train
 

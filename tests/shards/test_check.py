@@ -14,10 +14,10 @@ from PIL import Image
 from asam_datasets import TRAIN_FEATURES
 from builder.engines.config import build_config
 from builder.errors import ShardError
+from builder.files import dump_json, write_json
+from builder.layout import config_folder, index_path, receipts_folder, rejects_path
 from builder.shards.check import Problem, check_shard, plan_checks, read_rows
-from builder.shards.files import dump_json, write_json
 from builder.shards.index import read_index
-from builder.shards.layout import config_folder, index_path, receipts_folder, rejects_path
 from builder.shards.plan import Settings
 from builder.shards.write import ShardWriter
 from builder.sources.sa1b import open_sources

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import SourceError
+from builder.files import sha256_file, sha256_json
 from builder.masks.png import encode_bitmap, encode_masks
 from builder.masks.rle import RleBatch
 from builder.records import Item, Json, Listing, Outcome, Reject
-from builder.shards.files import sha256_file, sha256_json
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.layout import settle
 from builder.sources.evaluation.photos import measure

@@ -1,0 +1,55 @@
+"""Imports point one way, and asam_datasets.py stands alone."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEAVES = ("console", "errors", "files", "layout", "records")
+# From the bottom up: a room imports those before its own line, and its own.
+ORDER = (
+    LEAVES,
+    ("masks",),
+    ("sources",),
+    ("captioning",),
+    ("shards",),
+    ("engines", "hub", "exporting", "previewing"),
+)
+RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
+COMMANDS = len(ORDER)
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules that a file imports, also within functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "."
+            if node.module == "builder":
+                yield from (f"builder.{alias.name}" for alias in node.names)
+
+
+MODULES = sorted((ROOT / "builder").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    room = path.relative_to(ROOT / "builder").parts[0].removesuffix(".py")
+    rank = RANK.get(room, COMMANDS)
+    for module in imported(path):
+        parts = module.split(".")
+        assert parts[0] not in ("tests", "benchmarks", "examples", "")
+        if parts[0] != "builder" or len(parts) == 1 or parts[1] == room:
+            continue
+        assert parts[1] in RANK or parts[1] == "__version__", f"{module} is a command"
+        assert RANK.get(parts[1], 0) < rank, f"{module} from {room}"
+
+
+def test_asam_datasets_stands_alone() -> None:
+    needs = {name.split(".")[0] for name in imported(ROOT / "asam_datasets.py")}
+    assert not needs & {"builder", "tests", "benchmarks", "examples"}
