@@ -39,7 +39,7 @@ _EXAMPLES = (
     "python -m builder.build --sample --out dist",
     "python -m builder.build sa_000000.tar --captions sa_000000-blip2-caption.json --out dist",
     "python -m builder.build 'tars/sa_*.tar' --out dist --workers 16",
-    "python -m builder.build --eval camo --source CAMO-COCO-V.1.0-CVIU2019 --out dist",
+    "python -m builder.build --eval camo --source camo --out dist",
 )
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 

@@ -37,6 +37,22 @@ def emit_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+class _PlainLines:
+    """A stream for tqdm on which each state of the bar is a line of its own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write what tqdm means to draw over the line before."""
+        if line := text.strip("\r\n "):
+            self._stream.write(f"{line}\n")
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
+
+
 class Progress:
     """A progress bar with a rate; on anything but a terminal, a plain line now and then.
 
@@ -68,7 +84,7 @@ class Progress:
             total=total,
             unit=unit,
             desc=desc,
-            file=stream,
+            file=stream if terminal else _PlainLines(stream),
             disable=quiet,
             unit_scale=unit_scale,
             dynamic_ncols=terminal,
@@ -79,7 +95,7 @@ class Progress:
             maxinterval=10.0 if terminal else 2 * self.PLAIN_INTERVAL,
             bar_format=None
             if terminal
-            else "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]\n",
+            else "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
         )
 
     def update(self, n: int = 1, **extra: str) -> None:
