@@ -1,7 +1,7 @@
 """ASAM-Datasets as its users see it: schemas, configs, loading, and masks for training.
 
-One file that stands alone: it needs datasets, pyarrow, numpy, pillow and an RLE library, imports
-nothing of the builder, and is published in the Hub repo beside the data.
+One file that stands alone: it needs datasets, pyarrow, numpy and pillow (torch only for masks on a
+device), imports nothing of the builder, and is published in the Hub repo beside the data.
 """
 
 from __future__ import annotations
@@ -147,22 +147,26 @@ EVAL_FEATURES = datasets.Features(
 CONFIG_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 TRAIN_CONFIG = re.compile(r"sa_\d{6}")
 PROTOCOLS = ("native", "sam", "asam")
-EVAL_DATASETS = (
+_SAM_SUITE = (  # of SAM's Table 7
     *("ppdls", "bbbc038v1", "doors", "timberseg", "ndd20", "lvis", "streets", "zerowaste_f"),
     *("ishape", "ade20k", "ovis", "hypersim", "ndispark", "visor", "plittersdorf", "egohos"),
     *("ibd", "woodscape", "cityscapes", "pidray", "dram", "trashcan", "gtea"),
+)
+EVAL_DATASETS = (
+    *_SAM_SUITE,
     *("coco2017", "voc2012", "big", "hrsod_te", "camo", "kvasir_seg", "cvc_clinicdb"),
 )
+_NOT_IN_ASAM = ("hypersim",)  # its code has no loader for it
 
 
 def config_names() -> list[str]:
-    """Every config there can be: SA-1B's thousand tars, each evaluation set by each protocol."""
-    evaluation = [
-        name if protocol == "native" else f"{name}_{protocol}"
-        for name in EVAL_DATASETS
-        for protocol in PROTOCOLS
-    ]
-    return [f"sa_{i:06d}" for i in range(1000)] + evaluation
+    """Every config there can be: SA-1B's thousand tars, each evaluation set by its protocols."""
+    names = [f"sa_{i:06d}" for i in range(1000)]
+    for name in EVAL_DATASETS:
+        names.append(name)
+        names += [f"{name}_sam"] if name in _SAM_SUITE else []
+        names += [f"{name}_asam"] if name not in _NOT_IN_ASAM else []
+    return names
 
 
 def features_of(kind: str) -> datasets.Features:

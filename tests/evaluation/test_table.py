@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asam_datasets import EVAL_DATASETS, PROTOCOLS
+from asam_datasets import EVAL_DATASETS, PROTOCOLS, TRAIN_CONFIG, config_names
 from builder.errors import SettingsError
 from builder.layout import SPLIT_NAME
 from builder.sources.evaluation import format_list, list_eval, row
@@ -31,6 +31,15 @@ PARTS = [
 def test_the_table_has_the_datasets_that_the_loader_knows() -> None:
     assert tuple(row.name for row in ROWS) == EVAL_DATASETS
     assert len(EVAL_DATASETS) == 30
+
+
+def test_the_configs_of_asam_datasets_are_those_of_the_table() -> None:
+    names = {
+        row.name if protocol == "native" else f"{row.name}_{protocol}"
+        for row in ROWS
+        for protocol in row.protocols
+    }
+    assert {name for name in config_names() if not TRAIN_CONFIG.fullmatch(name)} == names
 
 
 @pytest.mark.parametrize("entry", ROWS, ids=lambda entry: entry.name)
