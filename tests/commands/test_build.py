@@ -14,6 +14,7 @@ import builder.build
 import builder.verify
 from builder.console import EXIT_FAILED, EXIT_OK, run_command
 from tests.factory import members, record, write_folder, write_tar
+from tests.loopback import LoopbackHub
 
 
 def run(*args: object) -> subprocess.CompletedProcess[str]:
@@ -95,6 +96,26 @@ def test_annotations_only_leaves_the_pixels_out(tmp_path: Path) -> None:
     row = datasets.load_dataset(str(dist), cache_dir=str(tmp_path / "cache"))["train"][0]
     assert row["image"] is None
     assert len(row["image_sha256"]) == 64
+
+
+@pytest.mark.parametrize("kind", ["hf", "http"])
+def test_a_tar_behind_a_url_gives_the_same_shards(
+    tmp_path: Path, hub: LoopbackHub, kind: str
+) -> None:
+    tar = write_tar(tmp_path / "tars" / "sa_000000.tar", members(range(1, 5)))
+    hub.seed("xhk/tars", tar.parent)
+    url = {
+        "hf": "hf://datasets/xhk/tars/sa_000000.tar",
+        "http": f"{hub.endpoint}/datasets/xhk/tars/resolve/main/sa_000000.tar",
+    }[kind]
+    run("builder.build", tar, "--out", tmp_path / "local")
+    command = [sys.executable, "-m", "builder.build", url, "--out", str(tmp_path / "remote")]
+    done = subprocess.run(command, capture_output=True, text=True, env=hub.env(tmp_path / "home"))
+    assert done.returncode == EXIT_OK, done.stderr
+    local, remote = (
+        next((tmp_path / name).rglob("*.arrow")).read_bytes() for name in ("local", "remote")
+    )
+    assert remote == local
 
 
 def test_a_bad_source_does_not_stop_the_others(tmp_path: Path) -> None:
