@@ -74,8 +74,8 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> tuple[Receipt, boo
         replace_durably(temporary, final)
     except OSError as error:
         raise ShardError(
-            f"{config}/{name}: could not be written: {error}; make room (or mend the source) "
-            "and run the same command again: only what is missing is built"
+            f"{config}/{name}: could not be written: {error}; make room and run the same command "
+            "again: only what is missing is built"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -15,12 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import fsspec
+import tenacity
+from fsspec.implementations.local import LocalFileSystem
 
 from builder.errors import SourceError, TruncatedSourceError
 from builder.records import Json, Reject
 
 MAX_MEMBERS = 500_000  # of one source; SA-1B's tars have some 22,400
 _BLOCK = tarfile.BLOCKSIZE
+_ATTEMPTS = 6  # at a remote read: the waits between them add up to half a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,30 +99,39 @@ class Archive:
         """
         try:
             fs, path = fsspec.core.url_to_fs(self.url)
-            return self._tar(fs, path) if self.is_tar else self._folder(fs, path)
+            contents: Contents = _patiently(fs)(
+                self._tar if self.is_tar else self._folder, fs, path
+            )
+            return contents
         except SourceError:
             raise
-        except ImportError as error:
-            raise SourceError(f"{self.url}: {error}") from error
         except FileNotFoundError as error:
             raise SourceError(
                 f"{self.url}: nothing there; give a .tar, a folder of sa_*.jpg and sa_*.json, "
                 "a glob of either, or a URL that fsspec opens"
             ) from error
-        except (OSError, ValueError) as error:
+        except Exception as error:  # no such protocol, or whatever the transport raises
             raise SourceError(f"{self.url}: can't be read: {error}") from error
 
     def read(self, member: Member) -> bytes:
-        """The bytes of a member.
+        """The bytes of a member; a remote one is asked for again when the network fails.
 
         Raises
         ------
         SourceError
-            Fewer bytes came than the listing promised.
+            It can't be read, or fewer bytes came than the listing promised.
         """
         fs, _ = fsspec.core.url_to_fs(self.url)
         end = member.offset + member.size
-        data: bytes = fs.cat_file(member.path, member.offset, end) if member.size else b""
+        try:
+            data: bytes = b""
+            if member.size:
+                data = _patiently(fs)(fs.cat_file, member.path, member.offset, end)
+        except Exception as error:  # whatever the transport raises
+            raise SourceError(
+                f"{self.url}: {member.name}: can't be read: {error!r}; run the same command again "
+                "to go on"
+            ) from error
         if len(data) != member.size:
             raise SourceError(
                 f"{self.name}: {member.name}: expected {member.size} bytes at {member.offset}, "
@@ -206,6 +218,17 @@ class Archive:
     def _bound(self, count: int) -> None:
         if count > MAX_MEMBERS:
             raise SourceError(f"{self.url}: more than {MAX_MEMBERS} members; split the source")
+
+
+def _patiently(fs: Any) -> tenacity.Retrying:
+    """Calls again when the network fails; what is local, absent or wrong is final at once."""
+    final = (SourceError, FileNotFoundError, PermissionError)
+    return tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(1 if isinstance(fs, LocalFileSystem) else _ATTEMPTS),
+        wait=tenacity.wait_random_exponential(multiplier=1, max=60),
+        retry=tenacity.retry_if_not_exception_type(final),
+        reraise=True,
+    )
 
 
 def _version(info: Json) -> str:

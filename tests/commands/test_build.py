@@ -98,7 +98,7 @@ def test_annotations_only_leaves_the_pixels_out(tmp_path: Path) -> None:
     assert len(row["image_sha256"]) == 64
 
 
-@pytest.mark.parametrize("kind", ["hf", "http"])
+@pytest.mark.parametrize("kind", ["hf", "http", "http with faults"])
 def test_a_tar_behind_a_url_gives_the_same_shards(
     tmp_path: Path, hub: LoopbackHub, kind: str
 ) -> None:
@@ -107,7 +107,12 @@ def test_a_tar_behind_a_url_gives_the_same_shards(
     url = {
         "hf": "hf://datasets/xhk/tars/sa_000000.tar",
         "http": f"{hub.endpoint}/datasets/xhk/tars/resolve/main/sa_000000.tar",
-    }[kind]
+    }[kind.split()[0]]
+    faults = [
+        hub.fault("status", method="GET", path="*sa_000000.tar", skip=skip)
+        for skip in (0, 4, 8)
+        if "faults" in kind
+    ]
     run("builder.build", tar, "--out", tmp_path / "local")
     command = [sys.executable, "-m", "builder.build", url, "--out", str(tmp_path / "remote")]
     done = subprocess.run(command, capture_output=True, text=True, env=hub.env(tmp_path / "home"))
@@ -116,6 +121,7 @@ def test_a_tar_behind_a_url_gives_the_same_shards(
         next((tmp_path / name).rglob("*.arrow")).read_bytes() for name in ("local", "remote")
     )
     assert remote == local
+    assert all(fault.hits for fault in faults)
 
 
 def test_a_bad_source_does_not_stop_the_others(tmp_path: Path) -> None:
