@@ -95,8 +95,12 @@ def build_config(
         _clean(dist, source.config)
         if resume:
             _compare(dist, source.config, state)
-        else:
-            shutil.rmtree(receipts_folder(dist, source.config), ignore_errors=True)
+        else:  # at once, so that no reader ever meets shards of two builds
+            for folder in (
+                config_folder(dist, source.config),
+                receipts_folder(dist, source.config),
+            ):
+                shutil.rmtree(folder, ignore_errors=True)
         write_json(receipts_folder(dist, source.config) / _STATE, state, indent=2)
         job = Job(
             dist, source, settings.fmt, sha256_json(settings_json), listing.fingerprint, resume

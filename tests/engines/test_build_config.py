@@ -18,6 +18,7 @@ from builder.engines.config import Built, build_config, estimate_config
 from builder.errors import SettingsError, ShardError
 from builder.layout import config_folder, receipts_folder
 from builder.shards.plan import Settings
+from builder.shards.receipt import Receipt
 from builder.sources.sa1b import Sa1bSource, open_sources
 from tests.factory import Record, members, write_folder, write_tar
 
@@ -137,6 +138,19 @@ def test_a_dist_of_other_settings_is_refused(
     shards = built.index["splits"]["train"]["shards"]
     on_disk = {n for n in tree(tmp_path) if n.startswith("train-")}
     assert on_disk == {shard["file"] for shard in shards}
+
+
+def test_building_anew_takes_the_old_shards_away_first(tar: Path, tmp_path: Path) -> None:
+    build(tar, tmp_path)
+    source = source_of(tar)
+    settings = Settings("arrow", 2 * SHARD_SIZE, source.settings())
+
+    def engine(*_: object) -> list[tuple[Receipt, bool]]:
+        assert tree(tmp_path) == {}
+        raise ShardError("stopped")
+
+    with pytest.raises(ShardError, match="stopped"):
+        build_config(source, tmp_path, settings, resume=False, quiet=True, engine=engine)
 
 
 def test_a_second_format_in_one_dist_is_refused(tar: Path, tmp_path: Path) -> None:
