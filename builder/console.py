@@ -33,7 +33,7 @@ def say(*lines: str) -> None:
 
 def emit_json(value: Any) -> None:
     """Print one JSON document to stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
     sys.stdout.flush()
 
 

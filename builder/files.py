@@ -35,9 +35,9 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def dump_json(value: Any, *, indent: int | None = None) -> bytes:
-    """JSON bytes, the same for the same value."""
+    """JSON bytes, the same for the same value; ASCII, so that any name read from a tar fits."""
     separators = (",", ":") if indent is None else (",", ": ")
-    text = json.dumps(value, ensure_ascii=False, separators=separators, indent=indent)
+    text = json.dumps(value, separators=separators, indent=indent)
     return text.encode() + b"\n"
 
 

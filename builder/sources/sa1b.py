@@ -22,7 +22,7 @@ from builder.sources import checks
 from builder.sources.archive import Archive, Contents, Member
 from builder.sources.checks import Problem
 
-_STEM = re.compile(r"sa_(\d{1,18})")
+_STEM = re.compile(r"sa_([0-9]{1,18})")
 # What a row weighs beside its jpeg, per byte of json: masks, annotations and control image. From
 # the shares of design (82 % image, 9 % masks, 6 % annotations, 3 % control image of real rows).
 _BYTES_PER_JSON_BYTE = 3.0

@@ -124,6 +124,22 @@ def test_a_tar_behind_a_url_gives_the_same_shards(
     assert all(fault.hits for fault in faults)
 
 
+def test_names_that_no_encoding_holds_are_rejected_like_others(tmp_path: Path) -> None:
+    _, value = record(1)
+    value["annotations"][0]["id"] = "\ud800"
+    value["annotations"][1]["\udfff"] = 1
+    files = members([1], {1: value}) | {"/\udcff.jpg": b"", "\udcfe.txt": b""}
+    tar = write_tar(tmp_path / "sa_000000.tar", files)
+    done = run("builder.build", tar, "--out", tmp_path / "dist", "--json")
+    assert done.returncode == EXIT_OK, done.stderr
+    (summary,) = json.loads(done.stdout)
+    assert summary["counts"]["rejects"] == {"unsafe_member_name": 1, "wrong_type": 1}
+    assert summary["counts"]["unknown_keys"] == {"annotations[].\udfff": 1}
+    rejects = (tmp_path / "dist" / "data" / "sa_000000" / "rejects.jsonl").read_text().splitlines()
+    assert [json.loads(line)["member"] for line in rejects] == ["/\udcff.jpg", "sa_1.json"]
+    assert run("builder.verify", tmp_path / "dist").returncode == EXIT_OK
+
+
 def test_a_bad_source_does_not_stop_the_others(tmp_path: Path) -> None:
     good = write_tar(tmp_path / "sa_000000.tar", members([1]))
     bad = tmp_path / "sa_000001.tar"
