@@ -18,8 +18,8 @@ from builder.records import Json
 
 MAX_SIDE = 16_384  # pixels; SA-1B's longest side is 2650, the largest evaluation set's 5000
 MAX_PIXELS = 100_000_000
-MAX_JPEG_BYTES = 256 * 2**20
-MAX_JSON_BYTES = 256 * 2**20
+MAX_JPEG_BYTES = 64 * 2**20  # both far above what SA-1B has, and small beside a worker's GiB
+MAX_JSON_BYTES = 64 * 2**20
 MAX_ANNOTATIONS = 10_000  # of one image; SA-1B's mean is 100
 BBOX_TOLERANCE = 1.0  # pixels; what SA-1B's own boxes keep to
 

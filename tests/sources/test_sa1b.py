@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,15 @@ def test_a_bad_jpeg_is_rejected(tmp_path: Path, case: str) -> None:
     outcome = read_one(tmp_path, record(1)[1], jpg)
     assert outcome.row is None
     assert [(r.member, r.reason) for r in outcome.rejects] == [("sa_1.jpg", reason)]
+
+
+def test_members_beyond_all_bounds_are_not_read(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "sa_000000", members([1, 2]))
+    os.truncate(folder / "sa_1.jpg", checks.MAX_JPEG_BYTES + 1)  # sparse: no such bytes on disk
+    os.truncate(folder / "sa_2.json", checks.MAX_JSON_BYTES + 1)
+    _, outcomes = read(folder)
+    reasons = [reject.reason for outcome in outcomes for reject in outcome.rejects]
+    assert reasons == ["jpeg_too_large", "json_too_large"]
 
 
 def test_a_giant_jpeg_that_its_json_confirms_is_not_decoded(tmp_path: Path) -> None:
