@@ -252,11 +252,13 @@ def _caption(sources: Sequence[Sa1bSource], folder: Path, args: argparse.Namespa
 
 def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
     plan = estimate_config(source, settings, workers=args.workers)
-    say(
-        f"{plan.config}: {plan.images:,} images, about {plan.masks:,} masks, {plan.shards} "
-        f"{settings.fmt} shards, about {plan.bytes / 1e6:,.1f} MB, about {plan.seconds:,.0f} s "
-        f"with {plan.workers} workers (estimated from {plan.probes} images; nothing was written)"
-    )
+    if not args.json:
+        sys.stdout.write(
+            f"{plan.config}: {plan.images:,} images, about {plan.masks:,} masks, {plan.shards} "
+            f"{settings.fmt} shards, about {plan.bytes / 1e6:,.1f} MB, about {plan.seconds:,.0f} s "
+            f"with {plan.workers} workers\n"
+        )
+    say(f"{plan.config}: estimated from {plan.probes} images; nothing was written")
     return asdict(plan)
 
 
