@@ -6,9 +6,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import connection
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
@@ -65,13 +66,8 @@ def run(
         min(workers, len(tasks)), context, initializer=_start_worker, initargs=(counts, stop)
     )
     try:
-        # Workers inherit the blocked signal: Ctrl-C is the parent's, and never meets a worker
-        # that is half started.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with _interrupt_deferred():
             futures = [pool.submit(_call, function, task) for task in tasks]
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         pending: set[Future[R]] = set(futures)
         while pending:
             finished, pending = wait(pending, timeout=_POLL)
@@ -88,6 +84,28 @@ def run(
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
         _drain(counts, on_row)
+
+
+@contextmanager
+def _interrupt_deferred() -> Iterator[None]:
+    """Hold Ctrl-C back while workers are started, so that it never meets one half started.
+
+    The workers inherit the blocked signal: to stop is the parent's business. Blocking it is not
+    enough for the parent, where any thread may be handed the signal.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C goes to the main thread
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
 
 
 def _call(function: Callable[[T, OnRow], R], task: T) -> R:
