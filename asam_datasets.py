@@ -628,9 +628,9 @@ def _segmentations(annotations: Any) -> _Segmentations:
     return _Segmentations(ids, sizes, [counts for _, counts in pairs])
 
 
-# On a device. The strings are parsed there too, as in `parse_rle` but without waiting for the
-# device once: sizes that only the device knows are bounded by the number of characters. A bad
-# string makes one flag false, and `parse_rle` then tells what is wrong.
+# On a device: two Triton kernels where Triton is, else numpy's parser and a search by torch.
+
+_TOO_FAR = 2**31 - 1  # no edge is there
 
 
 def _decode_to_tensor(
@@ -654,222 +654,287 @@ def _decode_to_tensor(
         return torch.from_numpy(_decode_to_array(masks, size, kind, packed))
     if where.type == "cuda" and not torch.cuda.is_available():
         raise AsamDatasetsError(f"decode_masks: no CUDA device here for device={str(device)!r}")
+    parse, fill = _parser_and_filler(where)
+    edges = parse(masks, where)
     height, width = size
     shape = (len(masks.counts), height, (width + 7) // 8 if packed else width)
     out = torch.zeros(shape, dtype=torch.uint8 if packed else dtype, device=where)
     if out.numel():
-        _fill(out, _parse_on_device(masks, where), width, packed)
+        fill(out, edges, width, packed)
     return out
 
 
+def _parser_and_filler(
+    device: torch.device,
+) -> tuple[
+    Callable[[_Segmentations, torch.device], _Edges],
+    Callable[[torch.Tensor, _Edges, int, bool], None],
+]:
+    """How strings become edges on a device, and edges ones in (N, h, w) zeros."""
+    if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
+        return _parse_by_kernel, _fill_by_kernel
+    return _parse_on_host, _fill_by_search
+
+
 @dataclass(frozen=True, slots=True)
-class _DeviceRuns:
-    """Where runs begin and end in turn, on a device: those of mask i are edges[spans[i]]."""
+class _Edges:
+    """Where runs of ones begin and end in turn, on a device.
 
-    edges: torch.Tensor  # (E,) int32, pixel numbers in column-major order
-    spans: torch.Tensor  # (N, 2) int64
-    sizes: torch.Tensor  # (N, 2) int64, the masks' own height and width
+    An edge is a pixel's number in column-major order: a pixel is 1 where an odd number of its
+    mask's edges are at or before it. Mask i, of H x W, has the edges from start to stop.
+    """
+
+    places: torch.Tensor  # (E,) int32, in order
+    masks: torch.Tensor  # (N, 4) int64: start, stop, H, W
 
 
-def _parse_on_device(masks: _Segmentations, device: torch.device) -> _DeviceRuns:
+def _parse_on_host(masks: _Segmentations, device: torch.device) -> _Edges:
     import torch
 
-    def explain() -> None:
+    places, table, total = [], np.empty((len(masks.counts), 4), np.int64), 0
+    for (height, width), which in masks.by_size():
+        runs = parse_rle([masks.counts[i] for i in which], height * width)
+        masks.refuse(runs.problems, which)
+        table[which, 0] = total + 2 * runs.offsets[:-1]
+        table[which, 1] = total + 2 * runs.offsets[1:]
+        table[which, 2:] = height, width
+        places.append(np.stack((runs.starts, runs.ends), axis=1).reshape(-1))
+        total += 2 * len(runs.starts)
+    flat = np.concatenate(places or [np.zeros(0, np.int64)]).astype(np.int32)
+    return _Edges(torch.from_numpy(flat).to(device), torch.from_numpy(table).to(device))
+
+
+def _parse_by_kernel(masks: _Segmentations, device: torch.device) -> _Edges:
+    """As `parse_rle`, on the device. A mask has no more edges than its string has characters."""
+    import torch
+
+    data, lengths = _characters(masks.counts)
+    stops = np.cumsum(lengths)
+    sizes = np.array(masks.sizes, np.int64).reshape(-1, 2)
+    table = torch.from_numpy(np.column_stack((stops - lengths, stops, sizes))).to(device)
+    codes = torch.from_numpy(data.copy()).to(device)
+    places = torch.empty(len(data), dtype=torch.int32, device=device)
+    if len(lengths):
+        with torch.cuda.device_of(codes):  # type: ignore[no-untyped-call]
+            _kernels()[0][(len(lengths),)](codes, table, places, MAX_GROUP=_MAX_GROUP, BLOCK=512)
+    if (table[:, 0] == table[:, 1]).any():  # waits for the device
         for (height, width), which in masks.by_size():
             runs = parse_rle([masks.counts[i] for i in which], height * width)
             masks.refuse(runs.problems, which)
-
-    data, numbers = _characters(masks.counts)
-    if not numbers.all():
-        explain()
-    size = len(data)
-    codes = torch.from_numpy(data.copy()).to(device, torch.int64) - 48
-    lengths = torch.from_numpy(numbers).to(device)
-    sizes = torch.tensor(masks.sizes, dtype=torch.int64, device=device)
-    pixels = sizes.prod(dim=1)
-    masks_of = torch.arange(len(numbers), device=device)
-    owner = masks_of.repeat_interleave(lengths, output_size=size)
-    last = lengths.cumsum(0) - 1
-
-    # Groups of characters: one per count.
-    final = (codes & 32) == 0
-    good = ((codes >= 0) & (codes < 64)).all() & final[last].all()
-    final[last] = True
-    group = final.cumsum(0) - final.long()
-    places = torch.arange(size, device=device)
-    begins = torch.zeros(size + 2, dtype=torch.int64, device=device)
-    begins.scatter_(0, torch.where(final, group + 1, size + 1), places + 1)
-    place = places - begins[group]
-    good &= (place < _MAX_GROUP).all()
-    place = place.clamp(max=_MAX_GROUP - 1)
-    negative = final & ((codes & 16) != 0)
-    parts = ((codes & 31) << (5 * place)) - (negative.long() << (5 * place + 5))
-
-    # Two counts a line, zeros and ones in turn; the differences add up along the columns.
-    first = group[last - lengths + 1]
-    per_mask = group[last] + 1 - first
-    lines = (per_mask + 1) // 2
-    tops = lines.cumsum(0) - lines
-    bottoms = tops + lines - 1
-    slots = group + (2 * tops - first)[owner]
-    most = (size + len(numbers)) // 2
-    table = torch.zeros(2 * most, dtype=torch.int64, device=device).index_add_(0, slots, parts)
-    limit = max(height * width for height, width in masks.sizes) + 1
-    zeros, ones = table.clamp_(-limit, limit).view(-1, 2).T.contiguous()
-    line_owner = torch.zeros(most, dtype=torch.int64, device=device)
-    line_owner.scatter_(0, slots // 2, owner)
-    used = torch.arange(most, device=device) <= bottoms[-1]
-    alone = zeros[tops]
-    zeros[tops] = 0
-    before = ones[tops]
-    zeros, ones = zeros.cumsum(0), ones.cumsum(0)
-    before = ones[tops] - before
-    zeros = zeros - zeros[tops][line_owner]
-    ones = ones - before[line_owner]
-    zeros[tops] = alone
-    ones[bottoms] *= 1 - per_mask % 2  # the slot that an odd number of counts leaves
-    counts = torch.stack((zeros, ones), dim=1)
-    allowed = (counts >= 0) & (counts <= pixels[line_owner, None])
-    good &= (allowed | ~used[:, None]).all()
-    ends = counts.view(-1).cumsum(0).view(-1, 2)
-    edges = ends - (ends[tops, 0] - alone)[line_owner, None]
-    good &= (edges[bottoms, 1] == pixels).all()
-    if not good:  # waits for the device
-        explain()
-    spans = torch.stack((2 * tops, 2 * bottoms + 2), dim=1)
-    return _DeviceRuns(edges.view(-1).to(torch.int32), spans, sizes)
+        raise CorruptDataError("a mask's RLE is malformed on the device, and is not on the CPU")
+    return _Edges(places, table)
 
 
-def _fill(out: torch.Tensor, runs: _DeviceRuns, width: int, packed: bool) -> None:
-    triton = out.device.type == "cuda" and importlib.util.find_spec("triton") is not None
-    (_fill_by_kernel if triton else _fill_by_search)(out, runs, width, packed)
-
-
-def _fill_by_search(out: torch.Tensor, runs: _DeviceRuns, width: int, packed: bool) -> None:
-    """Fill (N, h, w) masks with torch alone: a pixel is 1 after an odd number of edges."""
+def _fill_by_search(out: torch.Tensor, edges: _Edges, width: int, packed: bool) -> None:
+    """Fill (N, h, w) masks with torch alone."""
     import torch
 
     height = out.shape[1]
     rows = 2 * torch.arange(height, device=out.device) + 1
     columns = 2 * torch.arange(width, device=out.device) + 1
     weights = 128 >> torch.arange(8, device=out.device)
-    spans, sizes = runs.spans.tolist(), runs.sizes.tolist()
-    for i, ((start, stop), (full_height, full_width)) in enumerate(zip(spans, sizes, strict=True)):
+    for i, (start, stop, full_height, full_width) in enumerate(edges.masks.tolist()):
         y = rows * full_height // (2 * height)
         x = columns * full_width // (2 * width)
         pixels = (x * full_height + y[:, None]).to(torch.int32)
-        inside = torch.searchsorted(runs.edges[start:stop], pixels, right=True) & 1
+        inside = torch.searchsorted(edges.places[start:stop], pixels, right=True) & 1
         if packed:
             inside = torch.nn.functional.pad(inside, (0, -width % 8)).view(height, -1, 8)
             inside = (inside * weights).sum(dim=2)
         out[i] = inside
 
 
-def _fill_by_kernel(out: torch.Tensor, runs: _DeviceRuns, width: int, packed: bool) -> None:
-    """Fill (N, h, w) zeros with masks by a Triton kernel, which writes only where ones may be."""
+def _fill_by_kernel(out: torch.Tensor, edges: _Edges, width: int, packed: bool) -> None:
+    """Fill (N, h, w) zeros with masks; only what is near ones is written."""
     import torch
 
     number, height, _ = out.shape
-    rows, columns = 32, 128
-    tiles = -(-height // rows) * -(-width // columns)
+    columns = 128
     target = out.view(torch.uint8) if out.dtype == torch.bool else out
+    kernel = _kernels()[1][(number * -(-width // columns),)]
     with torch.cuda.device_of(out):  # type: ignore[no-untyped-call]
-        _kernel()[(number * tiles,)](
-            target, runs.edges, runs.spans, runs.sizes, height, width, packed, rows, columns
+        # Two warps: most programs do nothing but search, so many of them at a time is what counts.
+        kernel(
+            *(target, edges.places, edges.masks, height, width),
+            *(packed, columns, _TOO_FAR),
+            num_warps=2,
         )
 
 
 @functools.cache
-def _kernel() -> Any:
+def _kernels() -> tuple[Any, Any]:
     import triton
     import triton.language as tl
 
     @triton.jit  # type: ignore[untyped-decorator]
+    def parse(  # type: ignore[no-untyped-def]
+        codes,
+        masks,
+        places,
+        MAX_GROUP: tl.constexpr,
+        BLOCK: tl.constexpr,
+    ):
+        """One program parses one mask's string, a block of characters at a time.
+
+        Into `masks` goes where its edges stop; a malformed mask has none, and stops at its start.
+        """
+        mask = tl.program_id(0)
+        start = tl.load(masks + 4 * mask)
+        stop = tl.load(masks + 4 * mask + 1)
+        pixels = tl.load(masks + 4 * mask + 2) * tl.load(masks + 4 * mask + 3)
+        last = tl.load(codes + stop - 1, mask=stop > start, other=48).to(tl.int32) - 48
+        bad = (last & 32) != 0  # more characters should follow
+        groups = 0
+        zeros, ones, total = start * 0, start * 0, start * 0  # what counts and sums have come to
+        base = start
+        while base < stop:
+            at = base + tl.arange(0, BLOCK)
+            inside = at < stop
+            code = tl.load(codes + at, mask=inside, other=48).to(tl.int32) - 48
+            wrong = (code < 0) | (code > 63)
+            ends = inside & ((code & 32) == 0)  # a group of characters, that is a count
+            value = ((code & 31) - ((code & 16) << 1)).to(tl.int64)
+            more = ends
+            longest = 1
+            going = 1
+            while going > 0:
+                here = at - longest
+                before = tl.load(codes + here, mask=more & (here >= start), other=48)
+                before = before.to(tl.int32) - 48
+                more = more & ((before & 32) != 0)
+                value = tl.where(more, value * 32 + (before & 31), value)
+                longest += 1
+                going = tl.where(longest <= MAX_GROUP, tl.max(more.to(tl.int32), 0), 0)
+            wrong = wrong | more  # a group that is too long
+
+            # From the fourth count on each is a difference from the count two before it.
+            value = tl.minimum(tl.maximum(value, -pixels - 1), pixels + 1)
+            order = groups + tl.cumsum(ends.to(tl.int32), 0) - 1
+            of_ones = ends & (order % 2 == 1)
+            of_zeros = ends & (order % 2 == 0) & (order > 0)
+            later_zeros = zeros + tl.cumsum(tl.where(of_zeros, value, 0), 0)
+            later_ones = ones + tl.cumsum(tl.where(of_ones, value, 0), 0)
+            count = tl.where(of_ones, later_ones, tl.where(of_zeros, later_zeros, value))
+            count = tl.where(ends, count, 0)
+            wrong = wrong | (count < 0) | (count > pixels)
+            place = total.to(tl.int32) + tl.cumsum(count.to(tl.int32), 0)
+            tl.store(places + start + order, place, mask=ends)
+            bad = bad | (tl.max(wrong.to(tl.int32), 0) > 0)
+            groups += tl.sum(ends.to(tl.int32), 0)
+            zeros += tl.sum(tl.where(of_zeros, value, 0), 0)
+            ones += tl.sum(tl.where(of_ones, value, 0), 0)
+            total += tl.sum(count, 0)
+            base += BLOCK
+        bad = bad | (total != pixels)
+        tl.store(masks + 4 * mask + 1, tl.where(bad, start, start + groups))
+
+    @triton.jit  # type: ignore[untyped-decorator]
     def fill(  # type: ignore[no-untyped-def]
         out,
-        edges,
-        spans,
-        sizes,
+        places,
+        masks,
         height,
         width,
         PACKED: tl.constexpr,
-        ROWS: tl.constexpr,
         COLUMNS: tl.constexpr,
+        TOO_FAR: tl.constexpr,
     ):
-        """One program fills one tile of one mask.
+        """One program fills a strip of columns of one mask.
 
-        It searches the mask's edges for the tile's first and last pixel. Most tiles lie between
-        two edges and are done: zeros are there already. In the others each column's edges are
-        found by search, and each flips the pixels at and below it.
+        It searches the mask's edges for the strip's first and last pixel. Most strips lie between
+        two edges and are done: zeros are there already. In the others each column finds its own
+        edges, and goes down from the first of them to the last, 32 rows at a time, as the bits of a
+        word: an edge flips the bits at and below it.
         """
-        across = tl.cdiv(width, COLUMNS)
-        tiles = tl.cdiv(height, ROWS) * across
-        mask = tl.program_id(0) // tiles
-        tile = tl.program_id(0) % tiles
-        rows = tile // across * ROWS + tl.arange(0, ROWS)
-        columns = tile % across * COLUMNS + tl.arange(0, COLUMNS)
-        full_height = tl.load(sizes + 2 * mask)
-        full_width = tl.load(sizes + 2 * mask + 1)
-        start = tl.load(spans + 2 * mask).to(tl.int32)
-        stop = tl.load(spans + 2 * mask + 1).to(tl.int32)
-
-        # The source pixel that each pixel shows; past the border, what the last one shows.
-        y = (2 * tl.minimum(rows, height - 1).to(tl.int64) + 1) * full_height // (2 * height)
-        x = (2 * tl.minimum(columns, width - 1).to(tl.int64) + 1) * full_width // (2 * width)
-        y, x = y.to(tl.int32), (x * full_height).to(tl.int32)
-        tops, bottoms = x + tl.min(y), x + tl.max(y)
+        strips = tl.cdiv(width, COLUMNS)
+        mask = (tl.program_id(0) // strips).to(tl.int64)
+        strip = tl.program_id(0) % strips
+        start = tl.load(masks + 4 * mask)
+        places += start  # the mask's own, from here on
+        number = (tl.load(masks + 4 * mask + 1) - start).to(tl.int32)
+        full_height = tl.load(masks + 4 * mask + 2)
+        full_width = tl.load(masks + 4 * mask + 3)
+        columns = strip.to(tl.int64) * COLUMNS + tl.arange(0, COLUMNS)
+        # The source column that each shows; past the border, what the last one shows.
+        x = (2 * tl.minimum(columns, width - 1) + 1) * full_width // (2 * width)
+        tops = (x * full_height).to(tl.int32)
+        bottoms = tops + (full_height - 1).to(tl.int32)
 
         # Binary searches for how many edges are at or before a pixel, first and last as a pair.
-        pair = tl.where(tl.arange(0, 2) == 0, tl.min(tops), tl.max(bottoms))
-        lows = tl.zeros_like(pair) + start
-        highs = tl.zeros_like(pair) + stop
-        span = stop - start
+        pair = tl.where(tl.arange(0, 2) == 0, tl.min(tops, 0), tl.max(bottoms, 0))
+        lows = tl.zeros_like(pair)
+        highs = tl.zeros_like(pair) + number
+        span = number
         while span > 0:
             middles = (lows + highs) // 2
             searching = lows < highs
-            passed = tl.load(edges + middles, mask=searching, other=0) <= pair
-            lows = tl.where(searching & passed, middles + 1, lows)
+            passed = tl.load(places + middles, mask=searching, other=TOO_FAR) <= pair
+            lows = tl.where(passed, middles + 1, lows)
             highs = tl.where(passed, highs, middles)
             span = span // 2
-        low, high = tl.min(lows), tl.max(lows)
-        if (low < high) | ((low - start) % 2 == 1):
-            begins = tl.zeros_like(tops) + low
-            begin_highs = tl.zeros_like(tops) + high
-            ends, end_highs = begins, begin_highs
-            steps = high - low
-            while steps > 0:
-                at = (begins + begin_highs) // 2
-                open_ = begins < begin_highs
-                before = tl.load(edges + at, mask=open_, other=0) <= tops
-                begins = tl.where(open_ & before, at + 1, begins)
-                begin_highs = tl.where(before, begin_highs, at)
-                at = (ends + end_highs) // 2
-                open_ = ends < end_highs
-                before = tl.load(edges + at, mask=open_, other=0) <= bottoms
-                ends = tl.where(open_ & before, at + 1, ends)
-                end_highs = tl.where(before, end_highs, at)
-                steps = steps // 2
-            inside = tl.zeros((ROWS, COLUMNS), tl.int32) + ((begins - start) % 2)[None, :]
-            for k in range(tl.max(ends - begins)):
-                edge = tl.load(edges + begins + k, mask=begins + k < ends, other=2147483647)
-                inside = inside ^ (y[:, None] >= (edge - x)[None, :]).to(tl.int32)
-            if PACKED:
-                inside = tl.where((columns < width)[None, :], inside, 0)
-                weights = 128 >> tl.arange(0, 8)
-                bits = tl.reshape(inside, (ROWS, COLUMNS // 8, 8)) * weights[None, None, :]
-                stride = tl.cdiv(width, 8)
-                places = tile % across * (COLUMNS // 8) + tl.arange(0, COLUMNS // 8)
-                values = tl.sum(bits, axis=2)
-            else:
-                stride, places, values = width, columns, inside
-            corner = out + (mask.to(tl.int64) * height + tile // across * ROWS) * stride
-            tl.store(
-                corner + tl.arange(0, ROWS)[:, None] * stride + places[None, :],
-                values.to(out.dtype.element_ty),
-                mask=(rows < height)[:, None] & (places < stride)[None, :],
-            )
+        low, high = tl.min(lows, 0), tl.max(lows, 0)
+        if (low < high) | (low % 2 == 1):
+            next_ = tl.zeros_like(tops) + low
+            next_highs = tl.zeros_like(tops) + high
+            ends, end_highs = next_, next_highs
+            span = high - low
+            while span > 0:
+                middles = (next_ + next_highs) // 2
+                searching = next_ < next_highs
+                passed = tl.load(places + middles, mask=searching, other=TOO_FAR) <= tops
+                next_ = tl.where(passed, middles + 1, next_)
+                next_highs = tl.where(passed, next_highs, middles)
+                middles = (ends + end_highs) // 2
+                searching = ends < end_highs
+                passed = tl.load(places + middles, mask=searching, other=TOO_FAR) <= bottoms
+                ends = tl.where(passed, middles + 1, ends)
+                end_highs = tl.where(passed, end_highs, middles)
+                span = span // 2
 
-    return fill
+            # The rows that hold ones, and those of the output that show them.
+            inside = -(next_ % 2)  # all bits of a word, or none
+            some = next_ < ends
+            first = tl.load(places + next_, mask=some, other=TOO_FAR) - tops
+            last = tl.load(places + ends - 1, mask=some, other=0) - tops
+            first = tl.min(tl.where(inside != 0, 0, tl.where(some, first, TOO_FAR)), 0)
+            last = tl.where(some, last, 0)
+            last = tl.max(tl.where(ends % 2 == 1, full_height.to(tl.int32), last), 0)
+            first = tl.minimum(first, last).to(tl.int64)
+            row = (first * height // full_height).to(tl.int32)
+            below = tl.cdiv(last.to(tl.int64) * height, full_height).to(tl.int32)
+            while row < below:
+                word = inside
+                flipping = 1
+                while flipping > 0:
+                    edge = tl.load(places + next_, mask=next_ < ends, other=TOO_FAR) - tops
+                    # The first row that shows the edge's row or a later one.
+                    shown = (2 * edge.to(tl.int64) * height + full_height - 1) // (2 * full_height)
+                    bit = shown - row
+                    flips = (next_ < ends) & (bit < 32)
+                    word = word ^ tl.where(flips, -1 << tl.minimum(bit, 31).to(tl.int32), 0)
+                    next_ += flips.to(tl.int32)
+                    flipping = tl.max(flips.to(tl.int32), 0)
+                bits = (word[None, :] >> tl.arange(0, 32)[:, None]) & 1
+                inside = word >> 31  # what the last row had goes on below
+                if PACKED:
+                    bits = tl.where((columns < width)[None, :], bits, 0)
+                    weights = 128 >> tl.arange(0, 8)
+                    bits = tl.reshape(bits, (32, COLUMNS // 8, 8)) * weights[None, None, :]
+                    stride = tl.cdiv(width, 8)
+                    across = strip * (COLUMNS // 8) + tl.arange(0, COLUMNS // 8)
+                    values = tl.sum(bits, axis=2)
+                else:
+                    stride, across, values = width, columns, bits
+                down = row + tl.arange(0, 32)
+                corner = out + (mask * height + row) * stride
+                tl.store(
+                    corner + tl.arange(0, 32)[:, None] * stride + across[None, :],
+                    values.to(out.dtype.element_ty),
+                    mask=(down < height)[:, None] & (across < stride)[None, :],
+                )
+                row += 32
+
+    return parse, fill
 
 
 # The control image: mask i of n has a colour of its own, spread over all 24 bits.

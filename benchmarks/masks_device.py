@@ -9,7 +9,6 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 
@@ -76,9 +75,16 @@ def _measure_size(
     expected = torch.from_numpy(decode_masks(few, size))
     if not torch.equal(decode_masks(few, size, device=device).cpu(), expected):
         raise AsamDatasetsError(f"masks of size {size} on {device} differ from the CPU's")
-    parsed = asam_datasets._parse_on_device(asam_datasets._segmentations(batch), device)
+    parse, fill = asam_datasets._parser_and_filler(device)
+    edges = parse(asam_datasets._segmentations(batch), device)
+
+    def from_edges() -> torch.Tensor:
+        out = torch.zeros((number, *size), dtype=torch.uint8, device=device)
+        fill(out, edges, size[1], False)
+        return out
+
     strings = device_seconds(lambda: decode_masks(batch, size, device=device), device, runs)
-    filled = device_seconds(lambda: _fill(parsed, size, device), device, runs)
+    filled = device_seconds(from_edges, device, runs)
     cpu = device_seconds(lambda: decode_masks(few, size), torch.device("cpu"), min(runs, 3))
     floor = number * size[0] * size[1] / bandwidth
     return {
@@ -90,12 +96,6 @@ def _measure_size(
         "share_of_write_bandwidth_from_strings": floor / strings,
         "ratio_to_cpu": (cpu / len(few)) / (strings / number),
     }
-
-
-def _fill(parsed: Any, size: tuple[int, int], device: torch.device) -> torch.Tensor:
-    out = torch.zeros((len(parsed.spans), *size), dtype=torch.uint8, device=device)
-    asam_datasets._fill(out, parsed, size[1], packed=False)
-    return out
 
 
 def device_table(results: Json) -> Iterator[str]:

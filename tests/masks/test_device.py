@@ -1,26 +1,23 @@
-"""decode_masks into tensors: the parser, the search and the kernel, all on this machine's CPU.
+"""decode_masks into tensors, on this machine's CPU: the kernels run in Triton's interpreter.
 
-The Triton kernel runs here in Triton's interpreter, where triton is installed; the tests marked
-gpu run it on a device.
+The tests marked gpu run them on a device.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import asam_datasets
-from asam_datasets import AsamDatasetsError, decode_masks, parse_rle
-from tests.masks.images import Masks, annotate, compress, draw, mask_stacks
+from asam_datasets import AsamDatasetsError, decode_masks
+from tests.masks.images import Masks, annotate, draw
 from tests.masks.test_decode import sample
 
 torch = pytest.importorskip("torch")
@@ -41,93 +38,74 @@ def mixed(seed: int) -> tuple[list[dict[str, Any]], list[Masks]]:
     return annotations, masks
 
 
+def parsed(parse: Any, annotations: list[dict[str, Any]]) -> Any:
+    return parse(asam_datasets._segmentations(annotations), torch.device("cpu"))
+
+
 def filled(
-    fill: Any, annotations: list[dict[str, Any]], size: tuple[int, int], packed: bool
+    fill: Any, edges: Any, number: int, size: tuple[int, int], packed: bool
 ) -> npt.NDArray[Any]:
-    runs = asam_datasets._parse_on_device(
-        asam_datasets._segmentations(annotations), torch.device("cpu")
-    )
     width = (size[1] + 7) // 8 if packed else size[1]
-    out = torch.zeros((len(annotations), size[0], width), dtype=torch.uint8)
-    fill(out, runs, size[1], packed)
+    out = torch.zeros((number, size[0], width), dtype=torch.uint8)
+    fill(out, edges, size[1], packed)
     return np.asarray(out)
 
 
-def check_fill(fill: Any, sizes: list[tuple[int, int]]) -> None:
+def check_fill(parse: Any, fill: Any, sizes: list[tuple[int, int]]) -> None:
     """Masks of several sizes at once, sampled down and up, as bytes and as bits."""
     annotations, masks = mixed(5)
+    edges = parsed(parse, annotations)
     for size in sizes:
         expected = np.concatenate([sample(mask, size) for mask in masks])
-        assert np.array_equal(filled(fill, annotations, size, False), expected)
+        assert np.array_equal(filled(fill, edges, len(masks), size, False), expected)
         bits = np.packbits(expected, axis=-1)
-        assert np.array_equal(filled(fill, annotations, size, True), bits)
+        assert np.array_equal(filled(fill, edges, len(masks), size, True), bits)
 
 
 def test_the_search_fills_what_pycocotools_decodes() -> None:
-    check_fill(asam_datasets._fill_by_search, OUTPUTS)
+    check_fill(asam_datasets._parse_on_host, asam_datasets._fill_by_search, OUTPUTS)
 
 
-def test_the_kernel_fills_the_same_in_the_interpreter() -> None:
-    if importlib.util.find_spec("triton") is None:
-        pytest.skip("triton is not installed")
-    code = (
-        "import asam_datasets, tests.masks.test_device as t;"
-        "t.check_fill(asam_datasets._fill_by_kernel, [(33, 140), (7, 9)]); print('the same')"
-    )
+def test_the_kernels_in_tritons_interpreter() -> None:
+    pytest.importorskip("triton")
+    tests = Path(__file__).with_name("interpreted.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
+    # From its start on: what triton itself is made of is interpreted, or not, when it is imported.
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout == "the same\n", done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-@settings(deadline=None)
-@given(mask_stacks())
-def test_strings_are_parsed_as_by_numpy(masks: Masks) -> None:
-    annotations = annotate(masks)
-    counts = [a["segmentation"]["counts"] for a in annotations]
-    runs = parse_rle(counts, masks.shape[1] * masks.shape[2])
-    parsed = asam_datasets._parse_on_device(
-        asam_datasets._segmentations(annotations), torch.device("cpu")
+def compiles(kernel: Any, types: dict[str, str], constants: dict[str, Any]) -> None:
+    """Compile a kernel for compute capability 9.0, which needs no device."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    signature = {name: types.get(name, "constexpr") for name in kernel.arg_names}
+    places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=places)
+    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32))
+    assert compiled.asm["cubin"]
+
+
+@pytest.mark.filterwarnings("ignore:TRITON_DEFAULT_FP_FUSION is unset")
+def test_the_kernels_compile_for_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    parse, fill = asam_datasets._kernels()
+    compiles(
+        parse,
+        {"codes": "*u8", "masks": "*i64", "places": "*i32"},
+        {"MAX_GROUP": asam_datasets._MAX_GROUP, "BLOCK": 512},
     )
-    for i, (start, stop) in enumerate(parsed.spans.tolist()):
-        pairs = parsed.edges[start:stop].view(-1, 2)
-        pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-        span = slice(runs.offsets[i], runs.offsets[i + 1])
-        assert pairs[:, 0].tolist() == runs.starts[span].tolist()
-        assert pairs[:, 1].tolist() == runs.ends[span].tolist()
-
-
-pieces = st.one_of(
-    st.lists(st.integers(-2, 40), min_size=1, max_size=6).map(compress),
-    st.lists(st.integers(-(2**61), 2**61), min_size=1, max_size=5).map(compress),
-    st.text(alphabet=[chr(c) for c in range(46, 114)], max_size=40),
-)
-
-
-@settings(deadline=None)
-@given(st.lists(pieces, min_size=1, max_size=6), st.integers(1, 9), st.integers(1, 9))
-def test_what_numpy_refuses_is_refused_with_the_same_words(
-    counts: list[str], height: int, width: int
-) -> None:
-    annotations = [
-        {"id": i, "segmentation": {"size": [height, width], "counts": text}}
-        for i, text in enumerate(counts)
-    ]
-    segmentations = asam_datasets._segmentations(annotations)
-    refused = None
-    try:
-        expected = decode_masks(annotations)
-    except AsamDatasetsError as error:
-        refused = str(error)
-    if refused is None:
-        runs = asam_datasets._parse_on_device(segmentations, torch.device("cpu"))
-        out = torch.zeros(expected.shape, dtype=torch.uint8)
-        asam_datasets._fill_by_search(out, runs, width, False)
-        assert np.array_equal(out, expected)
-    else:
-        with pytest.raises(AsamDatasetsError) as caught:
-            asam_datasets._parse_on_device(segmentations, torch.device("cpu"))
-        assert str(caught.value) == refused
+    tensors = {"out": "*u8", "places": "*i32", "masks": "*i64"}
+    always = {"COLUMNS": 128, "TOO_FAR": asam_datasets._TOO_FAR}
+    for packed in (False, True):
+        compiles(fill, {**tensors, "height": "i32", "width": "i32"}, {**always, "PACKED": packed})
+    # A side of 1 is a constant to Triton.
+    compiles(fill, {**tensors, "width": "i32"}, {**always, "PACKED": False, "height": 1})
+    compiles(fill, {**tensors, "height": "i32"}, {**always, "PACKED": False, "width": 1})
 
 
 @pytest.mark.parametrize("device", DEVICES)
