@@ -654,13 +654,13 @@ def _decode_to_tensor(
         return torch.from_numpy(_decode_to_array(masks, size, kind, packed))
     if where.type == "cuda" and not torch.cuda.is_available():
         raise AsamDatasetsError(f"decode_masks: no CUDA device here for device={str(device)!r}")
-    parse, fill = _parser_and_filler(where)
-    edges = parse(masks, where)
     height, width = size
     shape = (len(masks.counts), height, (width + 7) // 8 if packed else width)
+    # First, since a GPU writes the zeros while this thread gathers the strings.
     out = torch.zeros(shape, dtype=torch.uint8 if packed else dtype, device=where)
     if out.numel():
-        fill(out, edges, width, packed)
+        parse, fill = _parser_and_filler(where)
+        fill(out, parse(masks, where), width, packed)
     return out
 
 
@@ -700,7 +700,7 @@ def _parse_on_host(masks: _Segmentations, device: torch.device) -> _Edges:
         table[which, 2:] = height, width
         places.append(np.stack((runs.starts, runs.ends), axis=1).reshape(-1))
         total += 2 * len(runs.starts)
-    flat = np.concatenate(places or [np.zeros(0, np.int64)]).astype(np.int32)
+    flat = np.concatenate(places).astype(np.int32)
     return _Edges(torch.from_numpy(flat).to(device), torch.from_numpy(table).to(device))
 
 
@@ -714,9 +714,8 @@ def _parse_by_kernel(masks: _Segmentations, device: torch.device) -> _Edges:
     table = torch.from_numpy(np.column_stack((stops - lengths, stops, sizes))).to(device)
     codes = torch.from_numpy(data.copy()).to(device)
     places = torch.empty(len(data), dtype=torch.int32, device=device)
-    if len(lengths):
-        with torch.cuda.device_of(codes):  # type: ignore[no-untyped-call]
-            _kernels()[0][(len(lengths),)](codes, table, places, MAX_GROUP=_MAX_GROUP, BLOCK=512)
+    with torch.cuda.device_of(codes):  # type: ignore[no-untyped-call]
+        _kernels()[0][(len(lengths),)](codes, table, places, MAX_GROUP=_MAX_GROUP, BLOCK=512)
     if (table[:, 0] == table[:, 1]).any():  # waits for the device
         for (height, width), which in masks.by_size():
             runs = parse_rle([masks.counts[i] for i in which], height * width)
