@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from builder.masks.png import decode_png, encode_bitmap, encode_masks
+from builder.masks.png import assemble, decode_png, encode_bitmap, encode_masks, read_bits
 from builder.masks.rle import RleBatch
 from tests.masks.images import Masks, coco_counts, draw, mask_stacks, pil_png, real_records
 
@@ -121,3 +123,48 @@ def test_real_masks_come_back_and_take_less_room_than_pils() -> None:
             assert mask.sum() == area
             ours, pils = ours + len(png), pils + len(pil_png(mask))
     assert ours <= pils
+
+
+@settings(deadline=None)
+@given(mask_stacks(largest=80))
+def test_the_packed_rows_are_those_of_the_pixels(masks: Masks) -> None:
+    for png, mask in zip(encode_stack(masks), masks, strict=True):
+        assert np.array_equal(read_bits(png, *mask.shape), np.packbits(mask != 0, axis=1))
+
+
+def rewritten(png: bytes, **options: Any) -> bytes:
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert(options.pop("mode", "1")).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def with_pixels(png: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """The PNG with other bytes of pixels, well packed."""
+    start = png.index(b"IDAT")
+    rows = zlib.decompress(png[start + 4 : -16])
+    return assemble(60, 90, 1, 0, pixels=zlib.compress(change(rows)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda png: b"", "not a PNG"),
+        (lambda png: png[1:], "not a PNG"),
+        (lambda png: png[:-1], "checksum of chunk b'IEND'"),
+        (lambda png: png[:-20], "checksum of chunk b'IDAT'"),
+        (lambda png: png[:50] + bytes([png[50] ^ 1]) + png[51:], "checksum of chunk b'IDAT'"),
+        (lambda png: png[:-12], "not a 1-bit grayscale PNG of 90 x 60"),
+        (lambda png: rewritten(png, mode="L"), "not a 1-bit grayscale PNG of 90 x 60"),
+        (lambda png: encode_bitmap(np.zeros((90, 60), np.bool_)), "not a 1-bit grayscale PNG"),
+        (lambda png: with_pixels(png, lambda rows: rows[:-1]), "expected 60 rows of 13 bytes"),
+        (lambda png: with_pixels(png, lambda rows: rows + b"\0"), "expected 60 rows of 13 bytes"),
+        (lambda png: with_pixels(png, lambda rows: b"\2" + rows[1:]), "rows are filtered"),
+        (lambda png: assemble(60, 90, 1, 0, pixels=b"no zlib"), "incorrect header check"),
+    ],
+)
+def test_what_is_no_mask_is_told(damage: Callable[[bytes], bytes], message: str) -> None:
+    (png,) = encode_stack(draw(5, 60, 90, 1))
+    assert read_bits(png, 60, 90).shape == (60, 12)
+    with pytest.raises(ValueError, match=message):
+        read_bits(damage(png), 60, 90)
