@@ -74,14 +74,15 @@ class BeamSearch:
     def admit(self, encoded: Tensor, slots: Tensor, lengths: Tensor | None = None) -> None:
         """Start images in slots: `encoded` (R, N, d_model), `slots` and `lengths` (R,) int64."""
         self._decoder.admit(encoded, slots)
-        self.open[slots] = True
-        self._length[slots] = 0
-        self._running[slots] = self._settings.pad_token
-        self._running[slots, :, 0] = self._settings.start_token
+        # Not `self.open[slots] = True`: on CUDA such a number is copied from the host.
+        self.open.index_fill_(0, slots, True)
+        self._length.index_fill_(0, slots, 0)
+        self._running.index_fill_(0, slots, self._settings.pad_token)
+        self._running[:, :, 0].index_fill_(0, slots, self._settings.start_token)
         self._running_score[slots] = self._first_score
-        self._finished[slots] = self._settings.pad_token
-        self._finished_score[slots] = _NEVER
-        self._is_finished[slots] = False
+        self._finished.index_fill_(0, slots, self._settings.pad_token)
+        self._finished_score.index_fill_(0, slots, _NEVER)
+        self._is_finished.index_fill_(0, slots, False)
         if self._imposed is not None and lengths is not None:
             self._imposed[slots] = lengths
 
@@ -122,7 +123,7 @@ class BeamSearch:
         total = logits.logsumexp(-1, keepdim=True)
         ending = logits[..., end : end + 1] - total  # (S, K, 1)
         if self._imposed is not None:
-            logits[..., end] = float("-inf")
+            logits[..., end].fill_(float("-inf"))
         top, token = logits.topk(min(count, logits.shape[-1]), dim=-1)  # (S, K, 2K)
         score = top - total
         if self._imposed is not None:

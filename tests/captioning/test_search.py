@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import Blip2Config, Blip2ForConditionalGeneration, LogitsProcessorList
 
 from builder.captioning.continuous import ContinuousCaptioner
 from builder.captioning.decoder import BeamDecoder
 from builder.captioning.encoder import Encoder
-from builder.captioning.model import CaptionSettings, Loaded, adapt, load
+from builder.captioning.model import CaptionSettings, Loaded, adapt, as_asam, load
 from builder.captioning.plain import PlainCaptioner, generate
 from builder.captioning.preprocess import Preprocess
 from builder.captioning.search import BeamSearch, SearchSettings
@@ -98,19 +101,46 @@ def test_imposed_lengths_agree_with_generate(loaded: Loaded, pictures: Pictures)
         assert row[1 : 1 + lengths[i]] == made[i]
 
 
-def test_nothing_of_a_step_depends_on_the_host() -> None:
-    """What is recorded as a CUDA graph runs on shapes alone: no value is waited for."""
-    with torch.device("meta"):
-        model = Blip2ForConditionalGeneration(Blip2Config(**TINY)).eval().requires_grad_(False)
-    encoder = Encoder(model, [1], 4, Preprocess((28, 28)))
-    decoder = BeamDecoder(model.language_model, 8, 5, 30, encoder.tokens)
-    search = BeamSearch(decoder, SearchSettings(5, 30, 1.0, 0, 1, 0), imposed=True)
-    pixels = torch.zeros((4, 28, 28, 3), dtype=torch.uint8, device="meta")
-    encoded = encoder.encode(pixels)
-    assert encoded.shape == (4, 5, 32)
-    slots = torch.zeros(4, dtype=torch.int64, device="meta")
-    search.admit(encoded, slots, slots)
-    assert search.step(16).shape == (8, 1 + 32)
+class OnDeviceAlone(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Fails at what can't be recorded as a CUDA graph because it involves the host."""
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in tree_leaves((args, kwargs, out)):
+            assert not isinstance(value, torch.Tensor) or value.device.type != "cpu", func
+        # A number put at indices: CUDA alone makes a tensor of it on the host, and copies that.
+        assert func is not torch.ops.aten.index_put_.default or args[2].ndim, func
+        return out
+
+
+@pytest.mark.parametrize("dtype", ["asam", "float32"])
+def test_nothing_of_what_is_recorded_depends_on_the_host(dtype: str) -> None:
+    """No value is waited for, and none is copied from the host: on tensors that have only shapes.
+
+    A build without CUDA has no such tensors of its device; the lazy one stands in for it.
+    """
+    device = "cuda:0" if torch.version.cuda else "lazy:0"
+    model = random_model(TINY)
+    if dtype == "asam":
+        as_asam(model)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model.to(device)
+        encoder = Encoder(model, [1], 4, Preprocess((28, 28)))
+        decoder = BeamDecoder(model.language_model, 8, 5, 30, encoder.tokens)
+        search = BeamSearch(decoder, SearchSettings(5, 30, 1.0, 0, 1, 0), imposed=True)
+        slots = torch.zeros(4, dtype=torch.int64, device=device)
+        with OnDeviceAlone():  # type: ignore[no-untyped-call]
+            encoded = encoder.encode(encoder._pixels)
+            assert encoded.shape == (4, 5, 32)
+            assert encoded.dtype == (torch.bfloat16 if dtype == "asam" else torch.float32)
+            search.admit(encoded, slots, slots)
+            assert search.step(16).shape == (8, 1 + 32)
 
 
 def test_the_real_architecture_has_the_real_size() -> None:
