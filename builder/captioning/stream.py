@@ -5,6 +5,7 @@ A batch that doesn't fit the memory is halved, at the start or in mid-run.
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -122,6 +123,8 @@ class CaptionStream:
             ) from error
         self.batch = (self.batch or 2) // 2
         self.captioner = None
+        for each in _chain(error):  # their frames hold what the captioner held
+            traceback.clear_frames(each.__traceback__)
         say(f"out of memory: going on with batch size {self.batch}")
 
     def __call__(self, images: ImageSource, todo: Sequence[Numbered]) -> Iterator[list[Outcome]]:
@@ -208,9 +211,15 @@ class CaptionStream:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that a device or this machine has no memory left."""
     signs = ("out of memory", "DefaultCPUAllocator: can't allocate", "CUBLAS_STATUS_ALLOC_FAILED")
+    return any(
+        isinstance(each, torch.OutOfMemoryError) or any(sign in str(each) for sign in signs)
+        for each in _chain(error)
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those behind it: recording a graph may hide one behind an error of its own."""
     found: BaseException | None = error
-    while found is not None:  # recording a graph may hide it behind an error of its own
-        if isinstance(found, torch.OutOfMemoryError) or any(sign in str(found) for sign in signs):
-            return True
+    while found is not None:
+        yield found
         found = found.__cause__ or found.__context__
-    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import json
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -362,6 +364,40 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(
     assert f"going on with batch size {stream.batch}" in capsys.readouterr().err
     lines = [json.dumps({"img": name, "prompt": text}) for _, name, text in sorted(outcomes)]
     assert lines == undisturbed.decode().splitlines()[:5]
+
+
+class HungrySource:
+    """A source whose twentieth image once takes more memory than there is."""
+
+    config = name = "hungry"
+
+    def __init__(self, stream: CaptionStream) -> None:
+        self.batches: list[int] = []
+        self.left_over: list[bool] = []
+        self._stream, self._first = stream, weakref.ref(stream.open())
+
+    def names(self) -> list[str]:
+        return [str(i) for i in range(IMAGES)]
+
+    def read(self, name: str) -> bytes:
+        self.batches.append(self._stream.batch or 0)
+        self.left_over.append(self._first() is not None)
+        if name == "20" and self.batches[-1] == 8:
+            torch.empty(1 << 50)
+        return photograph(int(name))
+
+
+def test_what_did_not_fit_in_mid_run_is_let_go_before_the_next_try(loaded: Loaded) -> None:
+    stream = CaptionStream(loaded, "continuous", 8, 1)
+    images = HungrySource(stream)
+    gc.disable()  # of itself, that is: a device's memory can't wait for the collector
+    try:
+        outcomes = [x for some in stream(images, list(enumerate(images.names()))) for x in some]
+    finally:
+        gc.enable()
+    assert sorted(number for number, _, _ in outcomes) == list(range(IMAGES))
+    assert set(images.batches) == {8, 4}
+    assert dict(zip(images.batches, images.left_over, strict=True)) == {8: True, 4: False}
 
 
 def test_a_full_disk_ends_the_run_and_a_later_one_goes_on(
