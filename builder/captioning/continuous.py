@@ -55,8 +55,9 @@ class ContinuousCaptioner:
         settings, text = loaded.settings, loaded.model.config.text_config
         prompt = loaded.prompt_ids[loaded.model.config.num_query_tokens :]
         memory = graph_memory(loaded.device)
-        self._encoder = Encoder(
-            loaded.model, prompt, min(batch, ENCODE_BATCH), loaded.preprocess, memory
+        self._encoder = Encoder(loaded.model, prompt, min(batch, ENCODE_BATCH), loaded.preprocess)
+        self._encode_recorded = Recorded(
+            functools.partial(self._encoder.encode, self._encoder.pixels), loaded.device, memory
         )
         self._decoder = BeamDecoder(
             loaded.model.language_model,
@@ -118,39 +119,50 @@ class ContinuousCaptioner:
     def ids(self, images: Iterable[Numbered]) -> Iterator[list[tuple[int, list[int]]]]:
         """As a call, but tokens in place of text, up to the end token."""
         numbered = iter(images)
+        staged = self._stage(numbered)  # numbers of the images that are encoded next
         waiting: deque[tuple[int, int]] = deque()  # number, row of the encoder's output
         encoded = torch.empty(0)
         free = list(range(self.batch))
         busy: dict[int, int] = {}  # slot to number
         made = np.zeros(self.batch, dtype=np.int64)  # tokens of each slot
-        more = True
-        while True:
-            while free and (waiting or more):
+        captions: list[tuple[int, list[int]]] = []
+        while staged or waiting or busy:
+            while (staged or waiting) and len(free) >= (self._admitted if busy else 1):
                 if not waiting:
-                    batch = _take(numbered, self._encoder.batch)
-                    more = len(batch) == self._encoder.batch
-                    if not batch:
-                        break
-                    encoded = self._encoder([image for _, image in batch])
-                    waiting.extend((number, row) for row, (number, _) in enumerate(batch))
+                    encoded = self._encode(len(staged))
+                    waiting.extend((number, row) for row, number in enumerate(staged))
+                    staged = self._stage(numbered)
                 count = min(len(free), len(waiting), self._admitted)
-                if len(free) < self._admitted and busy:
-                    break
                 new = [waiting.popleft() for _ in range(count)]
                 slots = [free.pop() for _ in range(count)]
                 self._admit(encoded, new, slots)
                 busy.update(zip(slots, (number for number, _ in new), strict=True))
                 made[slots] = 0
-            if not busy:
-                return
             active = list(busy)
             reach = -(-(int(made[active].max()) + 1) // _REACH) * _REACH
             made[active] += 1
-            result = self._fetch(self._steps[reach]())
+            step = self._steps[reach]()
+            if captions:  # those of the step before, while the device makes this one
+                yield captions
+            result = self._fetch(step)
             done = [slot for slot in active if result[slot, 0]]
-            if done:
-                free += done
-                yield [(busy.pop(slot), self._caption(result[slot, 1:])) for slot in done]
+            free += done
+            captions = [(busy.pop(slot), self._caption(result[slot, 1:])) for slot in done]
+        if captions:
+            yield captions
+
+    def _stage(self, numbered: Iterator[Numbered]) -> list[int]:
+        """Take the next batch to the device, while that works; the numbers of its images."""
+        batch = list(itertools.islice(numbered, self._encoder.batch))
+        if batch:
+            self._encoder.put([image for _, image in batch])
+        return [number for number, _ in batch]
+
+    def _encode(self, count: int) -> Tensor:
+        """The first `count` images of the encoder, encoded; further rows hold anything."""
+        if self._decoder.device.type == "cuda":
+            return self._encode_recorded()
+        return self._encoder.encode(self._encoder.pixels[:count])
 
     def _admit(self, encoded: Tensor, new: list[tuple[int, int]], slots: list[int]) -> None:
         padding = self._admitted - len(new)  # repeat the first: to write it twice is no harm
@@ -181,7 +193,3 @@ def _put(target: Tensor, values: list[int]) -> None:
     """Copy numbers to a device's tensor without waiting for the device."""
     on_device = target.device.type == "cuda"
     target.copy_(torch.tensor(values, pin_memory=on_device), non_blocking=True)
-
-
-def _take(numbered: Iterator[Numbered], count: int) -> list[Numbered]:
-    return list(itertools.islice(numbered, count))

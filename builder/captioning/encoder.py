@@ -1,6 +1,6 @@
 """Photographs to what T5's decoder attends to: vision tower, Q-Former, projection, T5's encoder.
 
-transformers' own modules, in batches of one size so that on CUDA they are one graph. As in LAVIS
+transformers' own modules, in batches of one size so that on CUDA they can be one graph. As in LAVIS
 (blip2_t5.py), T5's encoder sees the 32 query embeddings followed by the tokens of the prompt, which
 for no prompt are the end-of-sentence token alone.
 """
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from builder.captioning.graph import Recorded
 from builder.captioning.model import normalize
 from builder.captioning.preprocess import Pixels, Preprocess
 
@@ -28,8 +27,6 @@ class Encoder:
         A `Blip2ForConditionalGeneration` with a T5, on its device.
     prompt_ids
         The tokens of the prompt, end token included.
-    memory
-        See `Recorded`.
     """
 
     def __init__(
@@ -38,13 +35,12 @@ class Encoder:
         prompt_ids: Sequence[int],
         batch: int,
         preprocess: Preprocess,
-        memory: Any = None,
     ) -> None:
         self._model = model
         self.device: torch.device = next(model.parameters()).device
         self.batch = batch
         shape = (batch, *preprocess.size, 3)
-        self._pixels = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        self.pixels = torch.zeros(shape, dtype=torch.uint8, device=self.device)
         # Made here, since a tensor made from Python's numbers can't be part of a graph.
         self._mean = torch.tensor(preprocess.mean, device=self.device)
         self._std = torch.tensor(preprocess.std, device=self.device)
@@ -52,25 +48,16 @@ class Encoder:
         embedding = self._model.language_model.get_input_embeddings()
         self._prompt = embedding(ids)[None]  # (1, prompt, d_model)
         self.tokens: int = self._model.config.num_query_tokens + len(prompt_ids)
-        self._recorded = Recorded(lambda: self.encode(self._pixels), self.device, memory)
 
-    @torch.no_grad()
-    def __call__(self, images: Sequence[Pixels]) -> Tensor:
-        """Encode images (height, width, 3), RGB; returns (batch, tokens, d_model).
-
-        Rows beyond the images hold anything; the tensor is overwritten by the next call.
-        """
-        count = len(images)
+    def put(self, images: Sequence[Pixels]) -> None:
+        """Copy images (height, width, 3), RGB, to the first rows of `pixels`, without waiting."""
         host = torch.empty(
-            (count, *self._pixels.shape[1:]),
+            (len(images), *self.pixels.shape[1:]),
             dtype=torch.uint8,
             pin_memory=self.device.type == "cuda",
         )
         np.stack(images, out=host.numpy())
-        self._pixels[:count].copy_(host, non_blocking=True)
-        if self.device.type == "cuda":
-            return self._recorded()
-        return self.encode(self._pixels[:count])
+        self.pixels[: len(images)].copy_(host, non_blocking=True)
 
     @torch.no_grad()
     def see(self, pixels: Tensor) -> Tensor:

@@ -25,10 +25,9 @@ class Recorded(Generic[T]):
 
     def __init__(self, function: Callable[[], T], device: torch.device, memory: Any = None) -> None:
         self._function = function
-        self._memory = memory
         self._graph: torch.cuda.CUDAGraph | None = None
         if device.type == "cuda":
-            self._output = self._record(device)
+            self._output = self._record(device, memory)
 
     def __call__(self) -> T:
         if self._graph is None:
@@ -36,7 +35,7 @@ class Recorded(Generic[T]):
         self._graph.replay()
         return self._output
 
-    def _record(self, device: torch.device) -> T:
+    def _record(self, device: torch.device, memory: Any) -> T:
         stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream), torch.no_grad():
@@ -44,5 +43,5 @@ class Recorded(Generic[T]):
                 self._function()
         torch.cuda.current_stream(device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=self._memory), torch.no_grad():
+        with torch.cuda.graph(self._graph, pool=memory), torch.no_grad():
             return self._function()

@@ -136,7 +136,7 @@ def test_nothing_of_what_is_recorded_depends_on_the_host(dtype: str) -> None:
         search = BeamSearch(decoder, SearchSettings(5, 30, 1.0, 0, 1, 0), imposed=True)
         slots = torch.zeros(4, dtype=torch.int64, device=device)
         with OnDeviceAlone():  # type: ignore[no-untyped-call]
-            encoded = encoder.encode(encoder._pixels)
+            encoded = encoder.encode(encoder.pixels)
             assert encoded.shape == (4, 5, 32)
             assert encoded.dtype == (torch.bfloat16 if dtype == "asam" else torch.float32)
             search.admit(encoded, slots, slots)
