@@ -105,6 +105,9 @@ class ContinuousCaptioner:
             dtype=torch.int32,
             pin_memory=device.type == "cuda",
         )
+        self._fetched: Any = None
+        if device.type == "cuda":  # to wait asleep: the core is needed to decode
+            self._fetched = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
 
     def __call__(self, images: Iterable[Numbered]) -> Iterator[list[tuple[int, str]]]:
         """Caption numbered, prepared images; yields numbered captions as they are done."""
@@ -178,8 +181,9 @@ class ContinuousCaptioner:
     def _fetch(self, result: Tensor) -> npt.NDArray[np.int32]:
         """The step's result on this side, waited for."""
         self._result.copy_(result, non_blocking=True)
-        if result.device.type == "cuda":
-            torch.cuda.current_stream(result.device).synchronize()
+        if self._fetched is not None:
+            self._fetched.record(torch.cuda.current_stream(result.device))
+            self._fetched.synchronize()
         return self._result.numpy()
 
     def _caption(self, row: npt.NDArray[np.int32]) -> list[int]:

@@ -186,6 +186,8 @@ def as_asam(model: Any) -> None:
 
 def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) -> Loaded:
     """Make a model and its processor ready; `weights` says which they are."""
+    torch.backends.cudnn.allow_tf32 = False  # or a float32 convolution would be none
+    torch.backends.cuda.enable_cudnn_sdp(False)  # preferred on Hopper; its tiles are for long rows
     model.eval().requires_grad_(False)
     preprocess = _preprocess(processor.image_processor, settings)
     loaded = Loaded(model, processor, settings, preprocess, None)

@@ -108,6 +108,8 @@ def test_the_dtypes_of_a_gpu_are_loaded_and_run(
 ) -> None:
     loaded = load(replace(settings, dtype=dtype), CPU)
     model = loaded.model
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     vision, former, text = (
         next(part.parameters()).dtype
         for part in (model.vision_model, model.qformer, model.language_model)
