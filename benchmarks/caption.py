@@ -7,19 +7,22 @@
 Weights are random (the arithmetic is the same), so sentences would rarely end: each image has a
 length imposed, 8 to 16 tokens and the end token, the same for ours and both baselines. All figures
 come from this one process; the floor of a part is its operations over the device's measured rate of
-matrix products.
+matrix products. A part that fails is named, and the others go on; the exit status is then 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import os
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,11 +46,12 @@ from builder.captioning.synthetic import (
     random_model,
     random_processor,
 )
-from builder.console import EXIT_OK, emit_json, run_command, say
+from builder.console import EXIT_FAILED, EXIT_OK, emit_json, run_command, say
 from builder.records import Json
 
 BEAMS = 5
 RUNS = 5
+SEEING, ALL = "vision and q-former", "all"  # floors
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Scale:
     matrix: int  # side of the matrices that the rate is measured with
 
 
-REAL = Scale(FLAN_T5_XL, 1024, 6144, 64, 256, 12, 64, 3072, (2250, 1500), 8192)
+REAL = Scale(FLAN_T5_XL, 1024, 6144, 64, 256, 12, 64, 6144, (2250, 1500), 8192)
 SMALL = Scale(TINY, 16, 96, 8, 24, 6, 24, 24, (640, 480), 512)
 
 
@@ -76,8 +80,30 @@ class Report:
 
     about: Json
     rows: list[Json] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
-    def add(self, what: str, rate: float, floor: float | None = None, note: str = "") -> None:
+    @contextmanager
+    def part(self, what: str) -> Iterator[None]:
+        """A part of the whole, whose failure leaves the others' figures."""
+        say(f"{what}:")
+        start = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            traceback.print_exc()
+            self.failed.append(f"{what}: {type(error).__name__}: {str(error)[:300]}")
+            say(f"  failed: {self.failed[-1]}")
+            traceback.clear_frames(error.__traceback__)  # and what they hold of the device
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        say(f"  ({time.perf_counter() - start:.1f} s)")
+
+    def rate(self, what: str) -> float:
+        """The images/s of a row; 0 if there is none."""
+        return next((row["images_per_s"] for row in self.rows if row["what"] == what), 0.0)
+
+    def add(self, what: str, rate: float, floor: float = 0.0, note: str = "") -> None:
         """A rate in images/s, and the floor's."""
         row: Json = {"what": what, "images_per_s": round(rate, 3), "note": note}
         if floor:
@@ -115,33 +141,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     scale = SMALL if args.tiny else REAL
     report = Report(_about(device, args.tiny))
     say(f"benchmarks.caption: {report.about}")
-    rate = _matmul_rate(device, scale.matrix)
-    mean_tokens = statistics.mean(_lengths(scale.images))
-    floors = _floors(scale.config, mean_tokens, rate, report)
-    _parity(scale, device, report)
-    loaded = _loaded(scale, device, "asam" if device.type == "cuda" else "float32")
-    _vision(loaded, device, floors, report)
-    _baselines(scale, loaded, floors["all"], report)
-    captioner = _ours(scale, loaded, args.batch_size or scale.batch, floors["all"], report)
-    _end_to_end(scale, loaded, captioner, _photographs(scale, args.images), report)
+    _measure(scale, device, args.batch_size or scale.batch, args.images, report)
     if args.json:
-        emit_json({**report.about, "rows": report.rows})
-    return EXIT_OK
+        emit_json({**report.about, "rows": report.rows, "failed": report.failed})
+    return EXIT_FAILED if report.failed else EXIT_OK
+
+
+def _measure(
+    scale: Scale, device: torch.device, batch: int, folder: Path | None, report: Report
+) -> None:
+    """All parts, those that matter most first."""
+    dtype, other = ("asam", "float32") if device.type == "cuda" else ("float32", "bfloat16")
+    loaded, captioner = None, None
+    with report.part("floor (operations of the matrix products over the measured rate)"):
+        _floors(scale, device, report)
+    with report.part("random weights"):
+        loaded = _loaded(scale, device, dtype)
+    if loaded is not None:
+        with report.part("vision tower and Q-Former"):
+            _vision(loaded, report)
+        with report.part("captions from prepared images"):
+            captioner = _ours(scale, loaded, batch, report)
+        if captioner is not None:
+            with report.part("from jpegs"):
+                _end_to_end(scale, loaded, captioner, _photographs(scale, folder), report)
+            captioner = None
+        with report.part("the same, by generate"):
+            _baselines(scale, loaded, report)
+        with report.part(f"the same words as plain generate, {dtype}"):
+            _parity(scale, loaded, report)
+        loaded = None
+    with report.part(f"the same words as plain generate, {other}"):
+        _parity(scale, _loaded(scale, device, other), report)
 
 
 # ------------------------------------------------------------------------------------- floors
 
 
-def _floors(config: dict[str, Any], tokens: float, rate: float, report: Report) -> dict[str, float]:
-    """Images/s that the measured rate allows: of the vision tower with its Q-Former, and of all."""
-    parts = operations(config, tokens, BEAMS)
-    say("floor (operations of the matrix products over the measured rate):")
+def _floors(scale: Scale, device: torch.device, report: Report) -> None:
+    """Images/s that the measured rate allows, of each part and of all."""
+    rate = _matmul_rate(device, scale.matrix)
+    tokens = statistics.mean(_lengths(scale.images))
+    parts = operations(scale.config, tokens, BEAMS)
     report.note(matmul_tflops=round(rate / 1e12, 3), mean_tokens=round(tokens, 2))
+    parts[SEEING] = parts["vision"] + parts["q-former"]
+    parts[ALL] = parts[SEEING] + parts["t5 encoder"] + parts["t5 decoder"]
     for name, count in parts.items():
         report.add(f"floor: {name}", rate / count, note=f"{count / 1e9:,.2f} GFLOP")
-    total = sum(parts.values())
-    report.add("floor: all", rate / total, note=f"{total / 1e9:,.2f} GFLOP")
-    return {"see": rate / (parts["vision"] + parts["q-former"]), "all": rate / total}
 
 
 def _matmul_rate(device: torch.device, side: int) -> float:
@@ -211,43 +257,37 @@ def _generated(loaded: Loaded, pictures: Sequence[Any], lengths: Sequence[int]) 
     return [row[1 : 1 + length] for row, length in zip(rows, lengths, strict=True)]
 
 
-def _parity(scale: Scale, device: torch.device, report: Report) -> None:
+def _parity(scale: Scale, loaded: Loaded, report: Report) -> None:
     """Ours against plain `generate`: exactly in float32, as a share in what a GPU runs."""
-    say("the same words as plain generate:")
-    count = scale.parity_images
-    lengths = _lengths(count)
-    for dtype in ("float32", "asam" if device.type == "cuda" else "bfloat16"):
-        loaded = _loaded(scale, device, dtype)
-        pictures = _pictures(loaded, count)
-        half = count // 2
-        expected = _generated(loaded, pictures[:half], lengths[:half])
-        expected += _generated(loaded, pictures[half:], lengths[half:])
-        made = {}
-        for batch in (max(1, count // 3), count):
-            captioner = ContinuousCaptioner(loaded, batch, lengths)
-            found = dict(x for done in captioner.ids(enumerate(pictures)) for x in done)
-            made[batch] = [found[i] for i in range(count)]
-            same = sum(a == b for a, b in zip(made[batch], expected, strict=True))
-            report.note(**{f"same_as_generate_{dtype}_batch_{batch}": f"{same} of {count}"})
-        first, second = made.values()
-        same = sum(a == b for a, b in zip(first, second, strict=True))
-        report.note(**{f"same_at_both_batches_{dtype}": f"{same} of {count}"})
-        del loaded, captioner
+    count, dtype = scale.parity_images, loaded.settings.dtype
+    lengths, pictures = _lengths(count), _pictures(loaded, count)
+    half = count // 2
+    expected = _generated(loaded, pictures[:half], lengths[:half])
+    expected += _generated(loaded, pictures[half:], lengths[half:])
+    made = {}
+    for batch in (max(1, count // 3), count):
+        captioner = ContinuousCaptioner(loaded, batch, lengths)
+        found = dict(x for done in captioner.ids(enumerate(pictures)) for x in done)
+        made[batch] = [found[i] for i in range(count)]
+        same = sum(a == b for a, b in zip(made[batch], expected, strict=True))
+        report.note(**{f"same_as_generate_{dtype}_batch_{batch}": f"{same} of {count}"})
+    first, second = made.values()
+    same = sum(a == b for a, b in zip(first, second, strict=True))
+    report.note(**{f"same_at_both_batches_{dtype}": f"{same} of {count}"})
 
 
-def _vision(loaded: Loaded, device: torch.device, floors: dict[str, float], report: Report) -> None:
+def _vision(loaded: Loaded, report: Report) -> None:
     """The vision tower and the Q-Former, from pixels on the device."""
-    say("vision tower and Q-Former:")
-    batch = ENCODE_BATCH if device.type == "cuda" else 8
+    batch = ENCODE_BATCH if loaded.device.type == "cuda" else 8
     encoder = Encoder(loaded.model, [1], batch, loaded.preprocess or Preprocess())
-    pixels = torch.from_numpy(np.stack(_pictures(loaded, batch))).to(device)
-    rate = batch / _seconds(lambda: encoder.see(pixels), device)
-    report.add("vision tower and Q-Former", rate, floors["see"], f"batches of {batch}")
+    encoder.put(_pictures(loaded, batch))
+    rate = batch / _seconds(lambda: encoder.see(encoder.pixels), loaded.device)
+    floor = report.rate(f"floor: {SEEING}")
+    report.add("vision tower and Q-Former", rate, floor, f"batches of {batch}")
 
 
-def _baselines(scale: Scale, loaded: Loaded, floor: float, report: Report) -> None:
+def _baselines(scale: Scale, loaded: Loaded, report: Report) -> None:
     """LAVIS's way, and batches."""
-    say("captions from prepared images:")
     for what, batch, count in (
         ("one at a time, as LAVIS", 1, scale.single_images),
         ("plain batched generate", scale.plain_batch, scale.plain_images),
@@ -260,12 +300,10 @@ def _baselines(scale: Scale, loaded: Loaded, floor: float, report: Report) -> No
             _generated(loaded, pictures[i : i + batch], lengths[i : i + batch])
         _wait(loaded.device)
         rate = count / (time.perf_counter() - start)
-        report.add(what, rate, floor, f"{count} images, batches of {batch}")
+        report.add(what, rate, report.rate(f"floor: {ALL}"), f"{count} images, batches of {batch}")
 
 
-def _ours(
-    scale: Scale, loaded: Loaded, batch: int, floor: float, report: Report
-) -> ContinuousCaptioner:
+def _ours(scale: Scale, loaded: Loaded, batch: int, report: Report) -> ContinuousCaptioner:
     """Ours, from its first image to its last."""
     captioner = ContinuousCaptioner(loaded, batch, _lengths(scale.images))
     pictures = _pictures(loaded, scale.images)
@@ -276,7 +314,7 @@ def _ours(
     made = sum(len(done) for done in captioner.ids(enumerate(pictures)))
     _wait(loaded.device)
     rate = made / (time.perf_counter() - start)
-    report.add("ours", rate, floor, f"{made} images, {batch} at a time")
+    report.add("ours", rate, report.rate(f"floor: {ALL}"), f"{made} images, {batch} at a time")
     if loaded.device.type == "cuda":
         report.note(gpu_memory_gb=round(torch.cuda.max_memory_allocated() / 1e9, 1))
     return captioner
@@ -331,7 +369,6 @@ def _end_to_end(
     report: Report,
 ) -> None:
     """From jpegs to captions, against the floor of decoding and resizing on this machine."""
-    say("from jpegs:")
     threads = len(os.sched_getaffinity(0))
     size = sum(map(len, photographs.jpegs)) / len(photographs.jpegs)
     report.note(cores=threads, jpeg_bytes=round(size))
@@ -342,7 +379,6 @@ def _end_to_end(
     report.add("decode and resize, one thread", 8 / (time.perf_counter() - start))
     decoding = _decode_rate(loaded.preprocess or Preprocess(), jpegs, threads)
     report.add("floor: decode and resize, a thread per core", decoding)
-    ours = next(row["images_per_s"] for row in report.rows if row["what"] == "ours")
     stream = CaptionStream(
         loaded, "continuous", captioner.batch, threads, check=False, captioner=captioner
     )
@@ -350,7 +386,8 @@ def _end_to_end(
     start = time.perf_counter()
     captions = dict(_numbered(stream, photographs, todo))
     rate = len(captions) / (time.perf_counter() - start)
-    report.add("end to end", rate, min(decoding, ours), "of the lower: decoding, or ours")
+    floor = min(decoding, report.rate("ours"))
+    report.add("end to end", rate, floor, "of the lower: decoding, or ours")
 
     scaled = Preprocess((loaded.preprocess or Preprocess()).size, dct_scaling=True)
     report.add("decode and resize with --dct-scaling", _decode_rate(scaled, jpegs, threads))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,23 @@ def test_the_benchmark_runs_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> No
     for key, value in result.items():
         if key.startswith("same_as_generate_float32"):
             assert value == "24 of 24"
+    assert result["failed"] == []
     rates = {row["what"]: row["images_per_s"] for row in result["rows"]}
     assert all(np.isfinite(rate) and rate > 0 for rate in rates.values())
     assert {"ours", "plain batched generate", "one at a time, as LAVIS", "end to end"} <= set(rates)
+
+
+def test_a_part_that_fails_leaves_the_figures_of_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no jpeg")
+    threads = torch.get_num_threads()
+    assert main(["--tiny", "--device", "cpu", "--json", "--images", str(tmp_path)]) == 1
+    torch.set_num_threads(threads)
+    result = json.loads(capsys.readouterr().out)
+    (failed,) = result["failed"]
+    assert failed.startswith("from jpegs: UndecodableError")
+    whats = {row["what"] for row in result["rows"]}
+    assert {"ours", "plain batched generate"} <= whats
+    assert "end to end" not in whats
+    assert result["same_as_generate_float32_batch_24"] == "24 of 24"
