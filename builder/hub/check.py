@@ -125,8 +125,10 @@ class _Check:
         """A shard's rows, decoded."""
         with tempfile.TemporaryDirectory() as folder:
             self._fetch(f"{DATA}/{config}/{entry['file']}", folder)
-            kind, fmt = index["kind"], index["format"]
-            return check_shard(ShardCheck(Path(folder), config, kind, fmt, entry, fast=False))
+            kind, fmt, schema = index["kind"], index["format"], index["schema"]
+            return check_shard(
+                ShardCheck(Path(folder), config, kind, fmt, entry, fast=False, schema=schema)
+            )
 
     def card(self, configs: Collection[str]) -> Iterator[Problem]:
         """Whether the card names the configs, and no file pattern that matches nothing."""

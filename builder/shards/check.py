@@ -6,8 +6,12 @@ the control image is compared with masks painted one by one.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
+import json
+import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from asam_datasets import decode_masks
+from asam_datasets import decode_masks, features_of
 from builder.errors import ShardError
-from builder.files import sha256_file
+from builder.files import sha256_file, sha256_json
 from builder.layout import (
+    DATA,
+    FORMATS,
+    INDEX,
     REJECTS,
     SHARD_NAME,
     config_folder,
@@ -34,7 +41,8 @@ from builder.masks.png import read_bits
 from builder.masks.rle import RleBatch
 from builder.records import Json
 from builder.shards.index import read_index
-from builder.shards.receipt import check_file, read_receipt
+from builder.shards.receipt import check_file, count_rejects, read_receipt
+from builder.shards.write import arrow_batches
 
 _AT_A_TIME = 64  # masks, of half a megabyte each
 
@@ -57,7 +65,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ShardCheck:
-    """One shard to check; picklable."""
+    """One shard to check; picklable. `entry` and `schema` are the index's."""
 
     dist: Path
     config: str
@@ -65,6 +73,7 @@ class ShardCheck:
     fmt: str
     entry: Json
     fast: bool
+    schema: str | None = None
 
 
 def plan_checks(
@@ -80,23 +89,24 @@ def plan_checks(
     known = configs(dist)
     if not known:
         raise ShardError(f"{dist}: no data/<config>/index.json in it; is it a dist?")
+    problems = [] if only else list(_without_index(dist))
     if absent := sorted(set(only or ()) - set(known)):
         raise ShardError(f"{dist}: no config {', '.join(absent)}; it holds {', '.join(known)}")
-    problems: list[Problem] = []
     shards: list[ShardCheck] = []
     for config in only or known:
         try:
             index = read_index(dist, config)
-            entries = [e for split in index["splits"].values() for e in split["shards"]]
+            entries = _entries(index)
             problems += _check_index(dist, config, index, entries)
-        except (ShardError, KeyError, TypeError) as error:
-            what = f"its index can't be used: {error!r}"
+            shards += [
+                ShardCheck(
+                    dist, config, index["kind"], index["format"], entry, fast, index["schema"]
+                )
+                for entry in entries
+            ]
+        except (ShardError, KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"its index can't be used: {error!r}; build the config again"
             problems.append(Problem(config, str(error) if isinstance(error, ShardError) else what))
-            continue
-        shards += [
-            ShardCheck(dist, config, index["kind"], index["format"], entry, fast)
-            for entry in entries
-        ]
     return problems, shards
 
 
@@ -115,11 +125,13 @@ def check_shard(
     problems = []
     number = 0
     try:
+        if check.fmt == "arrow" and (wrong := _check_layout(path, check)):
+            problems.append(Problem(check.config, wrong, name))
         for number, row in enumerate(read_rows(path, check.fmt)):
-            wrong = check_train_row if check.kind == "train" else check_row
-            problems += [Problem(check.config, what, name, number) for what in wrong(row)]
+            faults = check_train_row if check.kind == "train" else check_row
+            problems += [Problem(check.config, what, name, number) for what in faults(row)]
             on_row(1, len(row["masks"]))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ShardError) as error:
         problems.append(Problem(check.config, f"can't be read on: {error}", name, number))
     return problems
 
@@ -203,28 +215,118 @@ def check_train_row(row: Json) -> Iterator[str]:
         )
 
 
+def _without_index(dist: Path) -> Iterator[Problem]:
+    """Configs that `configs` doesn't list, since they have no index."""
+    folders = {p.parent for p in (dist / DATA).glob("*/*") if SHARD_NAME.fullmatch(p.name)}
+    for folder in sorted(folders):
+        if not (folder / INDEX).is_file():
+            yield Problem(folder.name, f"it holds shards and no {INDEX}: its build didn't end")
+
+
+def _entries(index: Json) -> list[Json]:
+    """The entries of all shards, each with what a check needs; raises ShardError otherwise."""
+    entries = [dict(entry) for split in index["splits"].values() for entry in split["shards"]]
+    for entry in entries:
+        for key, kind in (("file", str), ("sha256", str), ("rows", int), ("bytes", int)):
+            if not isinstance(entry.get(key), kind):
+                raise ShardError(
+                    f"its index can't be used: expected {key} in the entry of every shard, found "
+                    f"{entry.get(key)!r} in that of {entry.get('file')}; build the config again"
+                )
+    return entries
+
+
 def _check_index(dist: Path, config: str, index: Json, entries: list[Json]) -> Iterator[Problem]:
     if config != index["config"]:
         yield Problem(config, f"its index is that of {index['config']}")
-    table = rejects_path(dist, config)
-    if not table.is_file() or sha256_file(table) != index["rejects"]["sha256"]:
-        yield Problem(config, f"{REJECTS} is absent, or not the one that the index names")
-    for name, split in index["splits"].items():
-        rows = sum(entry["rows"] for entry in split["shards"])
-        if rows != split["num_rows"]:
-            yield Problem(config, f"split {name}: {split['num_rows']} rows, its shards hold {rows}")
+    for what in _contradictions(index, entries):
+        yield Problem(config, f"its index contradicts itself: {what}")
+    yield from _check_rejects(dist, config, index)
     named = {entry["file"] for entry in entries}
     for path in sorted(config_folder(dist, config).iterdir()):
-        if SHARD_NAME.fullmatch(path.name) and path.name not in named:
+        if _is_data(path.name, index) and path.name not in named:
             yield Problem(config, "no part of the index, but load_dataset may read it", path.name)
     if not receipts_folder(dist, config).is_dir():
         return  # a copy of a published repo: receipts stay where the build ran
+    counts: Counter[str] = Counter()
+    receipts = 0
     for entry in entries:
         receipt = read_receipt(dist, config, entry["file"])
         if receipt is None:
             yield Problem(config, "it has no receipt", entry["file"])
-        elif receipt.entry["sha256"] != entry["sha256"]:
+            continue
+        there = {"schema": index["schema"], **receipt.entry, "file": receipt.file}
+        made = receipt.source, receipt.settings_sha256
+        if there != {**entry, "schema": index["schema"]} or made != (
+            index["source"],
+            index["settings_sha256"],
+        ):
             yield Problem(config, "its receipt and the index differ", entry["file"])
+        counts.update(receipt.counts)
+        receipts += 1
+    found = {name: count for name, count in index["counts"].items() if isinstance(count, int)}
+    if receipts == len(entries) and found != dict(counts):
+        yield Problem(config, f"its index counts {found}, its receipts {dict(counts)}")
+
+
+def _contradictions(index: Json, entries: list[Json]) -> Iterator[str]:
+    """What in an index doesn't fit the rest of it."""
+    columns = list(features_of(index["kind"]))
+    if index["columns"] != columns:
+        yield f"columns {index['columns']}, those of kind {index['kind']} are {columns}"
+    if index["settings_sha256"] != sha256_json(index["settings"]):
+        yield "settings_sha256 is not that of its settings"
+    if index["format"] not in FORMATS or index["format"] != index["settings"]["format"]:
+        yield f"format {index['format']}, its settings say {index['settings']['format']}"
+    for name, split in index["splits"].items():
+        for key, part in (("num_rows", "rows"), ("num_bytes", "bytes")):
+            total = sum(entry[part] for entry in split["shards"])
+            if total != split[key]:
+                yield f"split {name}: {split[key]} {part}, its shards hold {total}"
+    rows = sum(entry["rows"] for entry in entries)
+    if entries and index["counts"]["images"] != rows:
+        yield f"{index['counts']['images']} images, its shards hold {rows}"
+
+
+def _check_rejects(dist: Path, config: str, index: Json) -> Iterator[Problem]:
+    table = rejects_path(dist, config)
+    if not table.is_file() or sha256_file(table) != index["rejects"]["sha256"]:
+        yield Problem(config, f"{REJECTS} is absent, or not the one that the index names")
+        return
+    found = [json.loads(line) for line in table.read_bytes().splitlines()]
+    if len(found) != index["rejects"]["rows"] or count_rejects(found) != index["counts"]["rejects"]:
+        yield Problem(config, f"its index counts other rejects than {REJECTS} holds")
+
+
+def _is_data(name: str, index: Json) -> bool:
+    """Whether `load_dataset` takes a file of the config's folder for rows, or may do so."""
+    return bool(SHARD_NAME.fullmatch(name)) or any(name.startswith(s) for s in index["splits"])
+
+
+def _check_layout(path: Path, check: ShardCheck) -> str | None:
+    """What the index says wrongly of an Arrow shard: its schema, where its columns lie."""
+    try:
+        stated = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(check.schema or "")))
+        with pa.memory_map(str(path)) as file:
+            found = pa.ipc.read_schema(file)
+        if not found.equals(stated, check_metadata=True):
+            return "its schema is not the one that the index states"
+        entries = [_unpacked(batch) for batch in check.entry["batches"]]
+    except (pa.ArrowException, KeyError, TypeError, ValueError, zlib.error) as error:
+        return f"what the index states of its schema and record batches can't be read: {error!r}"
+    batches = [_unpacked(batch) for batch in arrow_batches(path)]
+    if batches == entries:
+        return None
+    differing = (
+        i for i, pair in enumerate(zip(batches, entries, strict=False)) if pair[0] != pair[1]
+    )
+    number = next(differing, min(len(batches), len(entries)))
+    return f"record batch {number} is not what the index states; build the config again"
+
+
+def _unpacked(batch: Json) -> Json:
+    """A batch of the index with its message as it was before zlib, of which there are several."""
+    return {**batch, "message": zlib.decompress(base64.b64decode(batch["message"]))}
 
 
 def _check_image(column: str, data: bytes, size: tuple[int, int]) -> Iterator[str]:

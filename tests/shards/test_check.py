@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import copy
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,7 +79,8 @@ def test_strays_lost_receipts_and_rejects_are_found(dist: Path) -> None:
 def edit(dist: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Rewrite the second row of the first shard, with hashes that match."""
     index = read_index(dist, CONFIG)
-    entry = index["splits"]["train"]["shards"][0]
+    split = index["splits"]["train"]
+    entry = split["shards"][0]
     path = config_folder(dist, CONFIG) / entry["file"]
     rows = list(read_rows(path, "arrow"))
     change(rows[1])
@@ -85,6 +89,7 @@ def edit(dist: Path, change: Callable[[dict[str, Any]], None]) -> None:
             writer.add(row)
         written = writer.close()
     written.pop("schema")
+    split["num_bytes"] += written["bytes"] - entry["bytes"]
     entry.update(written)
     write_json(index_path(dist, CONFIG), index)
     for receipt in receipts_folder(dist, CONFIG).glob("*"):
@@ -161,3 +166,80 @@ def test_a_folder_that_is_no_dist_is_an_error(tmp_path: Path, dist: Path) -> Non
     index_path(dist, CONFIG).write_text("{")
     (problem,) = verify(dist)
     assert "can't be read" in problem.what
+
+
+def lie_about_a_column(index: dict[str, Any]) -> None:
+    index["splits"]["train"]["shards"][1]["batches"][0]["columns"][3][2] ^= 1
+
+
+def lie_about_a_message(index: dict[str, Any]) -> None:
+    shards = index["splits"]["train"]["shards"]
+    shards[1]["batches"][0]["message"] = shards[0]["batches"][0]["message"]
+
+
+def lose_a_batch(index: dict[str, Any]) -> None:
+    index["splits"]["train"]["shards"][1]["batches"].pop()
+
+
+def break_a_message(index: dict[str, Any]) -> None:
+    index["splits"]["train"]["shards"][1]["batches"][0]["message"] = "AAAA"
+
+
+def rename_a_column(index: dict[str, Any]) -> None:
+    schema = base64.b64decode(index["schema"]).replace(b"text", b"test")
+    index["schema"] = base64.b64encode(schema).decode()
+
+
+@pytest.mark.parametrize("receipts", [True, False], ids=["with receipts", "a copy"])
+@pytest.mark.parametrize(
+    "change",
+    [lie_about_a_column, lie_about_a_message, lose_a_batch, break_a_message, rename_a_column],
+)
+def test_an_index_that_tells_readers_wrong_is_found(
+    dist: Path, change: Callable[[dict[str, Any]], None], receipts: bool
+) -> None:
+    index = read_index(dist, CONFIG)
+    change(index)
+    write_json(index_path(dist, CONFIG), index)
+    if not receipts:
+        shutil.rmtree(receipts_folder(dist, CONFIG))
+    found = verify(dist)
+    assert found
+    all_shards = change is rename_a_column
+    assert all_shards or {p.shard for p in found} == {"train-00001-of-00004.arrow"}
+    if receipts:  # a push compares these before it sends anything
+        assert all_shards or verify(dist, fast=True)
+
+
+def test_an_index_whose_parts_contradict_each_other_is_found(dist: Path) -> None:
+    whole = read_index(dist, CONFIG)
+
+    def found_after(change: Callable[[dict[str, Any]], None]) -> str:
+        index = copy.deepcopy(whole)
+        change(index)
+        write_json(index_path(dist, CONFIG), index)
+        return "\n".join(map(str, verify(dist, fast=True)))
+
+    assert found_after(lambda index: None) == ""
+    assert "counts" in found_after(lambda index: index["counts"].update(masks=7))
+    assert "columns" in found_after(lambda index: index.update(kind="eval"))
+    assert "settings_sha256" in found_after(lambda index: index["settings"].update(limit=3))
+    assert "bytes" in found_after(lambda index: index["splits"]["train"].update(num_bytes=1))
+    assert "rejects" in found_after(lambda index: index["rejects"].update(rows=1))
+    entry = "expected rows in the entry of every shard"
+    assert entry in found_after(lambda index: index["splits"]["train"]["shards"][2].pop("rows"))
+    assert "can't be used" in found_after(lambda index: index.update(splits=[1]))
+
+
+def test_shards_without_an_index_are_found_beside_a_good_config(dist: Path) -> None:
+    lost = config_folder(dist, "sa_000009")
+    shutil.copytree(config_folder(dist, CONFIG), lost)
+    (lost / "index.json").unlink()
+    (problem,) = verify(dist, fast=True)
+    assert str(problem).startswith("sa_000009: it holds shards and no index.json")
+
+
+def test_a_file_that_starts_as_a_split_is_found(dist: Path) -> None:
+    (config_folder(dist, CONFIG) / "train-00000-of-00004 (copy).arrow").write_bytes(b"")
+    (problem,) = verify(dist, fast=True)
+    assert "load_dataset may read it" in problem.what
