@@ -23,6 +23,7 @@ from builder.records import Json, Reject
 
 MAX_MEMBERS = 500_000  # of one source; SA-1B's tars have some 22,400
 _BLOCK = tarfile.BLOCKSIZE
+_GZIP = b"\x1f\x8b"
 _ATTEMPTS = 6  # at a remote read: the waits between them add up to half a minute
 
 
@@ -80,7 +81,8 @@ class Archive:
     @property
     def name(self) -> str:
         """The last part of the path, such as `sa_000000.tar`."""
-        return posixpath.basename(self.url.split("?")[0].rstrip("/"))
+        path = self.url.split("?")[0] if "://" in self.url else self.url
+        return posixpath.basename(path.rstrip("/"))
 
     @property
     def is_tar(self) -> bool:
@@ -119,7 +121,7 @@ class Archive:
         Raises
         ------
         SourceError
-            It can't be read, or fewer bytes came than the listing promised.
+            It can't be read, or is not what the listing saw: fewer bytes, or written anew.
         """
         fs, _ = fsspec.core.url_to_fs(self.url)
         end = member.offset + member.size
@@ -136,6 +138,11 @@ class Archive:
             raise SourceError(
                 f"{self.name}: {member.name}: expected {member.size} bytes at {member.offset}, "
                 f"found {len(data)}: the source changed while it was read; run again"
+            )
+        if isinstance(fs, LocalFileSystem) and _version(fs.info(member.path)) != member.version:
+            raise SourceError(
+                f"{self.name}: {member.name}: {member.path} was written anew while it was read, so "
+                "its members may lie elsewhere; run again when it is whole"
             )
         return data
 
@@ -177,13 +184,15 @@ class Archive:
                     offset = tar.offset
             except tarfile.ReadError as error:
                 cut = str(error)
+            file.seek(0)
+            start = file.read(len(_GZIP))
             file.seek(offset)
             marker = file.read(_BLOCK)
         if not cut and marker != bytes(_BLOCK):
             found = "the file's end" if not marker else "something that is no tar header"
             cut = f"expected a header or the end-of-archive marker at byte {offset}, found {found}"
         if cut:
-            self._cut(contents, cut)
+            self._cut(contents, cut, start)
         return contents
 
     def _take(self, entry: tarfile.TarInfo, path: str, version: str, contents: Contents) -> None:
@@ -204,8 +213,12 @@ class Archive:
         reason, expected, found = problem
         contents.rejects.append(Reject(self.name, entry.name, reason, expected, found))
 
-    def _cut(self, contents: Contents, why: str) -> None:
+    def _cut(self, contents: Contents, why: str, start: bytes) -> None:
         whole = len(contents.members)
+        if not whole and not contents.rejects:
+            raise SourceError(
+                f"{self.url}: expected a plain tar, found {_kind(start)} of {contents.size} bytes"
+            )
         last = contents.members[-1].name if whole else "none"
         if not self.allow_truncated or not whole:
             raise TruncatedSourceError(
@@ -229,6 +242,13 @@ def _patiently(fs: Any) -> tenacity.Retrying:
         retry=tenacity.retry_if_not_exception_type(final),
         reraise=True,
     )
+
+
+def _kind(start: bytes) -> str:
+    """What a file that has no member is by its first bytes, and what to do."""
+    if start == _GZIP:
+        return "a gzip-compressed file (decompress it first)"
+    return "another file, or a damaged one (fetch it again; links to SA-1B expire)"
 
 
 def _version(info: Json) -> str:
