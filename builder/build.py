@@ -77,13 +77,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 say(f"error: {source.config}: {error}")
                 continue
             documents.append(_report(source, dist, built, args))
-        if not args.dry_run and failed < len(sources):
+            if not built.index["counts"]["images"]:  # load_dataset refuses a split without rows
+                failed += 1
+                say(f"error: {source.config}: no image could be used; see its rejects.jsonl")
+        if not args.dry_run and documents:
             write_bytes(dist / SCRIPT, Path(asam_datasets.__file__).read_bytes())
             write_card(dist)
     if args.json:
         emit_json(documents)
     if failed:
-        say(f"{failed} of {len(sources)} sources failed; the others are built")
+        others = "; the others are built" if failed < len(sources) else ""
+        say(f"{failed} of {len(sources)} sources failed{others}")
     elif not args.dry_run:
         say(f"next: python -m builder.verify {dist}")
     return EXIT_FAILED if failed else EXIT_OK

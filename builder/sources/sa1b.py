@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
@@ -22,7 +23,8 @@ from builder.sources import checks
 from builder.sources.archive import Archive, Contents, Member
 from builder.sources.checks import Problem
 
-_STEM = re.compile(r"sa_([0-9]{1,18})")
+_ID = re.compile(r"[0-9]{1,18}")
+_STEM = re.compile(rf"sa_({_ID.pattern})")
 # What a row weighs beside its jpeg, per byte of json: masks, annotations and control image. From
 # the shares of design (82 % image, 9 % masks, 6 % annotations, 3 % control image of real rows).
 _BYTES_PER_JSON_BYTE = 3.0
@@ -112,6 +114,8 @@ class Sa1bSource:
         ------
         SourceError
             The source can't be read, or holds no pair of `sa_<id>.jpg` and `sa_<id>.json`.
+        SettingsError
+            It holds none of the images that the selection asks for.
         """
         contents = self.archive.contents()
         rejects = list(contents.rejects)
@@ -170,6 +174,12 @@ class Sa1bSource:
             notes.append(
                 f"{len(absent)} of {len(wanted)} image ids asked for were not found: "
                 + _some([str(i) for i in absent])
+            )
+        if wanted is not None and not wanted & jpgs.keys() & jsons.keys():
+            raise SettingsError(
+                f"{self.archive.url}: it holds none of the {len(wanted)} image ids asked for "
+                f"({_some([str(i) for i in sorted(wanted)]) or 'the list is empty'}); leave it "
+                "out, or give other --image-ids"
             )
         pairs = [
             Pair(i, jpg, jsons[i], self.captions.get(posixpath.basename(jpg.name)))
@@ -328,10 +338,10 @@ def read_image_ids(path: str) -> frozenset[int]:
     """
     ids = set()
     try:
-        with fsspec.open(path, "rt", encoding="utf-8") as file:
+        with fsspec.open(path, "rt", encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 text = line.strip().removesuffix(".jpg").removeprefix("sa_")
-                if text and not (text.isascii() and text.isdigit()):
+                if text and not _ID.fullmatch(text):
                     raise SourceError(
                         f"{path}: line {number}: expected an image id such as 226692, "
                         f"found {checks.brief(line.strip())}"
@@ -345,7 +355,7 @@ def read_image_ids(path: str) -> frozenset[int]:
 
 def _expand(source: str) -> list[str]:
     remote_query = "://" in source and "?" in source
-    if remote_query or not any(character in source for character in "*?["):
+    if remote_query or Path(source).exists() or not any(character in source for character in "*?["):
         return [source]
     fs, pattern = fsspec.core.url_to_fs(source)
     protocol = source.split("://")[0] + "://" if "://" in source else ""

@@ -176,6 +176,27 @@ def test_ids_that_are_not_there_are_listed(tmp_path: Path) -> None:
     assert "1 images" in done.stderr
 
 
+def test_a_source_of_which_nothing_can_be_used_is_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = members([1])
+    tars = [
+        write_tar(tmp_path / "sa_000000.tar", good),
+        write_tar(tmp_path / "sa_000001.tar", good | {"sa_1.json": b"{}"}),
+    ]
+    args = ["--out", str(tmp_path / "dist"), "--json"]
+    assert run_command(builder.build.main, [*map(str, tars), *args]) == EXIT_FAILED
+    said = capsys.readouterr()
+    assert [entry["counts"]["images"] for entry in json.loads(said.out)] == [1, 0]
+    assert "error: sa_000001: no image could be used; see its rejects.jsonl" in said.err
+    assert "1 of 2 sources failed; the others are built" in said.err
+    (tmp_path / "ids.txt").write_text("77\n")
+    ids = ["--image-ids", str(tmp_path / "ids.txt"), "--out", str(tmp_path / "none")]
+    assert run_command(builder.build.main, [str(tars[0]), *ids]) == EXIT_FAILED
+    assert "it holds none of the 1 image ids asked for (77)" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_dry_run_prints_the_plan_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
 from pathlib import Path
@@ -94,6 +95,16 @@ def test_what_is_no_tar_is_a_clear_error(tmp_path: Path, name: str, data: bytes)
         Archive(str(tmp_path / name)).contents()
 
 
+def test_a_compressed_file_called_tar_is_told_from_a_cut_one(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "sa_000000.tar", members([1]))
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    with pytest.raises(SourceError, match=r"expected a plain tar, found a gzip.*decompress it"):
+        Archive(str(path)).contents()
+    path.write_bytes(b"<html>this link has expired</html>" * 100)
+    with pytest.raises(SourceError, match=r"found another file.* of 3400 bytes"):
+        Archive(str(path), allow_truncated=True).contents()
+
+
 def test_an_absent_source_says_what_can_be_given(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="a glob of either"):
         Archive(str(tmp_path / "sa_000000.tar")).contents()
@@ -106,6 +117,24 @@ def test_a_tar_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None
     path.write_bytes(path.read_bytes()[: last.offset + 5])
     with pytest.raises(SourceError, match=r"sa_1.json: expected \d+ bytes"):
         archive.read(last)
+
+
+@pytest.mark.parametrize("ids", [range(101, 109), range(1, 9)], ids=["other", "the same"])
+def test_a_tar_written_anew_while_it_is_read_is_an_error(tmp_path: Path, ids: range) -> None:
+    path = write_tar(tmp_path / "sa_000000.tar", members(range(1, 9)))
+    archive = Archive(str(path))
+    first, *_, last = archive.contents().members
+    archive.read(first)
+    write_tar(tmp_path / "new.tar", members(ids)).replace(path)
+    with pytest.raises(SourceError, match=r"sa_8.json: .* was written anew while it was read"):
+        archive.read(last)
+
+
+def test_a_path_with_characters_of_globs_in_it_is_taken_as_it_stands(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "copy [1] of all?*" / "sa_000000.tar", members([1]))
+    (source,) = open_sources([str(path)])
+    assert (source.name, source.config) == ("sa_000000.tar", "sa_000000")
+    assert len(source.listing().items) == 1
 
 
 def test_globs_and_urls_become_sources(tmp_path: Path) -> None:
@@ -133,6 +162,11 @@ def test_image_ids_are_read_and_a_bad_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "sa_images_ids.txt"
     path.write_text("226692\n\n1\nsa_7.jpg\n")
     assert read_image_ids(str(path)) == {226692, 1, 7}
+    path.write_bytes(b"\xef\xbb\xbf226692\r\n\r\n1\r\n")  # as Windows saves it
+    assert read_image_ids(str(path)) == {226692, 1}
+    path.write_text("9" * 5000)
+    with pytest.raises(SourceError, match="line 1"):
+        read_image_ids(str(path))
     path.write_text("1\nsa_\n12a\n")
     with pytest.raises(SourceError, match="line 3"):
         read_image_ids(str(path))

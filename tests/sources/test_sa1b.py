@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco
 
+from builder.errors import SettingsError
 from builder.records import Listing, Outcome
 from builder.sources import checks
 from builder.sources.sa1b import Sa1bSource, Selection, open_sources
@@ -290,6 +291,13 @@ def test_ids_limit_and_captions_select_and_report(tmp_path: Path) -> None:
     ]
     listing, outcomes = read(path, selection=Selection(None, 3))
     assert [o.row["image_id"] for o in outcomes if o.row] == [5, 6, 7]
+
+
+@pytest.mark.parametrize("wanted", [{98, 99}, set()])
+def test_ids_of_which_a_source_holds_none_are_refused(tmp_path: Path, wanted: set[int]) -> None:
+    path = write_tar(tmp_path / "sa_000000.tar", members([5]))
+    with pytest.raises(SettingsError, match=rf"sa_000000.tar: .*none of the {len(wanted)} image"):
+        read(path, selection=Selection(frozenset(wanted)))
 
 
 def test_a_folder_gives_the_same_rows_as_a_tar(tmp_path: Path) -> None:
