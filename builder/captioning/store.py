@@ -129,6 +129,14 @@ def parse_line(line: bytes) -> tuple[str, str]:
     return name, prompt
 
 
+def holds_name(name: str) -> bool:
+    """Whether a line gives an image's name back as it is: not where spaces would be stripped."""
+    try:
+        return parse_line(json.dumps({"img": name, "prompt": ""}).encode())[0] == name
+    except ValueError:
+        return False
+
+
 # ------------------------------------------------------------------------------------- writing
 
 

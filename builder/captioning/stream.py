@@ -20,6 +20,7 @@ from builder.captioning.model import Loaded
 from builder.captioning.plain import RETRY, PlainCaptioner
 from builder.captioning.preprocess import UndecodableError
 from builder.captioning.quality import degenerate
+from builder.captioning.store import holds_name
 from builder.console import say
 from builder.errors import CaptionError
 from builder.records import Reject
@@ -129,7 +130,12 @@ class CaptionStream:
 
     def __call__(self, images: ImageSource, todo: Sequence[Numbered]) -> Iterator[list[Outcome]]:
         """Caption images of a source; yields outcomes as they come, in any order."""
-        left = dict(todo)
+        refused: list[Outcome] = [
+            (number, name, _refused(images, name)) for number, name in todo if not holds_name(name)
+        ]
+        if refused:
+            yield refused
+        left = {number: name for number, name in todo if holds_name(name)}
         while left:
             try:
                 for outcomes in self._run(images, list(left.items())):
@@ -206,6 +212,12 @@ class CaptionStream:
             return again
         expected = f"words, no phrase again and again, also when tried again with {RETRY}"
         return Reject(images.name, name, reason, expected, repr(again[:120]))
+
+
+def _refused(images: ImageSource, name: str) -> Reject:
+    """The reject of an image that can't have a line, however good it is."""
+    expected = "UTF-8 without spaces around it, as in a line of the captions file"
+    return Reject(images.name, name, "unusable_file_name", expected, ascii(name))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -450,3 +450,17 @@ def test_the_command_prints_its_result(
     (result,) = json.loads(printed.out)
     assert (result["config"], result["captions"]) == ("sa_000000", 2)
     assert "2 captions" in printed.err
+
+
+def test_a_name_that_no_line_holds_is_rejected_and_a_later_run_goes_on(
+    settings: CaptionSettings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in (b"1.jpg", b" 1.jpg", b"caf\xe9.jpg", "käfig 1.jpg".encode(), b'"\n.jpg'):
+        (folder / os.fsdecode(name)).write_bytes(photograph(1))
+    first = run(folder, tmp_path, settings)
+    assert set(read_captions(first.path)) == {"1.jpg", "käfig 1.jpg", '"\n.jpg'}
+    assert dict(first.rejects) == {"unusable_file_name": 2}
+    again = run(folder, tmp_path, settings)
+    assert (again.made, again.captions, again.rejects) == (0, 3, first.rejects)
