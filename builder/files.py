@@ -34,6 +34,12 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: Path, name: str = "*") -> None:
+    """Remove what killed runs left of `write_bytes`; for whoever alone writes files so named."""
+    for path in folder.glob(f".{name}.*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def dump_json(value: Any, *, indent: int | None = None) -> bytes:
     """JSON bytes, the same for the same value; ASCII, so that any name read from a tar fits."""
     separators = (",", ":") if indent is None else (",", ": ")

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from builder.errors import CaptionError
-from builder.files import write_json
+from builder.files import remove_unfinished, write_json
 from builder.records import Json, Reject
 
 SUFFIX = "-blip2-caption"
@@ -177,6 +177,7 @@ class CaptionsWriter:
         self._captions = _Lines(path)
         try:
             self._rejects = _Lines(rejects_path(path))
+            remove_unfinished(path.parent, provenance_path(path).name)
             self._check_identity(identity, force_mix)
             self.prompts = self._read_own()
             if retry_rejects:

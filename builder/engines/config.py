@@ -17,7 +17,7 @@ import filelock
 from builder.console import Progress
 from builder.engines import local
 from builder.errors import SettingsError
-from builder.files import sha256_json, write_json
+from builder.files import remove_unfinished, sha256_json, write_json
 from builder.layout import (
     config_folder,
     configs,
@@ -202,7 +202,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], at: str = ""
 @contextmanager
 def _locked(dist: Path, config: str) -> Iterator[None]:
     receipts_folder(dist, config).mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(receipts_folder(dist, config).with_suffix(".lock"))
+    lock = filelock.FileLock(receipts_folder(dist, config).with_name(f"{config}.lock"))
     try:
         with lock.acquire(timeout=0):
             yield
@@ -215,6 +215,8 @@ def _locked(dist: Path, config: str) -> Iterator[None]:
 def _clean(dist: Path, config: str) -> None:
     """Remove what killed runs left of this config."""
     shutil.rmtree(temporary_folder(dist, config), ignore_errors=True)
+    for folder in (config_folder(dist, config), receipts_folder(dist, config)):
+        remove_unfinished(folder)
 
 
 def _weight(row: Mapping[str, Any]) -> int:

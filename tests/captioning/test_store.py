@@ -146,6 +146,16 @@ def test_the_lines_are_asams(tmp_path: Path) -> None:
     assert json.loads(rejects_path(path).read_text())["reason"] == "jpeg_broken"
 
 
+def test_what_a_killed_run_left_of_a_provenance_goes(tmp_path: Path) -> None:
+    path, other = (captions_path(tmp_path, config) for config in ("sa_000000", "sa_000001"))
+    for captions in (path, other):
+        provenance = provenance_path(captions)
+        provenance.with_name(f".{provenance.name}.4711.tmp").write_bytes(b"{")
+    with CaptionsWriter(path, IDENTITY):
+        (left,) = tmp_path.glob(".*.tmp")  # the other's run may be at it
+    assert other.stem in left.name
+
+
 def test_a_later_run_knows_what_is_done(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     with CaptionsWriter(path, IDENTITY) as writer:

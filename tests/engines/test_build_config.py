@@ -41,6 +41,15 @@ def tree(dist: Path, config: str = "sa_000000") -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted(config_folder(dist, config).glob("*"))}
 
 
+def test_what_a_killed_run_left_unfinished_goes(tar: Path, tmp_path: Path) -> None:
+    build(tar, tmp_path)
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for folder in (config_folder(tmp_path, "sa_000000"), receipts_folder(tmp_path, "sa_000000")):
+        (folder / ".index.json.4711.tmp").write_bytes(b"{")
+    build(tar, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == whole
+
+
 @pytest.fixture(scope="module")
 def tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("source")
