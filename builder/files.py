@@ -30,6 +30,10 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         replace_durably(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # a failed write names no file
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
