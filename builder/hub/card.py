@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from asam_datasets import REPO_ID, TRAIN_CONFIG
@@ -45,7 +46,15 @@ _SAMPLE_SOURCE = "sample made by code"
 
 
 def write_card(dist: Path, *, repo: str = REPO_ID) -> Path:
-    """Write a dist's README.md and pictures; text that a person wrote in it stays."""
+    """Write a dist's README.md and pictures; text that a person wrote in it stays.
+
+    One process at a time: of two builds that end together, the later one sees both configs.
+    """
+    with filelock.FileLock(dist / f".{CARD}.lock"):
+        return _write_card(dist, repo)
+
+
+def _write_card(dist: Path, repo: str) -> Path:
     path = dist / CARD
     existing = path.read_text("utf-8") if path.exists() else None
     known = set(configs(dist))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pytest
 from huggingface_hub import DatasetCard
@@ -14,9 +16,9 @@ from PIL import Image
 
 from asam_datasets import decode_masks
 from builder.errors import HubError
-from builder.hub.card import render_card, write_card
+from builder.hub.card import read_entries, render_card, write_card
 from builder.hub.metadata import MAX_INFO
-from builder.layout import config_folder
+from builder.layout import CARD, config_folder
 from builder.records import Json
 from builder.shards.check import read_rows
 from tests.hub.dists import indexes_of, make_dist, run_code
@@ -287,3 +289,15 @@ def test_without_pixels_the_picture_is_the_control_image_alone(tmp_path: Path) -
     with Image.open(dist / "assets/sa_000000.jpg") as picture:
         assert picture.size == (384, 256)
     assert "| no | [" in (dist / "README.md").read_text()
+
+
+def test_of_builds_that_end_together_each_is_in_the_card(tmp_path: Path) -> None:
+    dist = make_dist(tmp_path / "dist", [1], shards=1, card=False)
+    with filelock.FileLock(dist / f".{CARD}.lock"):  # as another build's card does
+        thread = threading.Thread(target=write_card, args=(dist,))
+        thread.start()
+        thread.join(1.0)
+        make_dist(dist, [2], config="sa_000001", shards=1, card=False)
+    thread.join()
+    listed = {entry["config_name"] for entry in read_entries((dist / CARD).read_text("utf-8"))}
+    assert listed == {"sa_000000", "sa_000001"}
