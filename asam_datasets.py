@@ -1161,22 +1161,26 @@ class Index:
         self.config = config
         try:
             content = store.read(f"data/{config}/index.json")
-        except FileNotFoundError:
-            raise _unknown("config", config, store.configs(), store.name) from None
+        except FileNotFoundError as error:
+            if config in (known := store.configs()):
+                raise self._corrupt(error) from error
+            raise _unknown("config", config, known, store.name) from None
         self.sha256 = hashlib.sha256(content).hexdigest()
         try:
             found = json.loads(content)
             version = int(found["format_version"])
             self.format = str(found["format"])
-            self.splits: dict[str, Any] = found["splits"]
+            self.splits: dict[str, Any] = dict(found["splits"])
+            if self.format not in ("arrow", "parquet"):
+                raise ValueError(f"format {self.format!r}")
             if self.format == "arrow":
                 self.schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(found["schema"])))
                 self.features = datasets.Features.from_arrow_schema(self.schema)
             else:
                 self.features = features_of(found["kind"])
                 self.schema = self.features.arrow_schema
-        except (KeyError, OSError, TypeError, ValueError) as error:
-            raise CorruptDataError(f"{store.name}/data/{config}/index.json: {error!r}") from error
+        except Exception as error:  # datasets and pyarrow raise what they like
+            raise self._corrupt(error) from error
         if version > FORMAT_VERSION:
             raise CorruptDataError(
                 f"{store.name}/data/{config}/index.json is of format {version}, this "
@@ -1196,26 +1200,44 @@ class Index:
         for name in names or ():
             if name not in self.features:
                 raise _unknown("column", name, self.features, f"config {self.config}")
-        return list(names or self.features)
+        return list(dict.fromkeys(names or self.features))
 
     def shards(self, split: str) -> dict[str, Any]:
         """The entries of a split's shards by their path."""
-        return {f"data/{self.config}/{s['file']}": s for s in self.splits[split]["shards"]}
+        try:
+            return {f"data/{self.config}/{s['file']}": s for s in self.splits[split]["shards"]}
+        except (KeyError, TypeError) as error:
+            raise self._corrupt(error) from error
 
     def batches(self, split: str) -> list[Batch]:
         """The record batches of a split's Arrow shards, in order."""
-        return [
-            Batch(
-                path=path,
-                number=number,
-                rows=batch["rows"],
-                body=(batch["offset"] + batch["metadata"], batch["body"]),
-                message=batch["message"],
-                columns=batch["columns"],
-            )
-            for path, shard in self.shards(split).items()
-            for number, batch in enumerate(shard["batches"])
-        ]
+        shards = self.shards(split).items()
+        try:
+            return [
+                Batch(
+                    path=path,
+                    number=number,
+                    rows=int(batch["rows"]),
+                    body=(int(batch["offset"]) + int(batch["metadata"]), int(batch["body"])),
+                    message=str(batch["message"]),
+                    columns=[
+                        [int(start), int(length), int(crc32)]
+                        for _, (start, length, crc32) in zip(
+                            self.schema, batch["columns"], strict=True
+                        )
+                    ],
+                )
+                for path, shard in shards
+                for number, batch in enumerate(shard["batches"])
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._corrupt(error) from error
+
+    def _corrupt(self, error: Exception) -> CorruptDataError:
+        return CorruptDataError(
+            f"{self.store.name}/data/{self.config}/index.json is absent or damaged: {error!r}; "
+            "get it or build the config again"
+        )
 
 
 def _unknown(what: str, name: object, known: Iterable[str], where: str) -> UnknownNameError:
@@ -1253,14 +1275,23 @@ class ImageRoot:
                     for name in names:
                         self._add(name, str(Path(folder, name)), 0, -1)
             elif tarfile.is_tarfile(path):
-                with tarfile.open(path, "r:") as tar:
-                    for member in tar:
-                        if member.isfile():
-                            self._add(member.name, path, member.offset_data, member.size)
+                self._add_tar(path)
             else:
                 self._add(path, path, 0, -1)
         if not self._found:
             raise ImageRootError(f"image_root={self.name}: no file there")
+
+    def _add_tar(self, path: str) -> None:
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    if member.isfile():
+                        self._add(member.name, path, member.offset_data, member.size)
+        except (tarfile.TarError, OSError) as error:
+            raise ImageRootError(
+                f"image_root={self.name}: {path} is no whole, plain tar: {error}; fetch it again, "
+                "decompress it if it is compressed, or give a folder of the images"
+            ) from error
 
     def _add(self, name: str, path: str, offset: int, size: int) -> None:
         self._found.setdefault(posixpath.basename(name), []).append((path, offset, size))
@@ -1271,9 +1302,14 @@ class ImageRoot:
         if not places:
             raise ImageRootError(f"image_root={self.name}: no {file_name} there")
         for path, offset, size in places:
-            with Path(path).open("rb") as file:
-                file.seek(offset)
-                data = file.read(size)
+            try:
+                with Path(path).open("rb") as file:
+                    file.seek(offset)
+                    data = file.read(size)
+            except OSError as error:
+                raise ImageRootError(
+                    f"image_root={self.name}: {file_name} can't be read: {error}"
+                ) from error
             found = hashlib.sha256(data).hexdigest()
             if found == sha256:
                 return data
@@ -1310,29 +1346,50 @@ class Reader:
         Raises CorruptDataError when they are not what the index says, twice; UnreachableError when
         they can't be read at all.
         """
+        where = f"{self._store.name}/{batch.path}, record batch {batch.number}"
+        try:
+            chosen, problem = self._read(batch)
+        except (ValueError, zlib.error, pa.ArrowException, OSError, OverflowError) as error:
+            raise CorruptDataError(
+                f"{where}: index.json describes no record batch there: {error!r}"
+            ) from error
+        if problem:
+            raise CorruptDataError(
+                f"{where}: {problem}. The file is damaged, or is not the one that index.json "
+                "describes: `python -m builder.verify` says more"
+            )
+        return chosen
+
+    def _read(self, batch: Batch) -> tuple[pa.RecordBatch | None, str | None]:
+        """The chosen columns of a record batch, or what is wrong with their bytes."""
         head = zlib.decompress(base64.b64decode(batch.message))
         # A message in which only the wanted columns' bytes are there; the others are never touched,
         # so their zeros cost no memory.
         message = bytearray(len(head) + batch.body[1])
         message[: len(head)] = head
         body = memoryview(message)[len(head) :]
-        problem = self._fill(body, batch) and self._fill(body, batch)
-        if problem:
-            raise CorruptDataError(
-                f"{self._store.name}/{batch.path}, record batch {batch.number}: {problem}. The "
-                "file is damaged, or is not the one that index.json describes: "
-                "`python -m builder.verify` says more"
-            )
-        return self._chosen(pa.ipc.read_record_batch(pa.py_buffer(message), self._file_schema))
+        if problem := self._fill(body, batch) and self._fill(body, batch):
+            return None, problem
+        read = pa.ipc.read_record_batch(pa.py_buffer(message), self._file_schema)
+        if read.num_rows != batch.rows:
+            return None, f"{batch.rows} rows expected, {read.num_rows} found"
+        return self._chosen(read), None
 
     def read_parquet(self, path: str) -> Iterator[pa.RecordBatch]:
-        """The chosen columns of a Parquet shard, its pages checked."""
+        """The chosen columns of a Parquet shard, its pages checked.
+
+        Raises CorruptDataError when it is absent or damaged, UnreachableError when the Hub fails.
+        """
         wanted = [self._file_schema.names[i] for i in self._fields]
-        with self._store.open(path) as opened:
-            file = pq.ParquetFile(opened, pre_buffer=True, page_checksum_verification=True)
-            for group in range(file.num_row_groups):
-                for batch in file.read_row_group(group, columns=wanted).to_batches():
-                    yield self._chosen(batch)
+        try:
+            with self._store.open(path) as opened:
+                file = pq.ParquetFile(opened, pre_buffer=True, page_checksum_verification=True)
+                for group in range(file.num_row_groups):
+                    for batch in file.read_row_group(group, columns=wanted).to_batches():
+                        yield self._chosen(batch)
+        except (pa.ArrowException, OSError) as error:
+            kind = UnreachableError if isinstance(error, HfHubHTTPError) else CorruptDataError
+            raise kind(f"{self._store.name}/{path}: can't be read: {error}") from error
 
     def _chosen(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         names = [self._file_schema.names[i] for i in self._fields]

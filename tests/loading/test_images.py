@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,31 @@ def test_a_missing_or_different_image_is_named(
                 "sa_000000", repo_or_path=annotations_only, image_root=root, streaming=True
             ).decode(False)
         )
+
+
+@pytest.mark.parametrize("damage", [gzip.compress, lambda data: data[: len(data) // 2]])
+def test_a_tar_that_is_compressed_or_cut_off_is_named(
+    tmp_path: Path,
+    rows: list[Row],
+    annotations_only: Path,
+    damage: Callable[[bytes], bytes],
+) -> None:
+    own = {row["file_name"]: row["image"]["bytes"] for row in rows[:COUNT]}
+    tar = write_images("tar", tmp_path / "images", own)
+    tar.write_bytes(damage(tar.read_bytes()))
+    with pytest.raises(ImageRootError, match=rf"{tar.name} is no whole, plain tar"):
+        load("sa_000000", repo_or_path=annotations_only, image_root=tar, streaming=True)
+
+
+def test_an_image_that_went_away_is_named(
+    tmp_path: Path, rows: list[Row], annotations_only: Path
+) -> None:
+    own = {row["file_name"]: row["image"]["bytes"] for row in rows[:COUNT]}
+    root = write_images("folder", tmp_path / "images", own)
+    stream = load("sa_000000", repo_or_path=annotations_only, image_root=root, streaming=True)
+    next(root.rglob("sa_4.jpg")).unlink()
+    with pytest.raises(ImageRootError, match=r"sa_4.jpg can't be read"):
+        list(stream.decode(False))
 
 
 def test_images_of_one_name_are_told_apart_by_their_sha256(tmp_path: Path) -> None:
