@@ -66,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = [views[i] for i in spread(len(views), SHEET_ROWS)]
         sheet = draw_sheet(chosen, config.kind) if chosen else None
     page = render(Contents(config, views, statistics, charts, rejects, counts))
-    write_bytes(args.out / PAGE, page.encode())
+    # a name read from a tar may be half a surrogate pair
+    write_bytes(args.out / PAGE, page.encode(errors="backslashreplace"))
     if sheet:
         write_bytes(args.out / SHEET, sheet)
     _report(config, counts, statistics, args, sheet=bool(views))

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 
 from asam_datasets import decode_masks
 from builder.console import EXIT_FAILED, EXIT_OK, EXIT_USAGE, run_command
+from builder.engines.config import build_config
 from builder.files import write_json
 from builder.layout import config_folder, index_path, rejects_path
 from builder.masks.rle import encode
@@ -29,6 +30,9 @@ from builder.previewing.counts import compare
 from builder.previewing.reading import Config, spread
 from builder.previewing.statistics import gather
 from builder.previewing.views import Outline, outline, svg_path, view_row
+from builder.shards.plan import Settings
+from builder.sources.sa1b import open_sources
+from tests.factory import members, write_tar
 from tests.loopback import LoopbackHub
 from tests.previewing.configs import HOSTILE, build_evaluation, build_train
 
@@ -186,6 +190,16 @@ def test_text_of_the_data_is_escaped(drawn: Path) -> None:
     assert HOSTILE in page.text
     assert sum(tag == "script" for tag, _ in page.tags) == 1
     assert not any("onerror" in attributes for _, attributes in page.tags)
+
+
+def test_names_that_no_encoding_holds_are_shown(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "sa_000000.tar", members([1]) | {"/caf\udce9<i>.jpg": b""})
+    (source,) = open_sources([str(tar)])
+    settings = Settings("arrow", 1 << 20, source.settings())
+    build_config(source, tmp_path / "dist", settings, quiet=True)
+    command = [str(tmp_path / "dist"), "sa_000000", "--out", str(tmp_path), "--quiet"]
+    assert main(command) == EXIT_OK
+    assert "/caf\\udce9<i>.jpg" in Page(tmp_path / "index.html").text
 
 
 def test_the_page_refers_to_nothing_outside(drawn: Path) -> None:
