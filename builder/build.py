@@ -194,6 +194,12 @@ def _sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
     if bool(args.eval) != bool(args.source):
         raise SettingsError("--eval NAME and --source FOLDER go together")
     if args.eval or args.eval_fixtures:
+        for option in ("config", "image_ids", "captions", "caption_model", "allow_truncated"):
+            if getattr(args, option):
+                raise SettingsError(
+                    f"--{option.replace('_', '-')} is for SA-1B's tars and folders; an evaluation "
+                    "config has the name and the images that its release and --protocol give it"
+                )
         yield from _eval_sources(args, stack)
     else:
         yield from _sa1b_sources(args, stack)

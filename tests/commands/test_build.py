@@ -226,6 +226,16 @@ def test_wrong_arguments_end_in_one_line(
     assert capsys.readouterr().err.startswith("error: ")
 
 
+@pytest.mark.parametrize("option", ["--config", "--captions", "--image-ids", "--caption-model"])
+def test_an_option_that_an_evaluation_set_would_ignore_is_refused(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["--eval-fixtures", option, "mine", "--out", str(tmp_path / "dist")]
+    assert run_command(builder.build.main, args) == EXIT_FAILED
+    assert f"error: {option} is for SA-1B's tars and folders" in capsys.readouterr().err
+    assert not (tmp_path / "dist").exists()
+
+
 @pytest.mark.parametrize("size", ["x", "0", "-5M", ""])
 def test_a_shard_size_that_is_none_is_a_usage_error(size: str) -> None:
     with pytest.raises(SystemExit):
