@@ -11,7 +11,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from builder.console import Progress
-from builder.errors import HubError
+from builder.errors import HubError, ShardError
 from builder.files import sha256_file
 from builder.hub.card import read_entries
 from builder.hub.client import PATIENT, Patience, connect, plain_errors, retried
@@ -19,7 +19,7 @@ from builder.hub.metadata import data_paths
 from builder.hub.remote import Remote, read_remote, shard_entries
 from builder.layout import CARD, DATA, INDEX, REJECTS
 from builder.records import Json
-from builder.shards.check import Problem, ShardCheck, check_shard
+from builder.shards.check import Problem, ShardCheck, check_shard, checked_entries
 
 EVERYTHING = "the repo"  # where a problem is of no one config
 
@@ -84,9 +84,17 @@ class _Check:
     def index(self, config: str) -> Json:
         path = f"{DATA}/{config}/{INDEX}"
         with tempfile.TemporaryDirectory() as folder:
-            found = json.loads(self._fetch(path, folder).read_bytes())
-        if not isinstance(found, dict) or found.get("config") != config:
-            raise HubError(f"{self.repo}: {path} is no index of {config}")
+            content = self._fetch(path, folder).read_bytes()
+        try:
+            found = dict(json.loads(content))
+            checked_entries(found)
+            wanted = found["config"], found["kind"], found["format"], found["rejects"]["sha256"]
+        except (ShardError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise HubError(
+                f"{self.repo}: {path} is damaged: {error!r}; publish {config} again"
+            ) from error
+        if wanted[0] != config:
+            raise HubError(f"{self.repo}: {path} is no index of {config}, but of {wanted[0]}")
         return found
 
     def metadata(self, config: str, entry: Json) -> list[Problem]:
@@ -125,7 +133,7 @@ class _Check:
         """A shard's rows, decoded."""
         with tempfile.TemporaryDirectory() as folder:
             self._fetch(f"{DATA}/{config}/{entry['file']}", folder)
-            kind, fmt, schema = index["kind"], index["format"], index["schema"]
+            kind, fmt, schema = index["kind"], index["format"], index.get("schema")
             return check_shard(
                 ShardCheck(Path(folder), config, kind, fmt, entry, fast=False, schema=schema)
             )

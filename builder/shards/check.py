@@ -96,7 +96,7 @@ def plan_checks(
     for config in only or known:
         try:
             index = read_index(dist, config)
-            entries = _entries(index)
+            entries = checked_entries(index)
             problems += _check_index(dist, config, index, entries)
             shards += [
                 ShardCheck(
@@ -223,7 +223,7 @@ def _without_index(dist: Path) -> Iterator[Problem]:
             yield Problem(folder.name, f"it holds shards and no {INDEX}: its build didn't end")
 
 
-def _entries(index: Json) -> list[Json]:
+def checked_entries(index: Json) -> list[Json]:
     """The entries of all shards, each with what a check needs; raises ShardError otherwise."""
     entries = [dict(entry) for split in index["splits"].values() for entry in split["shards"]]
     for entry in entries:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -106,9 +105,15 @@ def test_what_cannot_be_checked_is_told(hub: LoopbackHub, dist: Path) -> None:
         problems(hub, "sa_000009")
     with pytest.raises(HubError, match="no such revision"):
         check_repo(REPO, "absent", quiet=True, api=api_of(hub), patience=QUICK)
-    hub.commit(REPO, {"data/sa_000000/index.json": json.dumps({"config": "x"}).encode()})
-    with pytest.raises(HubError, match="is no index of sa_000000"):
+    path = "data/sa_000000/index.json"
+    whole = hub.read(REPO, path)
+    hub.commit(REPO, {path: hub.read(REPO, "data/sa_000001/index.json")})
+    with pytest.raises(HubError, match="is no index of sa_000000, but of sa_000001"):
         problems(hub)
+    for damaged in (b"", whole[:-9], b"[]", b'{"config": "sa_000000"}', b'{"splits": {"a": 1}}'):
+        hub.commit(REPO, {path: damaged})
+        with pytest.raises(HubError, match=r"sa_000000/index.json is damaged: .*publish"):
+            problems(hub)
     hub.repo(REPO).gated = "manual"
     with pytest.raises(HubError, match="is gated"):
         problems(hub, token=hub.OTHER)
