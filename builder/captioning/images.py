@@ -107,12 +107,17 @@ class ConfigImages:
     @functools.cached_property
     def _rows(self) -> dict[str, tuple[str, int]]:
         """Where each image stands: shard and row."""
-        index = json.loads((self.folder / INDEX).read_bytes())
+        try:
+            index = json.loads((self.folder / INDEX).read_bytes())
+            files = [str(x["file"]) for split in index["splits"].values() for x in split["shards"]]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SourceError(
+                f"{self.folder / INDEX} can't be read: {error!r}; build the config again"
+            ) from error
         found: dict[str, tuple[str, int]] = {}
-        for split in index["splits"].values():
-            for shard in split["shards"]:
-                names = _column(self.folder / shard["file"], "file_name").to_pylist()
-                found |= {name: (shard["file"], row) for row, name in enumerate(names)}
+        for file in files:
+            names = _column(self.folder / file, "file_name").to_pylist()
+            found |= {name: (file, row) for row, name in enumerate(names)}
         return found
 
     def _images(self, shard: str) -> Any:

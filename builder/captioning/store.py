@@ -241,9 +241,9 @@ class CaptionsWriter:
                 self._provenance["mixed_with"] = [{"model": None}]
             return
         try:
-            earlier = json.loads(provenance.read_bytes())
-        except ValueError as error:
-            raise CaptionError(f"{provenance}: expected JSON, found {error}") from error
+            earlier = dict(json.loads(provenance.read_bytes()))
+        except (ValueError, TypeError) as error:
+            raise CaptionError(f"{provenance}: expected a JSON object, found {error}") from error
         changed = list(_differences({key: earlier.get(key) for key in identity}, identity))
         runs = earlier.get("runs", [])
         self._provenance["runs"] = [run for run in runs if run not in self._provenance["runs"]] + (

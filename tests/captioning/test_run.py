@@ -267,6 +267,10 @@ def test_a_built_config_is_captioned_from_its_shards(
     shutil.copyfile(folder / "index.json", folder / name)
     with pytest.raises(SourceError, match="can't be read"):
         run(folder, tmp_path / "broken", settings)
+    for damaged in ('{"splits": ', '{"splits": {"train": {}}}', "[]"):
+        (folder / "index.json").write_text(damaged)
+        with pytest.raises(SourceError, match=r"index.json can't be read: .* build"):
+            run(folder, tmp_path / "broken", settings)
 
 
 def test_a_source_without_images_is_refused(settings: CaptionSettings, tmp_path: Path) -> None:
