@@ -6,9 +6,12 @@ Each takes its own images of a source, dealt out in blocks, and this process alo
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import signal
+import threading
 from collections.abc import Iterator, Sequence
+from multiprocessing import connection
 from types import TracebackType
 from typing import Any
 
@@ -37,13 +40,19 @@ class DeviceProcesses:
         self._outcomes: Any = context.Queue()
         self._tasks: list[Any] = []
         self._processes: list[Any] = []
-        for device in devices:
-            tasks = context.Queue()
-            arguments = (str(device), settings, engine, batch, threads, tasks, self._outcomes)
-            process = context.Process(target=_work, args=arguments, daemon=True)
-            process.start()
-            self._tasks.append(tasks)
-            self._processes.append(process)
+        # Ctrl-C reaches every process of a terminal; these inherit that it is held back, from their
+        # first instruction on, and are stopped by this one.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for device in devices:
+                tasks = context.Queue()
+                arguments = (str(device), settings, engine, batch, threads, tasks, self._outcomes)
+                process = context.Process(target=_work, args=arguments, daemon=True)
+                process.start()
+                self._tasks.append(tasks)
+                self._processes.append(process)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def share(
         self, stream: CaptionStream, images: ImageSource, todo: Sequence[Numbered]
@@ -122,8 +131,8 @@ def _work(
     tasks: Any,
     outcomes: Any,
 ) -> None:
-    """A process: load the model, caption what comes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process stops the others
+    """A process: load the model, caption what comes, never outlive the first process."""
+    threading.Thread(target=_follow, daemon=True).start()
     torch.set_num_threads(threads)
     try:
         loaded = load(settings, torch.device(device))
@@ -134,3 +143,11 @@ def _work(
                 outcomes.put(some)
     except Exception as error:
         outcomes.put(f"{type(error).__name__}: {error}")
+
+
+def _follow() -> None:
+    """End with the parent: one that was killed stops nobody."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)

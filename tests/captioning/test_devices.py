@@ -1,0 +1,78 @@
+"""Several devices, a process each: they start, stop and die together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from builder.captioning.model import CaptionSettings
+from builder.console import EXIT_OK
+from tests.factory import members, write_tar
+
+
+def alive(group: int) -> dict[Path, str]:
+    """A process group's processes that have not ended: their folders and command lines."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, its_group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found[folder] = (folder / "cmdline").read_text()
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+@contextmanager
+def captioning(folder: Path, settings: CaptionSettings) -> Iterator[subprocess.Popen[str]]:
+    """The command on two devices, in a process group of its own, as in a terminal."""
+    tar = write_tar(folder / "sa_000000.tar", members(range(1, 31)))
+    command = [sys.executable, "-m", "builder.caption", str(tar), "--out", str(folder), "--quiet"]
+    command += ["--model", settings.model, "--device", "cpu,cpu", "--batch-size", "1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            if alive(process.pid):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for_the_other(process: subprocess.Popen[str]) -> int:
+    """Wait until the second device's process is at its imports, which take it seconds; its id."""
+    while process.poll() is None:
+        for folder, command in alive(process.pid).items():
+            if "spawn_main" in command and "numpy" in (folder / "maps").read_text():
+                return int(folder.name)
+        time.sleep(0.005)
+    raise AssertionError(process.communicate()[1])
+
+
+def test_ctrl_c_is_for_the_first_process_alone(settings: CaptionSettings, tmp_path: Path) -> None:
+    with captioning(tmp_path, settings) as process:
+        os.kill(wait_for_the_other(process), signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == EXIT_OK, said
+    assert "Traceback" not in said
+    assert "30 captions" in said
+
+
+def test_a_process_does_not_outlive_the_first_one(
+    settings: CaptionSettings, tmp_path: Path
+) -> None:
+    with captioning(tmp_path, settings) as process:
+        wait_for_the_other(process)
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 60
+        while alive(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not alive(process.pid)
