@@ -21,7 +21,8 @@ from builder.console import (
 from builder.engines import local
 from builder.errors import ShardError
 from builder.hub.check import check_repo
-from builder.shards.check import Problem, check_shard, plan_checks
+from builder.shards.check import check_shard, plan_checks
+from builder.shards.check_index import Problem
 
 _EXAMPLES = (
     "python -m builder.verify dist",

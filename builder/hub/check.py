@@ -19,7 +19,8 @@ from builder.hub.metadata import data_paths
 from builder.hub.remote import Remote, read_remote, shard_entries
 from builder.layout import CARD, DATA, INDEX, REJECTS
 from builder.records import Json
-from builder.shards.check import Problem, ShardCheck, check_shard, checked_entries
+from builder.shards.check import ShardCheck, check_shard
+from builder.shards.check_index import Problem, checked_entries
 
 EVERYTHING = "the repo"  # where a problem is of no one config
 

@@ -13,7 +13,7 @@ from builder.captioning.store import captions_path, provenance_path, rejects_pat
 from builder.console import EXIT_OK
 from builder.errors import CaptionError
 from builder.layout import CAPTIONS, config_folder
-from builder.shards.check import read_rows
+from builder.shards.check_rows import read_rows
 from builder.shards.index import read_index
 from builder.sources.sa1b import open_sources
 from tests.factory import members, write_tar

@@ -20,7 +20,7 @@ from builder.hub.card import read_entries, render_card, write_card
 from builder.hub.metadata import MAX_INFO
 from builder.layout import CARD, config_folder
 from builder.records import Json
-from builder.shards.check import read_rows
+from builder.shards.check_rows import read_rows
 from tests.hub.dists import indexes_of, make_dist, run_code
 
 # https://github.com/huggingface/hub-docs/blob/main/datasetcard.md

@@ -1,0 +1,132 @@
+"""The rows of a shard: does every image decode, and does each mask's PNG show its RLE?
+
+The checks don't trust the code that built a row: PIL decodes the images, zlib the masks, and the
+control image is compared with masks painted one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from asam_datasets import decode_masks
+from builder.masks.control import decode_control
+from builder.masks.png import read_bits
+from builder.masks.rle import RleBatch
+from builder.records import Json
+
+_AT_A_TIME = 64  # masks, of half a megabyte each
+
+
+def read_rows(path: Path, fmt: str) -> Iterator[Json]:
+    """The rows of a local shard as Python values."""
+    if fmt == "parquet":
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size=8):
+                yield from batch.to_pylist()
+        return
+    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        for batch in stream:
+            for i in range(batch.num_rows):
+                yield batch.slice(i, 1).to_pylist()[0]
+
+
+def check_row(row: Json) -> Iterator[str]:
+    """What is wrong with a row: image, masks against RLE, areas, boxes, void mask."""
+    size = row["width"], row["height"]
+    if row["image"] is not None:
+        data = row["image"]["bytes"]
+        if hashlib.sha256(data).hexdigest() != row["image_sha256"]:
+            yield "the image's sha256 is not image_sha256"
+        yield from _check_image("image", data, size)
+    if row.get("void_mask"):
+        yield from _check_image("void_mask", row["void_mask"]["bytes"], size)
+    annotations = row["annotations"]
+    if len(row["masks"]) != len(annotations):
+        yield f"{len(row['masks'])} masks for {len(annotations)} annotations"
+        return
+    batch = RleBatch.parse([a["segmentation"]["counts"] for a in annotations], size[1], size[0])
+    good = []
+    for i, annotation in enumerate(annotations):
+        where = _mask(i, annotation)
+        problem = batch.problem[i]
+        if problem:
+            yield f"{where}: RLE: {problem[0]}: expected {problem[1]}, found {problem[2]}"
+            continue
+        if annotation["segmentation"]["size"] != [size[1], size[0]]:
+            yield f"{where}: RLE size {annotation['segmentation']['size']} in an image of {size}"
+            continue
+        if annotation["area"] != int(batch.areas[i]):
+            yield f"{where}: area {annotation['area']}, the mask's is {int(batch.areas[i])}"
+        good.append(i)
+    for i, expected in zip(good, _packed([annotations[i] for i in good]), strict=True):
+        try:
+            found = read_bits(row["masks"][i]["bytes"], size[1], size[0])
+        except ValueError as error:
+            yield f"{_mask(i, annotations[i])}: PNG: {error}"
+        else:
+            if not np.array_equal(found, expected):
+                yield f"{_mask(i, annotations[i])}: the PNG differs from the RLE"
+
+
+def check_train_row(row: Json) -> Iterator[str]:
+    """As `check_row`, and the control image against masks painted one by one."""
+    wrong = list(check_row(row))
+    yield from wrong
+    if wrong:
+        return
+    size = row["width"], row["height"]
+    data = row["conditioning_image"]["bytes"]
+    yield from (wrong := list(_check_image("conditioning_image", data, size)))
+    if wrong:
+        return
+    with Image.open(io.BytesIO(data)) as image:
+        shown = decode_control(np.asarray(image.convert("RGB")), len(row["masks"]))
+    painted = np.full((size[1], size[0]), -1, np.int32)
+    annotations = row["annotations"]
+    order = sorted(range(len(annotations)), key=lambda i: (-annotations[i]["area"], i))
+    for i, packed in zip(order, _packed([annotations[i] for i in order]), strict=True):
+        x, y, w, h = _box(annotations[i])
+        window = painted[y : y + h, x : x + w]
+        window[np.unpackbits(packed[y : y + h], axis=1, count=size[0])[:, x : x + w] != 0] = i
+    if not np.array_equal(shown, painted):
+        pixel = tuple(int(v) for v in np.argwhere(shown != painted)[0])
+        yield (
+            f"the control image shows mask {shown[pixel]} at row {pixel[0]}, column {pixel[1]}, "
+            f"expected {painted[pixel]}"
+        )
+
+
+def _check_image(column: str, data: bytes, size: tuple[int, int]) -> Iterator[str]:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            if image.size != size:
+                yield f"{column}: {image.size} pixels, expected {size}"
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        yield f"{column}: does not decode: {error}"
+
+
+def _mask(i: int, annotation: Json) -> str:
+    return f"annotation {annotation['id']} (mask {i})"
+
+
+def _packed(annotations: list[Json]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Each mask of one size as packed bits, (H, ceil(W / 8)), decoded some at a time."""
+    for i in range(0, len(annotations), _AT_A_TIME):
+        yield from decode_masks(annotations[i : i + _AT_A_TIME], packed=True)
+
+
+def _box(annotation: Json) -> tuple[int, int, int, int]:
+    """A box that holds the mask: the stated one, which may be off by a pixel, and a margin."""
+    x, y, w, h = annotation["bbox"]
+    left, top = max(0, int(x) - 2), max(0, int(y) - 2)
+    return left, top, int(x + w) + 3 - left, int(y + h) + 3 - top
