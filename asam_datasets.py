@@ -568,9 +568,13 @@ class _Segmentations:
 
     def output_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
         if size is not None:
-            if len(size) != 2 or min(size) < 1:
+            try:
+                height, width = map(int, size)
+            except (TypeError, ValueError):
+                height = width = 0
+            if min(height, width) < 1:
                 raise AsamDatasetsError(f"size must be (height, width) in pixels, not {size!r}")
-            return int(size[0]), int(size[1])
+            return height, width
         different = sorted(set(self.sizes))
         if len(different) > 1:
             raise AsamDatasetsError(
@@ -1518,6 +1522,10 @@ def load(
     """
     if shuffle_seed is not None and not streaming:
         raise AsamDatasetsError("shuffle_seed is for streaming=True; a Dataset has .shuffle(seed=)")
+    if min(shuffle_seed or 0, epoch) < 0:
+        raise AsamDatasetsError(
+            f"shuffle_seed and epoch must be 0 or more, not {shuffle_seed} and {epoch}"
+        )
     index = Index(open_store(repo_or_path, revision, token, retries), config)
     split = index.split(split)
     names = index.columns(columns)

@@ -137,6 +137,12 @@ def test_shuffle_seed_is_for_streams(dist: Path) -> None:
         load("sa_000000", repo_or_path=dist, shuffle_seed=1)
 
 
+@pytest.mark.parametrize(("seed", "epoch"), [(-1, 0), (1, -1)])
+def test_seeds_are_not_negative(dist: Path, seed: int, epoch: int) -> None:
+    with pytest.raises(asam_datasets.AsamDatasetsError, match="must be 0 or more"):
+        load("sa_000000", repo_or_path=dist, streaming=True, shuffle_seed=seed, epoch=epoch)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -115,7 +115,7 @@ def test_what_can_not_be_decoded_is_named(segmentation: Any, message: str) -> No
         decode_masks(annotations, size=(4, 5))
 
 
-@pytest.mark.parametrize("size", [(0, 4), (4,), (4, 5, 6), (-1, 3)])
+@pytest.mark.parametrize("size", [(0, 4), (4,), (4, 5, 6), (-1, 3), 512, ("a", 3)])
 def test_a_size_is_two_positive_numbers(size: Any) -> None:
     with pytest.raises(AsamDatasetsError, match="size must be"):
         decode_masks([], size=size)
