@@ -864,6 +864,7 @@ def _kernels() -> tuple[Any, Any]:
         bottoms = tops + (full_height - 1).to(tl.int32)
 
         # Binary searches for how many edges are at or before a pixel, first and last as a pair.
+        # They stand here twice: Triton's interpreter knows no functions but a module's.
         pair = tl.where(tl.arange(0, 2) == 0, tl.min(tops, 0), tl.max(bottoms, 0))
         lows = tl.zeros_like(pair)
         highs = tl.zeros_like(pair) + number
