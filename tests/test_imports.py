@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LEAVES = ("console", "errors", "files", "layout", "records")
+LEAVES = ("console", "errors", "files", "layout", "processes", "records")
 # From the bottom up: a room imports those before its own line, and its own.
 ORDER = (
     LEAVES,

@@ -6,12 +6,8 @@ Each takes its own images of a source, dealt out in blocks, and this process alo
 from __future__ import annotations
 
 import multiprocessing
-import os
 import queue
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from multiprocessing import connection
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +17,7 @@ from builder.captioning.images import ImageSource
 from builder.captioning.model import CaptionSettings, load
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
 from builder.errors import CaptionError
+from builder.processes import end_with_parent, interrupt_deferred
 
 _BLOCK = 256  # images; dealt out in turn, so that devices keep close to each other in the source
 
@@ -40,10 +37,7 @@ class DeviceProcesses:
         self._outcomes: Any = context.Queue()
         self._tasks: list[Any] = []
         self._processes: list[Any] = []
-        # Ctrl-C reaches every process of a terminal; these inherit that it is held back, from their
-        # first instruction on, and are stopped by this one.
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with interrupt_deferred():
             for device in devices:
                 tasks = context.Queue()
                 arguments = (str(device), settings, engine, batch, threads, tasks, self._outcomes)
@@ -51,8 +45,6 @@ class DeviceProcesses:
                 process.start()
                 self._tasks.append(tasks)
                 self._processes.append(process)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def share(
         self, stream: CaptionStream, images: ImageSource, todo: Sequence[Numbered]
@@ -132,7 +124,7 @@ def _work(
     outcomes: Any,
 ) -> None:
     """A process: load the model, caption what comes, never outlive the first process."""
-    threading.Thread(target=_follow, daemon=True).start()
+    end_with_parent()
     torch.set_num_threads(threads)
     try:
         loaded = load(settings, torch.device(device))
@@ -143,11 +135,3 @@ def _work(
                 outcomes.put(some)
     except Exception as error:
         outcomes.put(f"{type(error).__name__}: {error}")
-
-
-def _follow() -> None:
-    """End with the parent: one that was killed stops nobody."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import connection
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
 from builder.console import default_workers
 from builder.errors import ShardError
+from builder.processes import end_with_parent, interrupt_deferred
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -66,7 +62,7 @@ def run(
         min(workers, len(tasks)), context, initializer=_start_worker, initargs=(counts, stop)
     )
     try:
-        with _interrupt_deferred():
+        with interrupt_deferred():
             futures = [pool.submit(_call, function, task) for task in tasks]
         pending: set[Future[R]] = set(futures)
         while pending:
@@ -86,28 +82,6 @@ def run(
         _drain(counts, on_row)
 
 
-@contextmanager
-def _interrupt_deferred() -> Iterator[None]:
-    """Hold Ctrl-C back while workers are started, so that it never meets one half started.
-
-    The workers inherit the blocked signal: to stop is the parent's business. Blocking it is not
-    enough for the parent, where any thread may be handed the signal.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Ctrl-C goes to the main thread
-        return
-    held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
-
-
 def _call(function: Callable[[T, OnRow], R], task: T) -> R:
     def on_row(images: int, masks: int) -> None:
         _counts.put((images, masks))
@@ -118,17 +92,9 @@ def _call(function: Callable[[T, OnRow], R], task: T) -> R:
 
 
 def _start_worker(counts: Any, stop: Event) -> None:
-    """Never outlive the parent."""
     global _counts, _stop
     _counts, _stop = counts, stop
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
-
-
-def _follow(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)
+    end_with_parent()
 
 
 def _drain(counts: Any, on_row: OnRow) -> None:
