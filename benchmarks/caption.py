@@ -13,17 +13,14 @@ matrix products. A part that fails is named, and the others go on; the exit stat
 from __future__ import annotations
 
 import argparse
-import gc
 import io
 import os
 import statistics
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +30,7 @@ import transformers
 from PIL import Image
 
 from benchmarks.caption_floor import operations
+from benchmarks.caption_report import Report
 from builder.captioning.continuous import ENCODE_BATCH, ContinuousCaptioner
 from builder.captioning.encoder import Encoder
 from builder.captioning.model import CaptionSettings, Loaded, adapt, as_asam
@@ -72,51 +70,6 @@ class Scale:
 
 REAL = Scale(FLAN_T5_XL, 1024, 6144, 64, 256, 12, 64, 6144, (2250, 1500), 8192)
 SMALL = Scale(TINY, 16, 96, 8, 24, 6, 24, 24, (640, 480), 512)
-
-
-@dataclass
-class Report:
-    """What is printed."""
-
-    about: Json
-    rows: list[Json] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def part(self, what: str) -> Iterator[None]:
-        """A part of the whole, whose failure leaves the others' figures."""
-        say(f"{what}:")
-        start = time.perf_counter()
-        try:
-            yield
-        except Exception as error:
-            traceback.print_exc()
-            self.failed.append(f"{what}: {type(error).__name__}: {str(error)[:300]}")
-            say(f"  failed: {self.failed[-1]}")
-            traceback.clear_frames(error.__traceback__)  # and what they hold of the device
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        say(f"  ({time.perf_counter() - start:.1f} s)")
-
-    def rate(self, what: str) -> float:
-        """The images/s of a row; 0 if there is none."""
-        return next((row["images_per_s"] for row in self.rows if row["what"] == what), 0.0)
-
-    def add(self, what: str, rate: float, floor: float = 0.0, note: str = "") -> None:
-        """A rate in images/s, and the floor's."""
-        row: Json = {"what": what, "images_per_s": round(rate, 3), "note": note}
-        if floor:
-            row |= {"floor_images_per_s": round(floor, 3), "share_of_floor": round(rate / floor, 4)}
-        self.rows.append(row)
-        share = f"{rate / floor:7.1%}" if floor else " " * 7
-        say(f"  {what:<46} {rate:10,.1f} images/s {1000 / rate:10.3f} ms  {share}  {note}")
-
-    def note(self, **values: Any) -> None:
-        """A figure that is no rate."""
-        self.about |= values
-        for key, value in values.items():
-            say(f"  {key.replace('_', ' ')}: {value}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
