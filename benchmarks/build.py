@@ -35,15 +35,15 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from asam_datasets import TRAIN_FEATURES
-from builder.console import Progress, emit_json, say
+from builder.core.console import Progress, emit_json, say
+from builder.core.layout import configs
+from builder.core.records import Json
 from builder.engines.config import build_config
 from builder.exporting.origin import Origin
 from builder.exporting.tree import export_config
-from builder.layout import configs
 from builder.masks.control import control_colors, paint
 from builder.masks.png import encode_masks
 from builder.masks.rle import RleBatch
-from builder.records import Json
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 from builder.shards.write import ShardWriter
 from builder.sources import checks

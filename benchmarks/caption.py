@@ -31,8 +31,8 @@ from PIL import Image
 
 from benchmarks.caption_floor import operations
 from benchmarks.caption_report import Report
-from builder.captioning.continuous import ENCODE_BATCH, ContinuousCaptioner
-from builder.captioning.encoder import Encoder
+from builder.captioning.fast.captioner import ENCODE_BATCH, ContinuousCaptioner
+from builder.captioning.fast.encoder import Encoder
 from builder.captioning.model import CaptionSettings, Loaded, adapt, as_asam
 from builder.captioning.plain import generate
 from builder.captioning.preprocess import Preprocess
@@ -44,8 +44,8 @@ from builder.captioning.synthetic import (
     random_model,
     random_processor,
 )
-from builder.console import EXIT_FAILED, EXIT_OK, emit_json, run_command, say
-from builder.records import Json
+from builder.core.console import EXIT_FAILED, EXIT_OK, emit_json, run_command, say
+from builder.core.records import Json
 
 BEAMS = 5
 RUNS = 5

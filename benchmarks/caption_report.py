@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from builder.console import say
-from builder.records import Json
+from builder.core.console import say
+from builder.core.records import Json
 
 
 @dataclass

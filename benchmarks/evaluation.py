@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from builder.console import emit_json, say
-from builder.records import Json
+from builder.core.console import emit_json, say
+from builder.core.records import Json
 from builder.sources.evaluation.fixtures.scenes import save, save_ids, save_mask
 
 PER_IMAGE = 50

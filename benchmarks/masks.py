@@ -31,11 +31,11 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from asam_datasets import AsamDatasetsError, decode_masks
-from builder.console import emit_json, run_command, say
+from builder.core.console import emit_json, run_command, say
+from builder.core.records import Json
 from builder.masks.control import paint
 from builder.masks.png import encode_masks
 from builder.masks.rle import RleBatch
-from builder.records import Json
 from builder.sources.sample import write_sample
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "sa1b_images"

@@ -14,7 +14,7 @@ import torch
 
 import asam_datasets
 from asam_datasets import AsamDatasetsError, decode_masks
-from builder.records import Json
+from builder.core.records import Json
 
 RUNS = 20
 SIZES = (None, (1024, 1024), (256, 256))

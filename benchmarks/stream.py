@@ -23,9 +23,9 @@ from pathlib import Path
 
 from asam_datasets import GAP_BYTES, TRAIN_FEATURES, AsamDatasetsError
 from builder import build
-from builder.console import EXIT_OK, Progress, emit_json, parser, run_command
-from builder.layout import FORMATS, index_path
-from builder.records import Json
+from builder.core.console import EXIT_OK, Progress, emit_json, parser, run_command
+from builder.core.layout import FORMATS, index_path
+from builder.core.records import Json
 from builder.sources.sample import SCENES, make_record
 from tests.loopback import LoopbackHub
 

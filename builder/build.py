@@ -14,7 +14,8 @@ from typing import Any
 import asam_datasets
 from builder.captioning.images import SelectedImages
 from builder.captioning.join import join_captions
-from builder.console import (
+from builder.card.render import write_card
+from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
     emit_json,
@@ -22,13 +23,12 @@ from builder.console import (
     run_command,
     say,
 )
+from builder.core.errors import MissingExtraError, SettingsError
+from builder.core.files import write_bytes
+from builder.core.layout import CAPTIONS, FORMATS, SCRIPT
+from builder.core.records import Source
 from builder.engines.config import Built, build_config, estimate_config
-from builder.errors import MissingExtraError, SettingsError
-from builder.files import write_bytes
-from builder.hub.card import write_card
-from builder.layout import CAPTIONS, FORMATS, SCRIPT
 from builder.masks.device import DEVICES, choose_device
-from builder.records import Source
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 from builder.sources import evaluation
 from builder.sources.evaluation.fixtures import write_fixtures

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from builder.captioning.images import open_images
 from builder.captioning.store import rejects_path
-from builder.console import EXIT_OK, emit_json, parser, run_command, say
-from builder.errors import MissingExtraError
+from builder.core.console import EXIT_OK, emit_json, parser, run_command, say
+from builder.core.errors import MissingExtraError
 
 try:
     from builder.captioning.model import DEFAULT_MODEL, DTYPES, CaptionSettings

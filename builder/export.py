@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.console import EXIT_OK, emit_json, parser, run_command, say
+from builder.core.console import EXIT_OK, emit_json, parser, run_command, say
 from builder.engines import local
 from builder.exporting.origin import Origin
 from builder.exporting.tree import MISSING_CAPTIONS, REFUSE, Exported, export_config

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from builder.console import (
+from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
     Progress,
@@ -18,7 +18,7 @@ from builder.console import (
     run_command,
     say,
 )
-from builder.files import write_bytes
+from builder.core.files import write_bytes
 from builder.previewing.counts import Counts, compare
 from builder.previewing.extra import require
 from builder.previewing.reading import Config, spread

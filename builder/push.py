@@ -11,7 +11,9 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from asam_datasets import REPO_ID
-from builder.console import (
+from builder.card.terms import terms_of
+from builder.checking.shards import check_shard, plan_checks
+from builder.core.console import (
     EXIT_OK,
     Progress,
     default_workers,
@@ -20,16 +22,14 @@ from builder.console import (
     run_command,
     say,
 )
+from builder.core.errors import HubError, SettingsError, ShardError
+from builder.core.layout import configs
+from builder.core.records import Json
 from builder.engines import local
-from builder.errors import HubError, SettingsError, ShardError
 from builder.hub.client import Patience, connect, plain_errors, retried
 from builder.hub.plan import Plan, Planner, Target
 from builder.hub.remote import LocalFile
-from builder.hub.terms import terms_of
 from builder.hub.upload import Published, Publisher
-from builder.layout import configs
-from builder.records import Json
-from builder.shards.check import check_shard, plan_checks
 from builder.shards.index import read_index
 
 _EXAMPLES = (

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from builder.console import (
+from builder.checking.index import Problem
+from builder.checking.shards import check_shard, plan_checks
+from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
     Progress,
@@ -18,11 +20,9 @@ from builder.console import (
     run_command,
     say,
 )
+from builder.core.errors import ShardError
 from builder.engines import local
-from builder.errors import ShardError
 from builder.hub.check import check_repo
-from builder.shards.check import check_shard, plan_checks
-from builder.shards.check_index import Problem
 
 _EXAMPLES = (
     "python -m builder.verify dist",

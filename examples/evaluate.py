@@ -48,7 +48,7 @@ from transformers import (
 
 import asam_datasets
 from builder import build
-from builder.console import Progress, emit_json, say
+from builder.core.console import Progress, emit_json, say
 
 EXAMPLES = """examples:
   python examples/evaluate.py

@@ -46,7 +46,7 @@ from transformers import (
 
 import asam_datasets
 from builder import build
-from builder.console import Progress, say
+from builder.core.console import Progress, say
 
 EXAMPLES = """examples:
   python examples/finetune_sam.py

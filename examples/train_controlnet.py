@@ -48,8 +48,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import asam_datasets
 from builder import build
-from builder.console import Progress, run_command, say
-from builder.files import write_bytes
+from builder.core.console import Progress, run_command, say
+from builder.core.files import write_bytes
 
 COLUMNS = ["image", "text", "conditioning_image", "image_id"]
 EXAMPLES = """examples:

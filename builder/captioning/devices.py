@@ -16,8 +16,8 @@ import torch
 from builder.captioning.images import ImageSource
 from builder.captioning.model import CaptionSettings, load
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
-from builder.errors import CaptionError
-from builder.processes import end_with_parent, interrupt_deferred
+from builder.core.errors import CaptionError
+from builder.core.processes import end_with_parent, interrupt_deferred
 
 _BLOCK = 256  # images; dealt out in turn, so that devices keep close to each other in the source
 

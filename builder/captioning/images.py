@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from builder.errors import SettingsError, SourceError
-from builder.layout import DATA, INDEX
+from builder.core.errors import SettingsError, SourceError
+from builder.core.layout import DATA, INDEX
 from builder.sources.archive import Archive, Member
 from builder.sources.sa1b import Sa1bSource, open_sources
 

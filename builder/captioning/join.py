@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from builder.captioning.store import captions_path, provenance_path, read_captions, rejects_path
-from builder.errors import CaptionError
-from builder.records import Reject
+from builder.core.errors import CaptionError
+from builder.core.records import Reject
 from builder.sources.sa1b import Sa1bSource
 
 

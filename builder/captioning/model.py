@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from builder.captioning.preprocess import Preprocess, decode
-from builder.errors import CaptionError, MissingExtraError
-from builder.files import sha256_file
-from builder.records import Json
+from builder.core.errors import CaptionError, MissingExtraError
+from builder.core.files import sha256_file
+from builder.core.records import Json
 
 DEFAULT_MODEL = "Salesforce/blip2-flan-t5-xl"
 _SAMPLES, _SAMPLE = 16, 1 << 16  # of a weights file, to tell it from another

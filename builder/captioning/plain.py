@@ -1,7 +1,7 @@
 """Captioning by transformers' own `generate`, for any image-to-text model; the reference.
 
 Batches wait for their slowest image and hold the past of the encoder once per beam, so it is slow;
-`builder.captioning.continuous` makes the same captions of a BLIP-2 with a T5 faster.
+`builder.captioning.fast.captioner` makes the same captions of a BLIP-2 with a T5 faster.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
-from builder.records import Json
+from builder.core.records import Json
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -25,9 +25,9 @@ from builder.captioning.model import CaptionSettings, Loaded, load
 from builder.captioning.plain import RETRY
 from builder.captioning.store import CaptionsWriter, captions_path
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
-from builder.console import Progress, say
-from builder.errors import CaptionError, SettingsError
-from builder.records import Json, Reject
+from builder.core.console import Progress, say
+from builder.core.errors import CaptionError, SettingsError
+from builder.core.records import Json, Reject
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "pillow", "simplejpeg")
 _FLUSH = 128  # lines; fewer where batches are smaller

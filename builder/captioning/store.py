@@ -21,9 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from builder.errors import CaptionError
-from builder.files import remove_unfinished, write_json
-from builder.records import Json, Reject
+from builder.core.errors import CaptionError
+from builder.core.files import remove_unfinished, write_json
+from builder.core.records import Json, Reject
 
 SUFFIX = "-blip2-caption"
 LINE = '{"img": "sa_1.jpg", "prompt": "a street at night"}'  # what a line looks like

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy.typing as npt
 import torch
 
-from builder.captioning.continuous import ContinuousCaptioner
+from builder.captioning.fast.captioner import ContinuousCaptioner
 from builder.captioning.model import Loaded
 from builder.captioning.plain import RETRY, PlainCaptioner
 from builder.captioning.preprocess import UndecodableError
 from builder.captioning.quality import degenerate
 from builder.captioning.store import holds_name
-from builder.console import say
-from builder.errors import CaptionError
-from builder.records import Reject
+from builder.core.console import say
+from builder.core.errors import CaptionError
+from builder.core.records import Reject
 
 if TYPE_CHECKING:  # what it reads is no matter here
     from builder.captioning.images import ImageSource

@@ -14,17 +14,17 @@ from typing import Any
 
 import filelock
 
-from builder.console import Progress
-from builder.engines import local
-from builder.errors import SettingsError
-from builder.files import remove_unfinished, sha256_json, write_json
-from builder.layout import (
+from builder.core.console import Progress
+from builder.core.errors import SettingsError
+from builder.core.files import remove_unfinished, sha256_json, write_json
+from builder.core.layout import (
     config_folder,
     configs,
     receipts_folder,
     temporary_folder,
 )
-from builder.records import Json, Listing, Source
+from builder.core.records import Json, Listing, Source
+from builder.engines import local
 from builder.shards.build import Job, OnRow, build_shard
 from builder.shards.index import read_index, write_index
 from builder.shards.plan import Settings, ShardPlan, make_plan

@@ -9,9 +9,9 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.synchronize import Event
 from typing import Any, TypeVar
 
-from builder.console import default_workers
-from builder.errors import ShardError
-from builder.processes import end_with_parent, interrupt_deferred
+from builder.core.console import default_workers
+from builder.core.errors import ShardError
+from builder.core.processes import end_with_parent, interrupt_deferred
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -22,10 +22,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from asam_datasets import PROTOCOLS
-from builder.errors import ShardError
+from builder.core.errors import ShardError
+from builder.core.records import Json
 from builder.exporting.png import palette_mask
 from builder.masks.png import encode_bitmap
-from builder.records import Json
 
 IMAGES, MASKS, INSTANCES = "imgs", "gts", "instances.json"
 # The sets that ASAM gives to OnlineDataset: one image, one mask.

@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from asam_datasets import ImageRoot, Index, Reader, open_store
-from builder.errors import SettingsError
-from builder.records import Json
+from builder.core.errors import SettingsError
+from builder.core.records import Json
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 from isal import isal_zlib
 from PIL import Image
 
-from builder.errors import ShardError
+from builder.core.errors import ShardError
 from builder.masks.png import PALETTE, RGB, assemble, chunk
 
 _HEAD = 33  # bytes up to the end of IHDR: signature 8, length 4, kind 4, data 13, crc 4

@@ -20,9 +20,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.errors import ShardError
+from builder.core.errors import ShardError
+from builder.core.records import Json
 from builder.exporting.png import palette_mask, rgb_control
-from builder.records import Json
 
 _IMAGE_KEYS = ("image_id", "width", "height", "file_name")
 _ANNOTATION_KEYS = (

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import filelock
 
-from builder.console import Progress
-from builder.errors import CaptionError, SettingsError, ShardError
+from builder.core.console import Progress
+from builder.core.errors import CaptionError, SettingsError, ShardError
+from builder.core.files import sha256_json, write_bytes, write_json
+from builder.core.records import Json
 from builder.exporting import evaluation, train
 from builder.exporting.origin import Origin
-from builder.files import sha256_json, write_bytes, write_json
-from builder.records import Json
 
 REFUSE, SKIP, EMPTY = MISSING_CAPTIONS = ("refuse", "skip", "empty")
 _PLAN = "plan.json"

@@ -1,1 +1,1 @@
-"""The card, the upload and the checks of a published repo."""
+"""The dataset repo on the Hub: what is there, the plan of a push, the upload, the checks."""

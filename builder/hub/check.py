@@ -10,17 +10,17 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from builder.console import Progress
-from builder.errors import HubError, ShardError
-from builder.files import sha256_file
-from builder.hub.card import read_entries
+from builder.card.metadata import data_paths
+from builder.card.render import read_entries
+from builder.checking.index import Problem, checked_entries
+from builder.checking.shards import ShardCheck, check_shard
+from builder.core.console import Progress
+from builder.core.errors import HubError, ShardError
+from builder.core.files import sha256_file
+from builder.core.layout import CARD, DATA, INDEX, REJECTS
+from builder.core.records import Json
 from builder.hub.client import PATIENT, Patience, connect, plain_errors, retried
-from builder.hub.metadata import data_paths
 from builder.hub.remote import Remote, read_remote, shard_entries
-from builder.layout import CARD, DATA, INDEX, REJECTS
-from builder.records import Json
-from builder.shards.check import ShardCheck, check_shard
-from builder.shards.check_index import Problem, checked_entries
 
 EVERYTHING = "the repo"  # where a problem is of no one config
 

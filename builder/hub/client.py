@@ -26,8 +26,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
-from builder.console import say
-from builder.errors import HubError
+from builder.core.console import say
+from builder.core.errors import HubError
 
 if int(huggingface_hub.__version__.split(".")[0]) >= 2:
     import httpx2 as httpx

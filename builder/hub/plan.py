@@ -18,16 +18,16 @@ from huggingface_hub.errors import (
 )
 
 import asam_datasets
-from builder.console import say
-from builder.errors import HubError
-from builder.files import sha256_json
-from builder.hub.card import read_entries, render_card
+from builder.card.metadata import data_paths, is_own
+from builder.card.pictures import picture_name
+from builder.card.render import read_entries, render_card
+from builder.core.console import say
+from builder.core.errors import HubError
+from builder.core.files import sha256_json
+from builder.core.layout import CARD, DATA, INDEX, REJECTS, SCRIPT, SHARD_NAME, config_folder
+from builder.core.records import Json
 from builder.hub.client import Patience, plain_errors, retried
-from builder.hub.metadata import data_paths, is_own
-from builder.hub.pictures import picture_name
 from builder.hub.remote import LocalFile, Remote, read_remote, shard_entries
-from builder.layout import CARD, DATA, INDEX, REJECTS, SCRIPT, SHARD_NAME, config_folder
-from builder.records import Json
 
 
 @dataclass(frozen=True, slots=True)

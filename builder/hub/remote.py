@@ -10,10 +10,10 @@ from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
 
-from builder.files import sha256_file
+from builder.core.files import sha256_file
+from builder.core.layout import DATA, INDEX, SHARD_NAME
+from builder.core.records import Json
 from builder.hub.client import PATIENT, Patience, retried
-from builder.layout import DATA, INDEX, SHARD_NAME
-from builder.records import Json
 
 
 @dataclass(frozen=True, slots=True)

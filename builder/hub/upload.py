@@ -18,14 +18,14 @@ import tenacity
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError
 
-from builder.console import Progress, say
-from builder.errors import HubError
+from builder.core.console import Progress, say
+from builder.core.errors import HubError
+from builder.core.layout import config_folder
+from builder.core.records import Json
 from builder.hub.check import check_repo
 from builder.hub.client import T, plain_errors, retried, status_of
 from builder.hub.plan import Plan, Planner
 from builder.hub.remote import LocalFile, shard_entries
-from builder.layout import config_folder
-from builder.records import Json
 
 THREADS = 4  # files at a time; a batch's upload links live for about an hour
 _MOVES = 5  # times that the repo may move on during one run

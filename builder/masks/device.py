@@ -9,7 +9,7 @@ carry each mask's bits over the bus for it. The bytes would be the same.
 
 from __future__ import annotations
 
-from builder.errors import SettingsError
+from builder.core.errors import SettingsError
 
 DEVICES = ("auto", "cpu", "cuda")
 

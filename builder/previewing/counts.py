@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.layout import config_folder, receipts_folder
+from builder.checking.shards import plan_checks
+from builder.core.layout import config_folder, receipts_folder
+from builder.core.records import Json
 from builder.previewing.reading import Config, shards
 from builder.previewing.statistics import Statistics
-from builder.records import Json
-from builder.shards.check import plan_checks
 from builder.shards.receipt import count_rejects, read_receipt
 
 

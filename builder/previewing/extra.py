@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from builder.errors import MissingExtraError
+from builder.core.errors import MissingExtraError
 
 
 def require() -> None:

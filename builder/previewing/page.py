@@ -13,12 +13,12 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from builder.core.records import Json
 from builder.previewing.charts import Chart, short
 from builder.previewing.counts import Counts
 from builder.previewing.reading import Config, shards
 from builder.previewing.statistics import Statistics
 from builder.previewing.views import Mask, View, svg_path
-from builder.records import Json
 
 _THUMBNAIL = (120, 80)  # pixels that a small picture has to fit in
 _QUALITY = 80

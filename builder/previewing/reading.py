@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from asam_datasets import Batch, CorruptDataError, ImageRoot, Index, Reader, open_store
-from builder.errors import SettingsError
-from builder.records import Json
+from builder.core.errors import SettingsError
+from builder.core.records import Json
 
 NOT_SHOWN = ("masks",)
 

@@ -17,8 +17,8 @@ from matplotlib.path import Path
 from PIL import Image
 
 from asam_datasets import AsamDatasetsError, decode_masks
+from builder.core.records import Json
 from builder.previewing.reading import Block
-from builder.records import Json
 
 LONG_SIDE = 1024  # pixels of a picture on the page
 TOLERANCE = 0.5  # pixels that an outline may be off

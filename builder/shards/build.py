@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from asam_datasets import features_of
-from builder.errors import ShardError
-from builder.files import replace_durably
-from builder.layout import config_folder, temporary_folder
-from builder.records import Json, Reject, Source
+from builder.core.errors import ShardError
+from builder.core.files import replace_durably
+from builder.core.layout import config_folder, temporary_folder
+from builder.core.records import Json, Reject, Source
 from builder.shards.plan import ShardPlan
 from builder.shards.receipt import Receipt, done, write_receipt
 from builder.shards.write import ShardWriter

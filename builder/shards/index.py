@@ -20,10 +20,10 @@ from typing import Any
 
 import builder
 from asam_datasets import features_of
-from builder.errors import ShardError
-from builder.files import dump_json, sha256_json, write_bytes, write_json
-from builder.layout import config_folder, index_path, rejects_path
-from builder.records import Json, Listing, Source
+from builder.core.errors import ShardError
+from builder.core.files import dump_json, sha256_json, write_bytes, write_json
+from builder.core.layout import config_folder, index_path, rejects_path
+from builder.core.records import Json, Listing, Source
 from builder.shards.plan import Settings
 from builder.shards.receipt import Receipt, count_rejects
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from builder.errors import SettingsError
-from builder.files import sha256_json
-from builder.layout import FORMATS, shard_name
-from builder.records import Item, Json, Listing
+from builder.core.errors import SettingsError
+from builder.core.files import sha256_json
+from builder.core.layout import FORMATS, shard_name
+from builder.core.records import Item, Json, Listing
 
 # The row's own version: raise it when the same input gives other bytes.
 ROW_VERSION = 1

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import builder
-from builder.errors import ShardError
-from builder.files import sha256_file, write_json
-from builder.layout import config_folder, receipts_folder
-from builder.records import Json, Reject
+from builder.core.errors import ShardError
+from builder.core.files import sha256_file, write_json
+from builder.core.layout import config_folder, receipts_folder
+from builder.core.records import Json, Reject
 from builder.shards.plan import ShardPlan
 
 

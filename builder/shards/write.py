@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 from isal import isal_zlib
 
 import asam_datasets
-from builder.errors import ShardError
-from builder.records import Json
+from builder.core.errors import ShardError
+from builder.core.records import Json
 
 # Arrow's record batch, in bytes of rows: what a reader of one row has to fetch, and the window
 # within which a streaming reader shuffles. 8 MiB is some eight photographs of SA-1B: more requests

@@ -18,8 +18,8 @@ import fsspec
 import tenacity
 from fsspec.implementations.local import LocalFileSystem
 
-from builder.errors import SourceError, TruncatedSourceError
-from builder.records import Json, Reject
+from builder.core.errors import SourceError, TruncatedSourceError
+from builder.core.records import Json, Reject
 
 MAX_MEMBERS = 500_000  # of one source; SA-1B's tars have some 22,400
 _BLOCK = tarfile.BLOCKSIZE

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import simplejpeg
 
-from builder.records import Json
+from builder.core.records import Json
 
 MAX_SIDE = 16_384  # pixels; SA-1B's longest side is 2650, the largest evaluation set's 5000
 MAX_PIXELS = 100_000_000

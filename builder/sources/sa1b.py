@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import fsspec
 
 from asam_datasets import CONFIG_NAME
-from builder.errors import SettingsError, SourceError
+from builder.core.errors import SettingsError, SourceError
+from builder.core.records import Item, Json, Listing, Outcome, Reject
 from builder.masks.control import paint
 from builder.masks.png import encode_masks
 from builder.masks.rle import RleBatch
-from builder.records import Item, Json, Listing, Outcome, Reject
 from builder.sources import checks
 from builder.sources.archive import Archive, Contents, Member
 from builder.sources.checks import Problem

@@ -14,11 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.caption import main
 from benchmarks.caption_floor import operations
-from builder.captioning.decoder import BeamDecoder
-from builder.captioning.encoder import Encoder
+from builder.captioning.fast.decoder import BeamDecoder
+from builder.captioning.fast.encoder import Encoder
+from builder.captioning.fast.search import BeamSearch, SearchSettings
 from builder.captioning.model import Loaded
 from builder.captioning.preprocess import Preprocess
-from builder.captioning.search import BeamSearch, SearchSettings
 from builder.captioning.synthetic import FLAN_T5_XL, TINY
 
 

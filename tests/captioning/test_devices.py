@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.captioning.model import CaptionSettings
-from builder.console import EXIT_OK
+from builder.core.console import EXIT_OK
 from tests.factory import members, write_tar
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from builder.captioning.continuous import ContinuousCaptioner
+from builder.captioning.fast.captioner import ContinuousCaptioner
 from builder.captioning.model import CaptionSettings, Loaded, load
 from builder.captioning.plain import PlainCaptioner
 

@@ -10,10 +10,10 @@ import pytest
 import builder.build
 from builder.captioning.join import join_captions
 from builder.captioning.store import captions_path, provenance_path, rejects_path
-from builder.console import EXIT_OK
-from builder.errors import CaptionError
-from builder.layout import CAPTIONS, config_folder
-from builder.shards.check_rows import read_rows
+from builder.checking.rows import read_rows
+from builder.core.console import EXIT_OK
+from builder.core.errors import CaptionError
+from builder.core.layout import CAPTIONS, config_folder
 from builder.shards.index import read_index
 from builder.sources.sa1b import open_sources
 from tests.factory import members, write_tar

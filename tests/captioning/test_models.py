@@ -27,7 +27,7 @@ from builder.captioning.model import CaptionSettings, load
 from builder.captioning.plain import PlainCaptioner
 from builder.captioning.stream import CaptionStream
 from builder.captioning.synthetic import TINY, random_tokenizer
-from builder.errors import CaptionError
+from builder.core.errors import CaptionError
 
 CPU = torch.device("cpu")
 TEXT = {

@@ -36,9 +36,9 @@ from builder.captioning.quality import degenerate
 from builder.captioning.run import CaptionSummary, RunOptions, caption_sources, choose_devices
 from builder.captioning.store import captions_path, provenance_path, read_captions, rejects_path
 from builder.captioning.stream import CaptionStream
-from builder.console import EXIT_INTERRUPTED, run_command
-from builder.errors import CaptionError, SettingsError, SourceError
-from builder.files import write_json
+from builder.core.console import EXIT_INTERRUPTED, run_command
+from builder.core.errors import CaptionError, SettingsError, SourceError
+from builder.core.files import write_json
 from builder.shards.write import ShardWriter
 
 IMAGES = 40

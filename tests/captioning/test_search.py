@@ -14,13 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import Blip2Config, Blip2ForConditionalGeneration, LogitsProcessorList
 
-from builder.captioning.continuous import ContinuousCaptioner
-from builder.captioning.decoder import BeamDecoder
-from builder.captioning.encoder import Encoder
+from builder.captioning.fast.captioner import ContinuousCaptioner
+from builder.captioning.fast.decoder import BeamDecoder
+from builder.captioning.fast.encoder import Encoder
+from builder.captioning.fast.search import BeamSearch, SearchSettings
 from builder.captioning.model import CaptionSettings, Loaded, adapt, as_asam, load
 from builder.captioning.plain import PlainCaptioner, generate
 from builder.captioning.preprocess import Preprocess
-from builder.captioning.search import BeamSearch, SearchSettings
 from builder.captioning.synthetic import FLAN_T5_XL, TINY, ImposedLengths, random_model
 
 Pictures = list[npt.NDArray[Any]]

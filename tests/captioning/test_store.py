@@ -16,8 +16,8 @@ from builder.captioning.store import (
     read_captions,
     rejects_path,
 )
-from builder.errors import CaptionError
-from builder.records import Reject
+from builder.core.errors import CaptionError
+from builder.core.records import Reject
 
 IDENTITY = {"model": "tiny", "revision": None, "settings": {"num_beams": 5}}
 

@@ -12,7 +12,7 @@ import pytest
 
 import builder.build
 import builder.verify
-from builder.console import EXIT_FAILED, EXIT_OK, run_command
+from builder.core.console import EXIT_FAILED, EXIT_OK, run_command
 from tests.factory import members, record, write_folder, write_tar
 from tests.loopback import LoopbackHub
 

@@ -11,7 +11,7 @@ import pytest
 import builder.build
 import builder.verify
 from asam_datasets import EVAL_DATASETS, EVAL_FEATURES, PROTOCOLS
-from builder.console import EXIT_FAILED, EXIT_OK, run_command
+from builder.core.console import EXIT_FAILED, EXIT_OK, run_command
 from builder.shards.index import read_index
 from builder.sources.evaluation import row
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from builder.core.errors import SettingsError, ShardError
+from builder.core.layout import config_folder, receipts_folder
 from builder.engines.config import Built, build_config, estimate_config
-from builder.errors import SettingsError, ShardError
-from builder.layout import config_folder, receipts_folder
 from builder.shards.plan import Settings
 from builder.shards.receipt import Receipt
 from builder.sources.sa1b import Sa1bSource, open_sources
@@ -194,7 +194,7 @@ def test_a_full_disk_leaves_no_half_shard_and_the_next_run_goes_on(
     tar: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     code = (
-        "import resource, sys; from builder.build import main; from builder.console import *;"
+        "import resource, sys; from builder.build import main; from builder.core.console import *;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (11000, 11000));"
         "sys.exit(run_command(main))"
     )

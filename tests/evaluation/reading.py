@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 from pycocotools import mask as coco
 
+from builder.core.records import Json, Listing, Reject
 from builder.masks.png import decode_png
-from builder.records import Json, Listing, Reject
 from builder.sources.evaluation import EvalSource
 
 SAMPLES = Path(__file__).parents[3] / "shared/data/eval"

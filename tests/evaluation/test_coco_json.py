@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from builder.errors import SourceError
+from builder.core.errors import SourceError
 from builder.sources.evaluation import EvalSource, open_source
 from builder.sources.evaluation.fixtures import write_fixture
 from builder.sources.evaluation.fixtures.scenes import Scene, coco_json, rle, save_json, save_photo

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from asam_datasets import EVAL_DATASETS
-from builder.errors import SettingsError, SourceError
+from builder.core.errors import SettingsError, SourceError
 from builder.sources.evaluation import open_source
 from builder.sources.evaluation.fixtures import write_fixture
 from builder.sources.evaluation.fixtures.scenes import Scene, save_ids, save_mask, save_photo

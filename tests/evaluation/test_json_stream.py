@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.errors import SourceError
+from builder.core.errors import SourceError
 from builder.sources.evaluation import json_stream
 from builder.sources.evaluation.json_stream import Element, elements
 

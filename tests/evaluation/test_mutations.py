@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.errors import SourceError
+from builder.core.errors import SourceError
 from builder.sources.evaluation import open_source
 from builder.sources.evaluation.fixtures import write_fixture
 from builder.sources.evaluation.fixtures.scenes import save_json

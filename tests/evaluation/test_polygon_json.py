@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from builder.errors import SourceError
+from builder.core.errors import SourceError
 from builder.sources.evaluation import open_source
 from builder.sources.evaluation.fixtures import write_fixture
 from builder.sources.evaluation.fixtures.scenes import Scene, save_json

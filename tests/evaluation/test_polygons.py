@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
-from builder.errors import MissingExtraError
+from builder.core.errors import MissingExtraError
 from builder.sources.evaluation.faults import Fault, optional
 from builder.sources.evaluation.polygons import checked, fill
 

@@ -9,7 +9,7 @@ import pytest
 
 import builder.build
 from asam_datasets import EVAL_DATASETS
-from builder.console import EXIT_FAILED, EXIT_OK
+from builder.core.console import EXIT_FAILED, EXIT_OK
 from builder.shards.index import read_index
 from builder.sources.evaluation import row
 from tests.hub.dists import REPO, command, run_code

@@ -12,8 +12,8 @@ import datasets
 import pytest
 
 import asam_datasets
-from builder.errors import SourceError
-from builder.records import Source
+from builder.core.errors import SourceError
+from builder.core.records import Source
 from builder.sources.evaluation import open_source, row
 from builder.sources.evaluation.fixtures import write_fixture
 from builder.sources.evaluation.fixtures.scenes import Scene, save_photo

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from asam_datasets import EVAL_DATASETS, PROTOCOLS, TRAIN_CONFIG, config_names
-from builder.errors import SettingsError
-from builder.layout import SPLIT_NAME
+from builder.core.errors import SettingsError
+from builder.core.layout import SPLIT_NAME
 from builder.sources.evaluation import format_list, list_eval, row
 from builder.sources.evaluation.patterns import Pattern
 from builder.sources.evaluation.readers import READERS

@@ -11,7 +11,7 @@ from typing import Any
 import datasets
 import pytest
 
-from builder.console import run_command
+from builder.core.console import run_command
 from tests.examples.conftest import built, start
 from tests.factory import members, write_tar
 

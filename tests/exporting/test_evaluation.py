@@ -15,13 +15,13 @@ import pytest
 import skimage.io
 from pycocotools.coco import COCO
 
+from builder.core.errors import ShardError
+from builder.core.records import Item, Json, Listing, Outcome
 from builder.engines.config import build_config
-from builder.errors import ShardError
 from builder.exporting.evaluation import coco, has_one_mask
 from builder.exporting.origin import Origin
 from builder.exporting.tree import Exported, export_config
 from builder.masks.png import encode_bitmap
-from builder.records import Item, Json, Listing, Outcome
 from builder.shards.plan import Settings
 from tests.factory import annotation, jpeg, masks
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from builder.errors import ShardError
+from builder.core.errors import ShardError
 from builder.exporting.png import palette_mask, rgb_control
 from builder.masks.png import encode_bitmap
 

@@ -18,10 +18,10 @@ from pycocotools import mask as coco
 
 from asam_datasets import CorruptDataError, ImageRootError, UnknownNameError
 from builder.captioning.store import read_captions
-from builder.console import run_command
+from builder.core.console import run_command
+from builder.core.errors import CaptionError, SettingsError, ShardError
 from builder.engines import local
 from builder.engines.config import build_config
-from builder.errors import CaptionError, SettingsError, ShardError
 from builder.export import main
 from builder.exporting.origin import Origin
 from builder.exporting.tree import Exported, export_config
@@ -333,7 +333,7 @@ def test_a_full_disk_ends_in_one_clear_error(tmp_path: Path, dist: Path) -> None
     """RLIMIT_FSIZE stands for the disk: no file over 900 bytes can be written."""
     code = (
         "import resource, signal, sys; from builder.export import main; "
-        "from builder.console import run_command; "
+        "from builder.core.console import run_command; "
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900)); "
         "sys.exit(run_command(main))"

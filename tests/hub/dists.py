@@ -12,13 +12,13 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
+from builder.card.render import write_card
+from builder.core.layout import configs
+from builder.core.records import Json
 from builder.engines.config import build_config
-from builder.hub.card import write_card
 from builder.hub.client import Patience, connect
 from builder.hub.plan import Planner, Target
 from builder.hub.upload import Published, Publisher
-from builder.layout import configs
-from builder.records import Json
 from builder.shards.index import read_index
 from builder.shards.plan import Settings
 from builder.sources.sa1b import open_sources

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import HubError
+from builder.core.errors import HubError
+from builder.core.layout import config_folder
 from builder.hub.check import check_repo
-from builder.layout import config_folder
 from tests.hub.dists import QUICK, REPO, api_of, make_dist
 from tests.loopback import LoopbackHub
 

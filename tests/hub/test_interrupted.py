@@ -17,11 +17,11 @@ import httpx2
 import pytest
 from huggingface_hub import HfApi
 
-from builder.errors import HubError
+from builder.core.errors import HubError
+from builder.core.records import Json
 from builder.hub.client import Patience, connect
 from builder.hub.plan import Planner, Target
 from builder.hub.upload import Publisher
-from builder.records import Json
 from tests.hub.dists import QUICK, REPO, api_of, indexes_of, make_dist, planner, publish
 from tests.loopback import LoopbackHub
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import DatasetCard
 
-from builder.console import run_command
-from builder.errors import AsamDatasetsError, HubError, SettingsError, ShardError
+from builder.core.console import run_command
+from builder.core.errors import AsamDatasetsError, HubError, SettingsError, ShardError
+from builder.core.layout import config_folder
 from builder.hub.upload import Publisher
-from builder.layout import config_folder
 from builder.push import main
 from tests.hub.dists import REPO, command, indexes_of, make_dist, planner, publish, run_code
 from tests.loopback import LoopbackHub

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.errors import SettingsError
+from builder.core.errors import SettingsError
 from builder.masks.device import choose_device
 
 

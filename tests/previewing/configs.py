@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from builder.core.records import Item, Listing, Outcome, Reject
 from builder.engines.config import build_config
 from builder.masks.png import encode_bitmap
 from builder.masks.rle import encode
-from builder.records import Item, Listing, Outcome, Reject
 from builder.shards.plan import Settings
 from builder.sources.sa1b import Sa1bSource, open_sources
 from tests.factory import jpeg, masks, members, record, write_tar

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from asam_datasets import decode_masks
-from builder.console import EXIT_FAILED, EXIT_OK, EXIT_USAGE, run_command
+from builder.core.console import EXIT_FAILED, EXIT_OK, EXIT_USAGE, run_command
+from builder.core.files import write_json
+from builder.core.layout import config_folder, index_path, rejects_path
 from builder.engines.config import build_config
-from builder.files import write_json
-from builder.layout import config_folder, index_path, rejects_path
 from builder.masks.rle import encode
 from builder.preview import main
 from builder.previewing.charts import draw_charts, short

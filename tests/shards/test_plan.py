@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.records import Item, Listing
+from builder.core.records import Item, Listing
 from builder.shards.plan import make_plan
 
 

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from asam_datasets import EVAL_FEATURES, TRAIN_FEATURES
-from builder.errors import ShardError
-from builder.records import Json
+from builder.core.errors import ShardError
+from builder.core.records import Json
 from builder.shards.write import BATCH_BYTES, ShardWriter, arrow_batches
 
 

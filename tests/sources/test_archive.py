@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import SourceError, TruncatedSourceError
+from builder.core.errors import SourceError, TruncatedSourceError
 from builder.sources.archive import Archive
 from builder.sources.sa1b import open_sources, read_image_ids
 from tests.factory import members, write_folder, write_tar

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco
 
-from builder.errors import SettingsError
-from builder.records import Listing, Outcome
+from builder.core.errors import SettingsError
+from builder.core.records import Listing, Outcome
 from builder.sources import checks
 from builder.sources.sa1b import Sa1bSource, Selection, open_sources
 from tests.factory import Record, jpeg, members, record, write_folder, write_tar

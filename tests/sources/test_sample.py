@@ -14,8 +14,9 @@ import pytest
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
-from builder.sources import sample, sample_scenes
-from builder.sources.sample_canvas import Canvas, Layer, Outline
+from builder.sources import sample
+from builder.sources.sample import scenes
+from builder.sources.sample.canvas import Canvas, Layer, Outline
 
 Record = dict[str, Any]
 
@@ -162,7 +163,7 @@ def test_a_second_run_makes_the_same_bytes(members: dict[str, bytes]) -> None:
 def test_layers_encode_as_pycocotools_encodes_bitmaps(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(1)
     height, width = 6, 7
-    scene = sample.Scene(sample_scenes.fog, False, width, height, "")
+    scene = sample.Scene(scenes.fog, False, width, height, "")
     for _ in range(30):
         mask = rng.random(shape) < rng.choice([0.2, 0.5, 0.9, 1.0])
         mask[0, 0] = True

@@ -1,11 +1,11 @@
-"""What is wrong with one image or one annotation; becomes a `builder.records.Reject`."""
+"""What is wrong with one image or one annotation; becomes a `builder.core.records.Reject`."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
-from builder.errors import MissingExtraError
+from builder.core.errors import MissingExtraError
 
 
 class Fault(Exception):

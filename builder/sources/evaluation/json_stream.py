@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from builder.errors import SourceError
+from builder.core.errors import SourceError
 
 WINDOW = 1 << 22  # bytes of text in memory at once, unless one element needs more
 _SPACE = re.compile(r"[ \t\r\n]*")

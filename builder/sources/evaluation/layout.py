@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from builder.errors import SourceError
+from builder.core.errors import SourceError
 from builder.sources.evaluation.patterns import Pattern
 from builder.sources.evaluation.photos import SUFFIXES
 from builder.sources.evaluation.table import Part, Protocol, Row

@@ -12,11 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from builder.errors import SourceError
-from builder.files import sha256_file, sha256_json
+from builder.core.errors import SourceError
+from builder.core.files import sha256_file, sha256_json
+from builder.core.records import Item, Json, Listing, Outcome, Reject
 from builder.masks.png import encode_bitmap, encode_masks
 from builder.masks.rle import RleBatch
-from builder.records import Item, Json, Listing, Outcome, Reject
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.layout import settle
 from builder.sources.evaluation.photos import measure

@@ -17,7 +17,7 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from asam_datasets import EVAL_DATASETS, PROTOCOLS
-from builder.errors import SettingsError
+from builder.core.errors import SettingsError
 
 Redistribution = Literal["allowed", "forbidden", "unclear"]
 Checked = Literal["real release", "real samples", "fixture"]

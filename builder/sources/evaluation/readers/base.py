@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from builder.errors import SourceError
-from builder.records import Reject
+from builder.core.errors import SourceError
+from builder.core.records import Reject
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.layout import scan_images
 from builder.sources.evaluation.patterns import Pattern

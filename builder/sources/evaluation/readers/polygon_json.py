@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pycocotools import mask as coco
 
-from builder.errors import SourceError
+from builder.core.errors import SourceError
 from builder.sources.evaluation import polygons
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.patterns import Pattern

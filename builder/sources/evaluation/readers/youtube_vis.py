@@ -6,8 +6,8 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-from builder.errors import SourceError
-from builder.records import Reject
+from builder.core.errors import SourceError
+from builder.core.records import Reject
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.json_stream import elements
 from builder.sources.evaluation.readers.base import (

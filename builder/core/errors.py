@@ -13,7 +13,7 @@
     ├── HubError                       the Hub refused, or holds what was not expected
     └── MissingExtraError              an optional package is not installed
 
-A record that can't be used is no error: it is a `builder.records.Reject`.
+A record that can't be used is no error: it is a `builder.core.records.Reject`.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from builder.errors import ShardError
-from builder.layout import config_folder, configs
-from builder.records import Json
-from builder.shards.check_index import Problem, check_index, checked_entries, without_index
-from builder.shards.check_rows import check_row, check_train_row, read_rows
+from builder.checking.index import Problem, check_index, checked_entries, without_index
+from builder.checking.rows import check_row, check_train_row, read_rows
+from builder.core.errors import ShardError
+from builder.core.layout import config_folder, configs
+from builder.core.records import Json
 from builder.shards.index import read_index
 from builder.shards.receipt import check_file
 from builder.shards.write import arrow_batches

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asam_datasets import features_of
-from builder.errors import ShardError
-from builder.files import sha256_file, sha256_json
-from builder.layout import (
+from builder.core.errors import ShardError
+from builder.core.files import sha256_file, sha256_json
+from builder.core.layout import (
     DATA,
     FORMATS,
     INDEX,
@@ -21,7 +21,7 @@ from builder.layout import (
     receipts_folder,
     rejects_path,
 )
-from builder.records import Json
+from builder.core.records import Json
 from builder.shards.receipt import count_rejects, read_receipt
 
 

@@ -20,12 +20,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from builder.captioning.decoder import BeamDecoder
-from builder.captioning.encoder import Encoder
-from builder.captioning.graph import Recorded, graph_memory
+from builder.captioning.fast.decoder import BeamDecoder
+from builder.captioning.fast.encoder import Encoder
+from builder.captioning.fast.graph import Recorded, graph_memory
+from builder.captioning.fast.search import BeamSearch, SearchSettings
 from builder.captioning.model import Loaded
 from builder.captioning.plain import PlainCaptioner
-from builder.captioning.search import BeamSearch, SearchSettings
 
 ENCODE_BATCH = 128  # 257 tokens each: enough to fill a GPU
 _ADMIT = 32  # images admitted at a time, at most

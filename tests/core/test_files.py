@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.files import write_bytes
+from builder.core.files import write_bytes
 
 
 def test_a_write_that_fails_names_its_file_and_leaves_the_old_one(tmp_path: Path) -> None:

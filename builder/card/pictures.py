@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from builder.files import write_bytes
-from builder.layout import config_folder, index_path
+from builder.core.files import write_bytes
+from builder.core.layout import config_folder, index_path
+from builder.core.records import Json
 from builder.masks.control import paint
 from builder.masks.rle import RleBatch
-from builder.records import Json
 
 ASSETS = "assets"  # beside data/, so that no glob of a config sees it
 HEIGHT = 256  # pixels

@@ -18,10 +18,8 @@ import filelock
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from asam_datasets import REPO_ID, TRAIN_CONFIG
-from builder.errors import HubError
-from builder.files import write_bytes
-from builder.hub import terms
-from builder.hub.metadata import (
+from builder.card import terms
+from builder.card.metadata import (
     entries,
     has_own_license,
     is_own,
@@ -29,9 +27,11 @@ from builder.hub.metadata import (
     merge_metadata,
     size_category,
 )
-from builder.hub.pictures import draw_picture, picture_name
-from builder.layout import CARD, configs
-from builder.records import Json
+from builder.card.pictures import draw_picture, picture_name
+from builder.core.errors import HubError
+from builder.core.files import write_bytes
+from builder.core.layout import CARD, configs
+from builder.core.records import Json
 from builder.shards.index import read_index
 
 _REGION = re.compile(

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from builder.sources import sample_things as things
-from builder.sources.sample_canvas import Canvas, Color, Outline, blob, ellipse, ridge
-from builder.sources.sample_things import Frame, bright, mix, tint
+from builder.sources.sample import things
+from builder.sources.sample.canvas import Canvas, Color, Outline, blob, ellipse, ridge
+from builder.sources.sample.things import Frame, bright, mix, tint
 
 
 def _below(canvas: Canvas, y: float) -> Outline:

@@ -15,12 +15,12 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from asam_datasets import decode_masks
-from builder.errors import HubError
-from builder.hub.card import read_entries, render_card, write_card
-from builder.hub.metadata import MAX_INFO
-from builder.layout import CARD, config_folder
-from builder.records import Json
-from builder.shards.check_rows import read_rows
+from builder.card.metadata import MAX_INFO
+from builder.card.render import read_entries, render_card, write_card
+from builder.checking.rows import read_rows
+from builder.core.errors import HubError
+from builder.core.layout import CARD, config_folder
+from builder.core.records import Json
 from tests.hub.dists import indexes_of, make_dist, run_code
 
 # https://github.com/huggingface/hub-docs/blob/main/datasetcard.md

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from builder.errors import HubError
-from builder.hub.terms import Terms, all_terms
-from builder.layout import DATA
-from builder.records import Json
+from builder.card.terms import Terms, all_terms
+from builder.core.errors import HubError
+from builder.core.layout import DATA
+from builder.core.records import Json
 
 # The YAML of a thousand dataset_info entries takes seconds to parse, in every load_dataset.
 MAX_INFO = 100

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from builder.captioning.decoder import BeamDecoder
+from builder.captioning.fast.decoder import BeamDecoder
 
 _NEVER = -1.0e9  # what transformers adds to a score that must not win
 

@@ -20,10 +20,10 @@ import numpy.typing as npt
 from PIL import Image
 from pycocotools import mask as coco
 
-from builder.files import write_bytes
-from builder.records import Json
-from builder.sources import sample_scenes as scenes
-from builder.sources.sample_canvas import Canvas, Layer
+from builder.core.files import write_bytes
+from builder.core.records import Json
+from builder.sources.sample import scenes
+from builder.sources.sample.canvas import Canvas, Layer
 
 TAR = "sa_000000.tar"
 CAPTIONS = "sa_000000-blip2-caption.json"

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from asam_datasets import decode_masks
+from builder.core.records import Json
 from builder.masks.control import decode_control
 from builder.masks.png import read_bits
 from builder.masks.rle import RleBatch
-from builder.records import Json
 
 _AT_A_TIME = 64  # masks, of half a megabyte each
 

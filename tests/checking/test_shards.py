@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from asam_datasets import TRAIN_FEATURES
+from builder.checking.index import Problem
+from builder.checking.rows import read_rows
+from builder.checking.shards import check_shard, plan_checks
+from builder.core.errors import ShardError
+from builder.core.files import dump_json, write_json
+from builder.core.layout import config_folder, index_path, receipts_folder, rejects_path
 from builder.engines.config import build_config
-from builder.errors import ShardError
-from builder.files import dump_json, write_json
-from builder.layout import config_folder, index_path, receipts_folder, rejects_path
-from builder.shards.check import check_shard, plan_checks
-from builder.shards.check_index import Problem
-from builder.shards.check_rows import read_rows
 from builder.shards.index import read_index
 from builder.shards.plan import Settings
 from builder.shards.write import ShardWriter

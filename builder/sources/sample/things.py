@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from builder.sources.sample_canvas import Canvas, Color, Outline, blob, ellipse
+from builder.sources.sample.canvas import Canvas, Color, Outline, blob, ellipse
 
 BRIGHT: Sequence[Color] = (
     *((214, 69, 65), (242, 155, 56), (247, 202, 80), (88, 148, 98), (58, 124, 165)),

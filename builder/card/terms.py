@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from builder.records import Json
+from builder.core.records import Json
 from builder.sources.evaluation import table
 
 # The Creative Commons identifiers of https://huggingface.co/docs/hub/repositories-licenses.

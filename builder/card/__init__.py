@@ -1,0 +1,1 @@
+"""The dataset card: its YAML, terms and pictures, without any network."""

@@ -1,0 +1,1 @@
+"""What verify checks of a dist: the index, each shard, each row."""
