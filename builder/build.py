@@ -20,10 +20,12 @@ from builder.core.console import (
     EXIT_OK,
     emit_json,
     parser,
+    positive,
     run_command,
     say,
 )
-from builder.core.errors import MissingExtraError, SettingsError
+from builder.core.errors import SettingsError
+from builder.core.extras import needs
 from builder.core.files import write_bytes
 from builder.core.layout import CAPTIONS, FORMATS, SCRIPT
 from builder.core.records import Source
@@ -137,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--config", help="the config's name; by default the source's")
     what.add_argument("--image-ids", metavar="FILE", help="build only these ids, one a line")
-    what.add_argument("--limit", type=_positive, metavar="N", help="build only the first N images")
+    what.add_argument("--limit", type=positive, metavar="N", help="build only the first N images")
     what.add_argument(
         "--captions",
         type=Path,
@@ -167,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--annotations-only", action="store_true", help="publish no pixels")
     how.add_argument(
         "--workers",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="processes (default: one per core, fewer for a small source)",
     )
@@ -250,11 +252,9 @@ def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
 
 def _caption(sources: Sequence[Sa1bSource], folder: Path, args: argparse.Namespace) -> None:
     """Caption what has no caption yet; torch is imported only here."""
-    try:
+    with needs("--caption-model", "caption"):
         from builder.captioning.model import CaptionSettings
         from builder.captioning.run import RunOptions, caption_sources
-    except ImportError as error:
-        raise MissingExtraError("--caption-model", error.name or "torch", "caption") from error
     settings = CaptionSettings(model=args.caption_model)
     options = RunOptions(devices=(args.device,), quiet=args.quiet)
     caption_sources([SelectedImages(source) for source in sources], folder, settings, options)
@@ -304,23 +304,16 @@ def _report(source: Source, dist: Path, built: Built, args: argparse.Namespace) 
     }
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return value
-
-
 def _size(text: str) -> int:
     number, unit = text.upper().removesuffix("B"), ""
     if number and number[-1] in _UNITS:
         number, unit = number[:-1], number[-1]
     try:
         value = round(float(number) * _UNITS[unit])
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text}: expected a size such as 256M") from error
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 256M") from error
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected at least one byte")
+        raise argparse.ArgumentTypeError(f"{text!r} is less than one byte")
     return value
 
 

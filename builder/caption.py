@@ -9,17 +9,13 @@ from pathlib import Path
 
 from builder.captioning.images import open_images
 from builder.captioning.store import rejects_path
-from builder.core.console import EXIT_OK, emit_json, parser, run_command, say
-from builder.core.errors import MissingExtraError
+from builder.core.console import EXIT_OK, emit_json, parser, positive, run_command, say, whole
+from builder.core.extras import program_needs
 
-try:
+with program_needs("captioning", "caption"):
     from builder.captioning.model import DEFAULT_MODEL, DTYPES, CaptionSettings
     from builder.captioning.run import CaptionSummary, RunOptions, caption_sources
     from builder.captioning.stream import ENGINES
-except ImportError as error:
-    if error.name != "torch":
-        raise
-    raise SystemExit(str(MissingExtraError("captioning", "torch", "caption"))) from error
 
 _EXAMPLES = (
     "python -m builder.caption sa_000000.tar --out captions",
@@ -79,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--out", type=Path, required=True, help="the folder of the captions files")
     what.add_argument("--config", help="the config to caption, or its name for one source")
-    what.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
+    what.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     what.add_argument(
         "--allow-truncated", action="store_true", help="take what is whole in a cut-off tar"
     )
@@ -91,9 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--model", default=DEFAULT_MODEL, help="a Hub repo or folder (%(default)s)")
     model.add_argument("--revision", help="of the Hub repo: a branch, tag or commit")
     model.add_argument("--prompt", default=defaults.prompt, help="text to go on from (none)")
-    model.add_argument("--beams", type=_positive, default=defaults.num_beams, help="(%(default)s)")
+    model.add_argument("--beams", type=positive, default=defaults.num_beams, help="(%(default)s)")
     model.add_argument(
-        "--max-new-tokens", type=_positive, default=defaults.max_new_tokens, help="(%(default)s)"
+        "--max-new-tokens", type=positive, default=defaults.max_new_tokens, help="(%(default)s)"
     )
     model.add_argument(
         "--dtype",
@@ -114,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         help="auto, cpu, cuda, cuda:N, or several with commas, a process each (%(default)s)",
     )
     how.add_argument(
-        "--batch-size", type=_batch, default=None, metavar="N", help="images at a time (auto)"
+        "--batch-size", type=whole(1, word="auto"), metavar="N", help="images at a time (auto)"
     )
     how.add_argument(
         "--engine",
@@ -122,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         default=run.engine,
         help="continuous for a BLIP-2 with a T5, generate (transformers' own) for any other model",
     )
-    how.add_argument("--threads", type=_positive, help="that decode images (one per core)")
+    how.add_argument("--threads", type=positive, help="that decode images (one per core)")
     how.add_argument("--json", action="store_true", help="print the result as JSON")
     how.add_argument("--quiet", action="store_true", help="no progress bar")
     return result
@@ -137,17 +133,6 @@ def _report(summary: CaptionSummary) -> None:
     for reason, count in sorted(summary.rejects.items()):
         say(f"  rejected {count:,} x {reason} (see {rejects_path(summary.path).name})")
     say(f"next: python -m builder.build SOURCE --captions {summary.path}")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return value
-
-
-def _batch(text: str) -> int | None:
-    return None if text == "auto" else _positive(text)
 
 
 if __name__ == "__main__":

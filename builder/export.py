@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.core.console import EXIT_OK, emit_json, parser, run_command, say
+from builder.core.console import (
+    EXIT_OK,
+    default_workers,
+    emit_json,
+    parser,
+    positive,
+    run_command,
+    say,
+)
 from builder.engines import local
 from builder.exporting.origin import Origin
 from builder.exporting.tree import MISSING_CAPTIONS, REFUSE, Exported, export_config
@@ -45,7 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="PATH",
         help="your own tar or folder of the images, for configs that hold none",
     )
-    add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    add(
+        "--workers",
+        type=positive,
+        default=default_workers(),
+        help="processes (default: one per core)",
+    )
     add("--json", action="store_true", help="print the result as JSON")
     add("--quiet", action="store_true", help="no progress bar, no summary")
     args = args_parser.parse_args(argv)

@@ -15,12 +15,14 @@ from builder.core.console import (
     Progress,
     emit_json,
     parser,
+    positive,
     run_command,
     say,
+    whole,
 )
+from builder.core.extras import needs
 from builder.core.files import write_bytes
 from builder.previewing.counts import Counts, compare
-from builder.previewing.extra import require
 from builder.previewing.reading import Config, spread
 from builder.previewing.statistics import Statistics, gather
 
@@ -41,11 +43,11 @@ _EXAMPLES = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, draw, write; returns 1 if counts disagree or something could not be drawn."""
     args = _parser().parse_args(argv)
-    require()
-    from builder.previewing.charts import draw_charts
-    from builder.previewing.page import Contents, render
-    from builder.previewing.sheet import draw_sheet
-    from builder.previewing.views import view_row
+    with needs("builder.preview", "preview"):
+        from builder.previewing.charts import draw_charts
+        from builder.previewing.page import Contents, render
+        from builder.previewing.sheet import draw_sheet
+        from builder.previewing.views import view_row
 
     config = Config(args.where, args.config, args.revision, args.image_root)
     numbers = config.find(args.images) if args.images else spread(len(config), args.rows)
@@ -89,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     which = result.add_mutually_exclusive_group()
     which.add_argument(
         "--rows",
-        type=_positive,
+        type=positive,
         default=ROWS,
         metavar="N",
         help=f"rows on the page, evenly spread (default: {ROWS}; about 0.3 MB each)",
@@ -99,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--statistics-rows",
-        type=lambda text: None if text == ALL else _positive(text),
+        type=whole(1, word=ALL),
         default=argparse.SUPPRESS,
         metavar="N",
         help=f"rows that the statistics count, evenly spread, or {ALL} (default: {LOCAL_ROWS:,} "
@@ -110,13 +112,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print the counts as JSON")
     add("--quiet", action="store_true", help="no progress bar, no summary")
     return result
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return value
 
 
 def _statistics(config: Config, args: argparse.Namespace) -> Statistics:

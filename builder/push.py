@@ -18,7 +18,9 @@ from builder.core.console import (
     Progress,
     default_workers,
     emit_json,
+    number,
     parser,
+    positive,
     run_command,
     say,
 )
@@ -89,21 +91,21 @@ def _parser() -> argparse.ArgumentParser:
     result.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
     result.add_argument(
         "--timeout",
-        type=float,
+        type=number(),
         default=Patience().timeout,
         metavar="SECONDS",
         help="give a request up that long after its last byte (default: 120)",
     )
     result.add_argument(
         "--attempts",
-        type=int,
+        type=positive,
         default=Patience().attempts,
         metavar="N",
         help="at one request, while the Hub or the network fails (default: 8)",
     )
     result.add_argument(
         "--workers",
-        type=int,
+        type=positive,
         default=default_workers(),
         metavar="N",
         help="processes that verify (default: one per core)",

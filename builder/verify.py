@@ -17,6 +17,7 @@ from builder.core.console import (
     Progress,
     emit_json,
     parser,
+    positive,
     run_command,
     say,
 )
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     result.add_argument("--configs", nargs="+", metavar="NAME", help="only these configs")
     result.add_argument(
         "--workers",
-        type=int,
+        type=positive,
         metavar="N",
         help="processes (default: one per core, fewer for a small dist)",
     )

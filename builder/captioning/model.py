@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from builder.captioning.preprocess import Preprocess, decode
-from builder.core.errors import CaptionError, MissingExtraError
+from builder.core.errors import CaptionError
+from builder.core.extras import needs
 from builder.core.files import sha256_file
 from builder.core.records import Json
 
@@ -137,11 +138,9 @@ def load(settings: CaptionSettings, device: torch.device) -> Loaded:
     CaptionError
         There is no such model, it is incomplete, or it is not an image-to-text model.
     """
-    try:
+    with needs("captioning", "caption"):
         import transformers
         from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    except ImportError as error:
-        raise MissingExtraError("captioning", "transformers", "caption") from error
 
     transformers.logging.set_verbosity_error()  # an untied lm_head and such, in every T5
     transformers.logging.disable_progress_bar()

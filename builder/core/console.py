@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -125,6 +126,89 @@ def parser(command: str, description: str, examples: Iterable[str]) -> argparse.
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def whole(
+    low: int, high: int = sys.maxsize, *, multiple_of: int = 1, word: str | None = None
+) -> Callable[[str], Any]:
+    """An argparse type for whole numbers, whose message says what is expected.
+
+    Parameters
+    ----------
+    low, high
+        The smallest and the largest number that is accepted.
+    multiple_of
+        The number must be a multiple of this one.
+    word
+        This word is accepted too, and gives None. An example is "auto".
+
+    Returns
+    -------
+    Callable
+        It takes the option's text, returns an int or None, and raises argparse.ArgumentTypeError.
+    """
+    wanted = (
+        f"a multiple of {multiple_of}, at least"
+        if multiple_of > 1
+        else "a whole number of at least"
+    )
+    wanted += f" {low}"
+    if high < sys.maxsize:
+        wanted += f" and at most {high}"
+    if word:
+        wanted += f", or {word}"
+
+    def parse(text: str) -> int | None:
+        if text == word:
+            return None
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value > sys.maxsize:
+            raise argparse.ArgumentTypeError(f"{text!r} is too large")
+        if not low <= value <= high or value % multiple_of:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        return value
+
+    return parse
+
+
+positive = whole(1)
+
+
+def number(
+    low: float = 0.0, high: float = math.inf, *, open_low: bool = True
+) -> Callable[[str], float]:
+    """An argparse type for finite numbers, whose message says what is expected.
+
+    Parameters
+    ----------
+    low, high
+        The bounds of what is accepted, `high` among it.
+    open_low
+        Whether `low` itself is refused.
+
+    Returns
+    -------
+    Callable
+        It takes the option's text, returns a float, and raises argparse.ArgumentTypeError.
+    """
+    wanted = f"a number {'above' if open_low else 'of at least'} {low:g}"
+    if high < math.inf:
+        wanted += f" and at most {high:g}"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        inside = low < value if open_low else low <= value
+        if not (math.isfinite(value) and inside and value <= high):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        return value
+
+    return parse
 
 
 def run_command(

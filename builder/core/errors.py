@@ -46,10 +46,4 @@ class HubError(AsamDatasetsError):
 
 
 class MissingExtraError(AsamDatasetsError):
-    """An optional package is not installed."""
-
-    def __init__(self, what: str, package: str, extra: str) -> None:
-        super().__init__(
-            f"{what} needs the package {package}, which is not installed: "
-            f'pip install "asam-datasets[{extra}]" (or pip install {package})'
-        )
+    """An optional package is not installed; `builder.core.extras` raises it."""

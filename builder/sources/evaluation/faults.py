@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from builder.core.errors import MissingExtraError
+from builder.core.extras import needs
 
 
 class Fault(Exception):
@@ -16,9 +16,7 @@ class Fault(Exception):
         self.reason, self.expected, self.found = reason, expected, found
 
 
-def optional(module: str, package: str, what: str) -> Any:
+def optional(module: str, what: str) -> Any:
     """Import a module of the `eval` extra; raises MissingExtraError where it is not installed."""
-    try:
+    with needs(what, "eval"):
         return import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(what, package, "eval") from error

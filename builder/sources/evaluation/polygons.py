@@ -86,11 +86,17 @@ def library(rule: str) -> dict[str, str]:
     if rule not in _PACKAGES:
         return {}
     module, package, what = _PACKAGES[rule]
-    return {package: optional(module.partition(".")[0], package, what).__version__}
+    return {package: optional(module.partition(".")[0], what).__version__}
+
+
+def _drawing(rule: str) -> Any:
+    """The module that draws by a rule."""
+    module, _, what = _PACKAGES[rule]
+    return optional(module, what)
 
 
 def _opencv(polygons: list[Points], height: int, width: int) -> npt.NDArray[np.uint8]:
-    cv2 = optional(*_PACKAGES["opencv"])
+    cv2 = _drawing("opencv")
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [points.astype(np.int32) for points in polygons], 1)
     return mask
@@ -106,7 +112,7 @@ def _pillow(polygons: list[Points], height: int, width: int) -> npt.NDArray[np.u
 
 
 def _skimage(polygons: list[Points], height: int, width: int) -> npt.NDArray[np.uint8]:
-    draw = optional(*_PACKAGES["skimage"])
+    draw = _drawing("skimage")
     mask = np.zeros((height, width), np.uint8)
     for points in polygons:
         mask[draw.polygon(points[:, 1], points[:, 0], shape=mask.shape)] = 1

@@ -102,7 +102,7 @@ def decompression_bound() -> Iterator[None]:
 
 
 def _read_hdf5(path: Path) -> Ids:
-    h5py = optional("h5py", "h5py", "reading HDF5 ground truth")
+    h5py = optional("h5py", "reading HDF5 ground truth")
     try:
         with h5py.File(path, "r") as file:
             if HDF5_KEY not in file:

@@ -36,7 +36,7 @@ class IndexMaps:
     def __init__(self, root: Path, part: Part, source: str) -> None:
         self.root, self.part, self.source = root, part, source
         if part.truth.endswith(HDF5):
-            optional("h5py", "h5py", f"reading {source}")
+            optional("h5py", f"reading {source}")
 
     def listing(self) -> Found:
         return pair(self.root, self.part, self.source)

@@ -1,0 +1,122 @@
+"""What a command says of an option's value, and of a package that is not installed."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.core.console import number, positive, whole
+from builder.core.errors import MissingExtraError
+from builder.core.extras import needs
+
+ROOT = Path(__file__).parents[2]
+WHOLE = "is not a whole number of at least 1"
+
+
+def parsed(type_: Callable[[str], Any], text: str) -> Any:
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("--workers", type=type_)
+    return parser.parse_args([f"--workers={text}"]).workers
+
+
+@pytest.mark.parametrize(
+    ("type_", "text", "value"),
+    [
+        (positive, "1", 1),
+        (positive, "12", 12),
+        (whole(0), "0", 0),
+        (whole(0, 5), "5", 5),
+        (whole(8, multiple_of=8), "64", 64),
+        (whole(1, word="all"), "all", None),
+        (number(), "2e-3", 0.002),
+        (number(0, 1, open_low=False), "0", 0.0),
+        (number(0, 1, open_low=False), "1", 1.0),
+    ],
+)
+def test_what_fits_is_taken(type_: Callable[[str], Any], text: str, value: Any) -> None:
+    assert parsed(type_, text) == value
+
+
+@pytest.mark.parametrize(
+    ("type_", "text", "message"),
+    [
+        (positive, "two", f"'two' {WHOLE}"),
+        (positive, "0", f"'0' {WHOLE}"),
+        (positive, "-3", f"'-3' {WHOLE}"),
+        (positive, "1.5", f"'1.5' {WHOLE}"),
+        (positive, "9223372036854775808", "'9223372036854775808' is too large"),
+        (positive, "9" * 5000, f"'{'9' * 5000}' {WHOLE}"),
+        (whole(0, 5), "6", "'6' is not a whole number of at least 0 and at most 5"),
+        (whole(8, multiple_of=8), "60", "'60' is not a multiple of 8, at least 8"),
+        (whole(1, word="all"), "every", f"'every' {WHOLE}, or all"),
+        (number(), "0", "'0' is not a number above 0"),
+        (number(), "nan", "'nan' is not a number above 0"),
+        (number(), "inf", "'inf' is not a number above 0"),
+        (number(), "fast", "'fast' is not a number above 0"),
+        (
+            number(0, 1, open_low=False),
+            "1.1",
+            "'1.1' is not a number of at least 0 and at most 1",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named_with_what_is_expected(
+    type_: Callable[[str], Any], text: str, message: str
+) -> None:
+    with pytest.raises(argparse.ArgumentError) as caught:
+        parsed(type_, text)
+    assert str(caught.value) == f"argument --workers: {message}"
+
+
+def test_a_missing_package_is_named_with_what_installs_it() -> None:
+    with pytest.raises(MissingExtraError) as caught, needs("drawing", "preview"):
+        import no_such_package.module  # type: ignore[import-not-found]  # noqa: F401
+    assert str(caught.value) == (
+        "drawing needs the package no_such_package, which is not installed: in the project's "
+        'folder run pip install ".[preview]", or anywhere pip install no_such_package'
+    )
+
+
+def test_a_missing_module_of_our_own_is_no_missing_package() -> None:
+    with pytest.raises(ModuleNotFoundError), needs("drawing", "preview"):
+        import builder.no_such_module  # type: ignore[import-not-found]  # noqa: F401
+
+
+def test_each_extra_that_is_named_exists() -> None:
+    """An extra that pyproject.toml does not have would be advice that does nothing."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    files = [*(ROOT / "builder").rglob("*.py"), *(ROOT / "examples").glob("*.py")]
+    named = [
+        match
+        for file in files
+        for match in re.findall(r'needs\([^()"]*"[^"]*", "(\w+)"\)', file.read_text())
+    ]
+    assert named
+    assert set(named) <= set(extras)
+
+
+@pytest.mark.parametrize("program", ["builder.caption"])
+def test_a_program_without_its_packages_ends_with_one_line(program: str) -> None:
+    code = (
+        "import runpy, sys\n"
+        "sys.modules['torch'] = None\n"
+        f"sys.argv = ['{program}', '--help']\n"
+        f"runpy.run_module('{program}', run_name='__main__', alter_sys=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "pip install" in done.stderr
