@@ -17,6 +17,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
+from builder.core.errors import what_went_wrong
 from builder.core.records import Json
 
 Pixels = npt.NDArray[np.uint8]
@@ -106,5 +107,5 @@ def _decode_other(data: bytes) -> Pixels:
                     raise ValueError(f"{image.width} x {image.height} pixels")
                 return np.asarray(image.convert("RGB"))
     except Exception as error:  # Pillow's decoders raise what they like
-        found = f"{len(data)} bytes: {error}"
+        found = f"{len(data)} bytes: {what_went_wrong(error)}"
         raise UndecodableError("image_undecodable", "an image that Pillow reads", found) from error

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from asam_datasets import decode_masks
+from builder.core.errors import what_went_wrong
 from builder.core.records import Json
 from builder.masks.control import decode_control
 from builder.masks.png import read_bits
@@ -112,7 +113,7 @@ def _check_image(column: str, data: bytes, size: tuple[int, int]) -> Iterator[st
             if image.size != size:
                 yield f"{column}: {image.size} pixels, expected {size}"
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        yield f"{column}: does not decode: {error}"
+        yield f"{column}: does not decode: {what_went_wrong(error)}"
 
 
 def _mask(i: int, annotation: Json) -> str:

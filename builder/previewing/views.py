@@ -17,6 +17,7 @@ from matplotlib.path import Path
 from PIL import Image
 
 from asam_datasets import AsamDatasetsError, decode_masks
+from builder.core.errors import what_went_wrong
 from builder.core.records import Json
 from builder.previewing.reading import Block
 
@@ -151,6 +152,6 @@ def _picture(
             image.load()
             picture = image.convert(mode) if mode else image.copy()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        view.problems.append(f"{column}: does not decode: {error}")
+        view.problems.append(f"{column}: does not decode: {what_went_wrong(error)}")
         return None
     return picture.resize(view.size, resampling)

@@ -176,6 +176,9 @@ def test_a_photo_that_does_not_decode_is_rejected(tmp_path: Path) -> None:
     save_json(tmp_path / "annotations/instances_val2017.json", content)
     path.write_bytes(path.read_bytes()[:300])
     assert read(source).reject().reason == "image_unreadable"
+    path.write_bytes(b"no image")
+    reject = read(source).reject()
+    assert (reject.reason, reject.found) == ("image_unreadable", "cannot identify image file")
 
 
 def test_images_and_annotations_without_each_other_are_rejected(tmp_path: Path) -> None:

@@ -98,6 +98,8 @@ def test_a_file_that_is_no_image_is_a_fault(tmp_path: Path, content: bytes) -> N
         with pytest.raises(Fault) as caught:
             reader(tmp_path / "map.png")
         assert caught.value.reason == "truth_unreadable"
+        assert str(tmp_path) not in caught.value.found
+        assert "map.png" in caught.value.found
 
 
 def test_a_cut_off_image_is_a_fault(tmp_path: Path) -> None:
@@ -150,7 +152,9 @@ def test_hdf5_holds_signed_ids(tmp_path: Path) -> None:
         ("other", "truth_unreadable"),
         ("float", "truth_mode"),
         ("none", "truth_unreadable"),
+        ("absent", "truth_unreadable"),
     ):
         with pytest.raises(Fault) as caught:
             read_ids(tmp_path / f"{name}.hdf5")
         assert caught.value.reason == reason
+        assert str(tmp_path) not in caught.value.found

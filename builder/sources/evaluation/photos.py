@@ -6,6 +6,7 @@ import io
 
 from PIL import ExifTags, Image
 
+from builder.core.errors import what_went_wrong
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.raster import decompression_bound
 
@@ -29,5 +30,6 @@ def measure(data: bytes) -> tuple[int, int]:
             width, height = image.size
             orientation = image.getexif().get(ExifTags.Base.Orientation)
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise Fault("image_unreadable", "a whole image file", str(error)) from error
+        found = what_went_wrong(error)
+        raise Fault("image_unreadable", "a whole image file", found) from error
     return (height, width) if orientation in _ON_THEIR_SIDE else (width, height)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 from pycocotools import mask as coco
 
+from builder.core.errors import what_went_wrong
 from builder.sources.evaluation.faults import Fault, optional
 
 Ids = npt.NDArray[np.int32]
@@ -86,7 +87,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             image.load()
             yield image
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise Fault("truth_unreadable", "an image file", f"{path.name}: {error}") from error
+        found = f"{path.name}: {what_went_wrong(error, str(path))}"
+        raise Fault("truth_unreadable", "an image file", found) from error
 
 
 @contextmanager
@@ -109,7 +111,8 @@ def _read_hdf5(path: Path) -> Ids:
                 raise Fault("truth_unreadable", f"a dataset {HDF5_KEY!r}", f"{list(file)}")
             array = np.asarray(file[HDF5_KEY])
     except OSError as error:
-        raise Fault("truth_unreadable", "an HDF5 file", f"{path.name}: {error}") from error
+        found = f"{path.name}: {what_went_wrong(error, str(path))}"
+        raise Fault("truth_unreadable", "an HDF5 file", found) from error
     if array.ndim != 2 or array.dtype.kind not in "iu":
         found = f"{path.name}: {array.dtype} {array.shape}"
         raise Fault("truth_mode", "integers (height, width)", found)
