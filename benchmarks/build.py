@@ -2,8 +2,9 @@
 
     python -m benchmarks.build [--json] [TAR]
 
-The recipe is what people write: for each mask `pycocotools.mask.decode`, times 255, PIL mode L,
-PNG; the control image painted with numpy and saved by PIL; rows through `Dataset.from_generator`.
+The recipe is what people write, ASAM's authors too: annotations sorted by the area of their boxes;
+for each mask `pycocotools.mask.decode`, times 255, PIL mode L, PNG; the control image painted with
+numpy and saved by PIL; rows through `Dataset.from_generator`.
 Ours is `builder.engines.config.build_config`: reading, every check, masks, control image, hashes,
 shards synced to disk and read back, receipts and index. Both run in this process, on one core.
 The export to ASAM's folder tree is measured against the same recipe, writing files.
@@ -41,7 +42,7 @@ from builder.core.records import Json
 from builder.engines.config import build_config
 from builder.exporting.origin import Origin
 from builder.exporting.tree import export_config
-from builder.masks.control import control_colors, paint
+from builder.masks.control import mask_order, paint
 from builder.masks.png import encode_masks
 from builder.masks.rle import RleBatch
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
@@ -187,8 +188,10 @@ def recipe_columns() -> tuple[str, ...]:
 
 
 def recipe_row(record: Json, jpg: bytes) -> Json:
-    """Masks and control image the plain way."""
-    annotations = record["annotations"]
+    """Masks and control image the plain way, in ASAM's order."""
+    annotations = sorted(
+        record["annotations"], key=lambda a: a["bbox"][2] * a["bbox"][3], reverse=True
+    )
     pngs, bitmaps = [], []
     for annotation in annotations:
         bitmap = coco.decode(annotation["segmentation"])
@@ -196,9 +199,9 @@ def recipe_row(record: Json, jpg: bytes) -> Json:
         pngs.append({"bytes": png(Image.fromarray(bitmap * 255, "L")), "path": None})
     height, width = record["image"]["height"], record["image"]["width"]
     control = np.zeros((height, width, 3), np.uint8)
-    colors = control_colors(len(annotations))
-    for i in sorted(range(len(annotations)), key=lambda i: (-annotations[i]["area"], i)):
-        control[bitmaps[i] == 1] = colors[i]
+    for j, bitmap in enumerate(bitmaps):
+        pos = int((2**24 - 1) * (j + 1) / len(annotations))
+        control[bitmap == 1] = pos % 256, pos // 256 % 256, pos // 65536
     return {
         "image": {"bytes": jpg, "path": None},
         "conditioning_image": {"bytes": png(Image.fromarray(control)), "path": None},
@@ -252,7 +255,7 @@ def stage_times(source: Sa1bSource, folder: Path) -> dict[str, float]:
             texts = [a["segmentation"]["counts"] for a in record["annotations"]]
             batch = timed("parse RLE", lambda: RleBatch.parse(texts, size[1], size[0]))  # noqa: B023
             timed("mask PNGs", lambda: encode_masks(batch))  # noqa: B023
-            timed("control image", lambda: paint(batch))  # noqa: B023
+            timed("control image", lambda: paint(batch, mask_order(record["annotations"])))  # noqa: B023
             timed("sha256 of the jpeg", lambda: hashlib.sha256(jpg))  # noqa: B023
             row = reader.read(item).row
             timed("arrow and write", lambda: writer.add(row or {}))  # noqa: B023

@@ -33,7 +33,7 @@ from pycocotools import mask as coco
 from asam_datasets import AsamDatasetsError, decode_masks
 from builder.core.console import emit_json, run_command, say
 from builder.core.records import Json
-from builder.masks.control import paint
+from builder.masks.control import mask_order, paint
 from builder.masks.png import encode_masks
 from builder.masks.rle import RleBatch
 from builder.sources.sample import write_sample
@@ -152,7 +152,9 @@ def measure(pictures: Sequence[Picture], every: int) -> Json:
     slow = median_seconds(lambda: [recipe(p, every) for p in pictures]) / taken
     fast = median_seconds(lambda: [ours(p) for p in pictures]) / number
     control = median_seconds(
-        lambda: [paint(RleBatch.parse(p.counts, *p.size)) for p in pictures]
+        lambda: [
+            paint(RleBatch.parse(p.counts, *p.size), mask_order(p.annotations)) for p in pictures
+        ]
     ) / len(pictures)
     mine = [png for p in pictures for png in ours(p)[::every]]
     pils = [png for p in pictures for png in pil_1bit(p, every)]

@@ -13,7 +13,7 @@ from PIL import Image
 from builder.core.files import write_bytes
 from builder.core.layout import config_folder, index_path
 from builder.core.records import Json
-from builder.masks.control import paint
+from builder.masks.control import mask_order, paint
 from builder.masks.rle import RleBatch
 
 ASSETS = "assets"  # beside data/, so that no glob of a config sees it
@@ -71,7 +71,8 @@ def _parts(row: Json, kind: str) -> Iterator[Image.Image]:
         yield _thumbnail(row["conditioning_image"]["bytes"])
         return
     counts = [annotation["segmentation"]["counts"] for annotation in row["annotations"]]
-    yield _thumbnail(paint(RleBatch.parse(counts, row["height"], row["width"])))
+    batch = RleBatch.parse(counts, row["height"], row["width"])
+    yield _thumbnail(paint(batch, mask_order(row["annotations"])))
 
 
 def _thumbnail(data: bytes) -> Image.Image:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from asam_datasets import decode_masks
+from asam_datasets import AsamDatasetsError, decode_masks
 from builder.core.errors import what_went_wrong
 from builder.core.records import Json
 from builder.masks.control import decode_control
@@ -90,10 +90,16 @@ def check_train_row(row: Json) -> Iterator[str]:
     if wrong:
         return
     with Image.open(io.BytesIO(data)) as image:
-        shown = decode_control(np.asarray(image.convert("RGB")), len(row["masks"]))
-    painted = np.full((size[1], size[0]), -1, np.int32)
+        rgb = np.asarray(image.convert("RGB"))
     annotations = row["annotations"]
-    order = sorted(range(len(annotations)), key=lambda i: (-annotations[i]["area"], i))
+    try:
+        shown = decode_control(rgb, annotations)
+    except AsamDatasetsError as error:
+        yield f"the control image: {error}"
+        return
+    painted = np.full((size[1], size[0]), -1, np.int32)
+    boxes = [annotation["bbox"] for annotation in annotations]
+    order = sorted(range(len(boxes)), key=lambda i: boxes[i][2] * boxes[i][3], reverse=True)
     for i, packed in zip(order, _packed([annotations[i] for i in order]), strict=True):
         x, y, w, h = _box(annotations[i])
         window = painted[y : y + h, x : x + w]

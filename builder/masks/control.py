@@ -1,36 +1,45 @@
-"""The control image: every mask in a colour of its own, small masks on top of large ones.
+"""The control image: every mask in a colour of its own, masks of small boxes on top.
 
-`asam_datasets` holds the colours and the inverse, for those who read the image.
+`asam_datasets` holds the order, the colours and the inverse, for those who read the image.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from isal import isal_zlib
 
-from asam_datasets import control_colors, decode_control
+from asam_datasets import control_colors, decode_control, mask_order
 from builder.masks.png import LEVEL, PALETTE, RGB, assemble, chunk
 from builder.masks.rle import RleBatch
 
-__all__ = ["control_colors", "decode_control", "paint"]
+__all__ = ["control_colors", "decode_control", "mask_order", "paint"]
 
 _PALETTE_MASKS = 255  # the palette's first entry is the background
 _BLOCK = (128, 256)  # of the transposition: both sides stay in the cache
 
 
-def paint(batch: RleBatch) -> bytes:
-    """The control image of an image's masks, as a PNG.
+def paint(batch: RleBatch, order: npt.NDArray[np.int64]) -> bytes:
+    """The control image of an image's masks, as a PNG of the image's size.
 
-    Masks are painted in descending area, ties in order, on black. Up to 255 masks are stored as a
-    palette PNG of 8 bits, more as 24-bit RGB; both read as the same RGB.
+    The masks are painted one over the other on black. Up to 255 masks are stored as a palette PNG
+    of 8 bits, more as 24-bit RGB. Both read as the same RGB.
+
+    Parameters
+    ----------
+    batch
+        The masks of one image.
+    order
+        (N,) int64, the mask of each rank: `mask_order` of the annotations. Rank j is painted before
+        rank j + 1, in the j-th colour of `control_colors`.
     """
     height, width, n = batch.height, batch.width, len(batch)
     canvas = np.zeros(height * width, np.uint8 if n <= _PALETTE_MASKS else np.int32)
     starts, ends = batch.runs.starts.tolist(), batch.runs.ends.tolist()
     offsets = batch.runs.offsets.tolist()
-    for i in np.argsort(-batch.areas, kind="stable").tolist():
+    for rank, i in enumerate(order.tolist(), start=1):
         for k in range(offsets[i], offsets[i + 1]):
-            canvas[starts[k] : ends[k]] = i + 1
+            canvas[starts[k] : ends[k]] = rank
 
     columns = canvas.reshape(width, height)
     palette = np.concatenate((np.zeros((1, 3), np.uint8), control_colors(n)))

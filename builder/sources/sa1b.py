@@ -16,7 +16,7 @@ import fsspec
 from asam_datasets import CONFIG_NAME
 from builder.core.errors import SettingsError, SourceError
 from builder.core.records import Item, Json, Listing, Outcome, Reject
-from builder.masks.control import paint
+from builder.masks.control import mask_order, paint
 from builder.masks.png import encode_masks
 from builder.masks.rle import RleBatch
 from builder.sources import checks
@@ -235,12 +235,13 @@ class Sa1bReader:
         if wrong := checks.check_jpeg(jpeg, *size):
             return self._rejected(pair.jpg, wrong)
         annotations, batch, rejects = self._annotations(pair, record["annotations"], *size)
+        control = paint(batch, mask_order(annotations))
         stem = posixpath.splitext(file_name)[0]
         image = None if self.source.annotations_only else {"bytes": jpeg, "path": file_name}
         row = {
             "image": image,
             "text": pair.caption,
-            "conditioning_image": {"bytes": paint(batch), "path": f"{stem}.png"},
+            "conditioning_image": {"bytes": control, "path": f"{stem}.png"},
             "image_id": pair.image_id,
             "file_name": file_name,
             "width": size[0],

@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import DatasetCard
 from PIL import Image
 
-from asam_datasets import decode_masks
+from asam_datasets import decode_control, decode_masks
 from builder.card.metadata import MAX_INFO
 from builder.card.render import read_entries, render_card, write_card
 from builder.checking.rows import read_rows
@@ -269,9 +269,10 @@ def test_the_snippet_that_decodes_the_control_image_does(dist: Path) -> None:
             image = dist / "control.png"
             image.write_bytes(row["conditioning_image"]["bytes"])
             with Image.open(image) as control:
-                names = {"row": {**row, "conditioning_image": control}}
+                names: dict[str, Any] = {"row": {**row, "conditioning_image": control}}
                 exec(snippet[1], names)
             shown: Any = names["index"]
+            assert np.array_equal(shown, decode_control(names["rgb"], row["annotations"]))
             masks = decode_masks(row["annotations"])
             for i, mask in enumerate(masks):
                 assert not np.any((shown == i) & (mask == 0))

@@ -27,6 +27,7 @@ from builder.exporting.origin import Origin
 from builder.exporting.tree import Exported, export_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import Sa1bSource, open_sources
+from tests import recipe
 from tests.factory import members, record, write_tar
 
 CONFIG = "sa_000000"
@@ -122,17 +123,13 @@ def test_mask_files_are_the_annotations_masks_in_order(tree: Path) -> None:
             assert np.array_equal(found, coco.decode(annotation["segmentation"]) * 255)
 
 
-def test_control_images_show_the_last_painted_mask_of_each_pixel(tree: Path) -> None:
-    annotations = json.loads((tree / CONFIG / "sa_1.json").read_bytes())["annotations"]
-    with Image.open(tree / CONFIG / "sa_1.png") as image:
-        found = np.asarray(image)
-    expected = np.zeros_like(found)
-    count = len(annotations)
-    for k, annotation in sorted(enumerate(annotations), key=lambda pair: -pair[1]["area"]):
-        position = int((2**24 - 1) * (k + 1) / count)
-        colour = (position % 256, position // 256 % 256, position // 65536)
-        expected[coco.decode(annotation["segmentation"]).astype(bool)] = colour
-    assert np.array_equal(found, expected)
+def test_control_images_are_those_of_the_recipe(tree: Path) -> None:
+    for i in IDS:
+        record = json.loads((tree / CONFIG / f"sa_{i}.json").read_bytes())
+        size = record["image"]["height"], record["image"]["width"]
+        with Image.open(tree / CONFIG / f"sa_{i}.png") as image:
+            found = np.asarray(image)
+        assert np.array_equal(found, recipe.control_image(record["annotations"], *size))
 
 
 def test_both_json_lines_files_name_every_image(tree: Path) -> None:

@@ -66,7 +66,11 @@ def annotate(masks: npt.NDArray[Any]) -> list[dict[str, Any]]:
     """Annotations as a row has them, as far as masks go."""
     size = list(masks.shape[1:])
     return [
-        {"id": 100 + i, "segmentation": {"size": size, "counts": counts}}
+        {
+            "id": 100 + i,
+            "segmentation": {"size": size, "counts": counts},
+            "bbox": coco.toBbox({"size": size, "counts": counts}).tolist(),
+        }
         for i, counts in enumerate(coco_counts(masks))
     ]
 
