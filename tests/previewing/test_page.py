@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+import builder.build
+from builder.core.layout import configs
 from builder.preview import main
 from tests.previewing.configs import HOSTILE, build_evaluation, build_train
 
@@ -274,16 +276,33 @@ def test_without_scripts_and_in_print_every_row_is_there(
     page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
-@pytest.mark.parametrize("width", [360, 1300])
+@pytest.fixture(scope="module")
+def fixtures(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The page of every evaluation config, made from the fixtures of their releases."""
+    folder = tmp_path_factory.mktemp("fixtures")
+    dist = folder / "dist"
+    assert builder.build.main(["--eval-fixtures", "--out", str(dist), "--quiet"]) == 0
+    for name in configs(dist):
+        assert main([str(dist), name, "--out", str(folder / name), "--quiet"]) == 0
+    return [(folder / name / "index.html").as_uri() for name in configs(dist)]
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280, 1900])
 def test_nothing_is_wider_than_the_window(
-    browser: webdriver.Chrome, train: str, evaluation: str, width: int
+    browser: webdriver.Chrome, train: str, evaluation: str, fixtures: list[str], width: int
 ) -> None:
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    for address in (train, evaluation):
-        page = opened(browser, address)
-        assert page.execute_script("return document.documentElement.scrollWidth") <= width
+    wide = {}
+    for address in (train, evaluation, *fixtures):
+        found = opened(browser, address).execute_script(
+            "return document.documentElement.scrollWidth"
+        )
+        if found > width:
+            wide[address] = found
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert len(fixtures) == 30
+    assert wide == {}
 
 
 def test_an_evaluation_page_shows_void_and_categories(
