@@ -1,7 +1,9 @@
 """ASAM-Datasets as its users see it: schemas, configs, loading, and masks for training.
 
-One file that stands alone: it needs datasets, pyarrow, numpy and pillow (torch only for masks on a
-device), imports nothing of the builder, and is published in the Hub repo beside the data.
+This file is version 0.1.0 of the project's package asam_datasets/, written into one file by
+`python -m tools.amalgamate`. Never edit it by hand: change the package, and make the file again.
+
+It stands alone. It needs datasets, pyarrow, numpy and pillow, and torch for masks on a device.
 """
 
 from __future__ import annotations
@@ -22,13 +24,26 @@ import re
 import tarfile
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, cast, overload
-from urllib.parse import quote, unquote, urlsplit
+from typing import Any
+from typing import BinaryIO
+from typing import ClassVar
+from typing import TYPE_CHECKING
+from typing import cast
+from typing import overload
+from urllib.parse import quote
+from urllib.parse import unquote
+from urllib.parse import urlsplit
 
 import datasets
 import fsspec
@@ -36,172 +51,75 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from huggingface_hub import HfApi, HfFileSystem, constants, hf_hub_download, hf_hub_url
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-)
-from huggingface_hub.utils import (  # type: ignore[attr-defined]
-    build_hf_headers,
-    hf_raise_for_status,
-    http_backoff,
-)
+from huggingface_hub import HfApi
+from huggingface_hub import HfFileSystem
+from huggingface_hub import constants
+from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_url
+from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.utils import hf_raise_for_status
+from huggingface_hub.utils import http_backoff
 
 if TYPE_CHECKING:
     import torch
 
-REPO_ID = "xhk/ASAM-Datasets"
+__version__ = "0.1.0"
 
-# ---------------------------------------------------------------------------------------------
-# Errors
-# ---------------------------------------------------------------------------------------------
+__all__ = [
+    "AHEAD_BATCHES",
+    "AHEAD_BYTES",
+    "CONFIG_NAME",
+    "EVAL_DATASETS",
+    "EVAL_FEATURES",
+    "FORMAT_VERSION",
+    "GAP_BYTES",
+    "PROTOCOLS",
+    "REPO_ID",
+    "TRAIN_CONFIG",
+    "TRAIN_FEATURES",
+    "VERSION",
+    "WINDOW",
+    "AnyConfig",
+    "AsamConfig",
+    "AsamDatasets",
+    "AsamDatasetsError",
+    "Batch",
+    "CorruptDataError",
+    "Files",
+    "Hub",
+    "ImageRoot",
+    "ImageRootError",
+    "Index",
+    "MaskRuns",
+    "Reader",
+    "RowStream",
+    "UnknownNameError",
+    "UnreachableError",
+    "config_names",
+    "control_colors",
+    "decode_control",
+    "decode_masks",
+    "features_of",
+    "legacy_metadata",
+    "load",
+    "mask_bits",
+    "mask_boxes",
+    "mask_order",
+    "open_store",
+    "parse_rle",
+    "units",
+]
 
-
-class AsamDatasetsError(Exception):
-    """Base of every error that this project raises on purpose."""
-
-
-class UnknownNameError(AsamDatasetsError, ValueError):
-    """No config, split, column or dataset of that name; the message says which there are."""
-
-
-class UnreachableError(AsamDatasetsError):
-    """A file could not be read, after retries, or may not be read."""
-
-
-class CorruptDataError(AsamDatasetsError):
-    """A file is not what the index says."""
-
-
-class ImageRootError(AsamDatasetsError):
-    """An image is missing from `image_root`, or is not the one that was annotated."""
-
-
-# ---------------------------------------------------------------------------------------------
-# Schemas. Lists are written in the form that datasets 3.x and later both read.
-# ---------------------------------------------------------------------------------------------
-
-_SEGMENTATION = {"size": [datasets.Value("int32")], "counts": datasets.Value("string")}
-
-# Column order matters: diffusers' ControlNet scripts default to the names image, text and
-# conditioning_image, and fall back to the positions 0, 1 and 2.
-TRAIN_FEATURES = datasets.Features(
-    {
-        "image": datasets.Image(),
-        "text": datasets.Value("string"),
-        "conditioning_image": datasets.Image(mode="RGB"),
-        "image_id": datasets.Value("int64"),
-        "file_name": datasets.Value("string"),
-        "width": datasets.Value("int32"),
-        "height": datasets.Value("int32"),
-        "masks": [datasets.Image(decode=False)],
-        "annotations": [
-            {
-                "id": datasets.Value("int64"),
-                "segmentation": _SEGMENTATION,
-                "bbox": [datasets.Value("float64")],
-                "area": datasets.Value("int64"),
-                "predicted_iou": datasets.Value("float64"),
-                "point_coords": [[datasets.Value("float64")]],
-                "crop_box": [datasets.Value("float64")],
-                "stability_score": datasets.Value("float64"),
-            }
-        ],
-        "image_sha256": datasets.Value("string"),
-        "source": datasets.Value("string"),
-        "num_rejected": datasets.Value("int32"),
-    }
-)
-
-EVAL_FEATURES = datasets.Features(
-    {
-        "image": datasets.Image(),
-        "image_id": datasets.Value("string"),
-        "file_name": datasets.Value("string"),
-        "width": datasets.Value("int32"),
-        "height": datasets.Value("int32"),
-        "masks": [datasets.Image(decode=False)],
-        "void_mask": datasets.Image(decode=False),
-        "annotations": [
-            {
-                "id": datasets.Value("int64"),
-                "category": datasets.Value("string"),
-                "category_id": datasets.Value("int64"),
-                "segmentation": _SEGMENTATION,
-                "bbox": [datasets.Value("float64")],
-                "area": datasets.Value("int64"),
-                "iscrowd": datasets.Value("bool"),
-            }
-        ],
-        "image_sha256": datasets.Value("string"),
-        "source": datasets.Value("string"),
-        "num_rejected": datasets.Value("int32"),
-    }
-)
-
-# ---------------------------------------------------------------------------------------------
-# Configs
-# ---------------------------------------------------------------------------------------------
-
-CONFIG_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-TRAIN_CONFIG = re.compile(r"sa_\d{6}")
-PROTOCOLS = ("native", "sam", "asam")
-_SAM_SUITE = (  # of SAM's Table 7
-    *("ppdls", "bbbc038v1", "doors", "timberseg", "ndd20", "lvis", "streets", "zerowaste_f"),
-    *("ishape", "ade20k", "ovis", "hypersim", "ndispark", "visor", "plittersdorf", "egohos"),
-    *("ibd", "woodscape", "cityscapes", "pidray", "dram", "trashcan", "gtea"),
-)
-EVAL_DATASETS = (
-    *_SAM_SUITE,
-    *("coco2017", "voc2012", "big", "hrsod_te", "camo", "kvasir_seg", "cvc_clinicdb"),
-)
-_NOT_IN_ASAM = ("hypersim",)  # its code has no loader for it
+# --------------------------------------------------------------------------------------------------
+# rle.py. Compressed COCO RLE: all strings of an image at a time, without a loop over them.
+# --------------------------------------------------------------------------------------------------
 
 
-def config_names() -> list[str]:
-    """Every config there can be: SA-1B's thousand tars, each evaluation set by its protocols."""
-    names = [f"sa_{i:06d}" for i in range(1000)]
-    for name in EVAL_DATASETS:
-        names.append(name)
-        names += [f"{name}_sam"] if name in _SAM_SUITE else []
-        names += [f"{name}_asam"] if name not in _NOT_IN_ASAM else []
-    return names
-
-
-def features_of(kind: str) -> datasets.Features:
-    """The features of a config's kind, "train" or "eval"."""
-    return {"train": TRAIN_FEATURES, "eval": EVAL_FEATURES}[kind]
-
-
-def legacy_metadata(features: datasets.Features) -> dict[str, Any]:
-    """The Hugging Face schema metadata of `features`, with lists as `[X]`.
-
-    datasets 4 and later write `{"_type": "List", "feature": X}`, which 3.x refuses; all of them
-    read the older form (datasets/features/features.py, `generate_from_dict`).
-    """
-
-    def legacy(node: Any) -> Any:
-        if isinstance(node, list):
-            return [legacy(x) for x in node]
-        if isinstance(node, dict) and node.get("_type") in ("List", "Sequence"):
-            return [legacy(node["feature"])]
-        if isinstance(node, dict):
-            return {key: legacy(value) for key, value in node.items()}
-        return node
-
-    return {"info": {"features": legacy(features.to_dict())}}
-
-
-# ---------------------------------------------------------------------------------------------
-# Masks. Compressed COCO RLE, all masks of an image at a time and without a loop over them.
-# ---------------------------------------------------------------------------------------------
-
-_Ints = npt.NDArray[np.int64]
-
-_MAX_GROUP = 12  # characters of one count: 60 bits, so that no sum below leaves int64
-_MAX_PIXELS = 2**31 - 1
-_CANVAS_WORDS = 1 << 17  # one MiB of bits at a time: it stays in the cache
+Ints = npt.NDArray[np.int64]
+MAX_GROUP = 12  # characters of one count: 60 bits, so that no sum below leaves int64
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +131,9 @@ class MaskRuns:
     runs, to (reason, expected, found).
     """
 
-    starts: _Ints  # (R,)
-    ends: _Ints  # (R,)
-    offsets: _Ints  # (N + 1,)
+    starts: Ints  # (R,)
+    ends: Ints  # (R,)
+    offsets: Ints  # (N + 1,)
     problems: dict[int, tuple[str, str, str]]
 
     def __len__(self) -> int:
@@ -232,7 +150,7 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     """
     number = len(counts)
     sizes = np.broadcast_to(np.asarray(pixels, np.int64), (number,))
-    data, lengths = _characters(counts)
+    data, lengths = characters(counts)
     problems: dict[int, tuple[str, str, str]] = {}
     for i in np.flatnonzero(lengths == 0).tolist():
         problems[i] = ("rle_empty", "a compressed COCO RLE", "an empty string")
@@ -258,11 +176,11 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
 
     values, group_sizes = _group_values(codes, final)
     counted = np.concatenate(([0], np.cumsum(final)))[stops]  # groups up to each mask's end
-    if group_sizes.max() > _MAX_GROUP:
-        bad = np.flatnonzero(group_sizes > _MAX_GROUP)
+    if group_sizes.max() > MAX_GROUP:
+        bad = np.flatnonzero(group_sizes > MAX_GROUP)
         masks, first = np.unique(np.searchsorted(counted, bad, side="right"), return_index=True)
         for i, size in zip(masks.tolist(), group_sizes[bad[first]].tolist(), strict=True):
-            expected = f"at most {_MAX_GROUP} characters a count"
+            expected = f"at most {MAX_GROUP} characters a count"
             problems.setdefault(i, ("rle_overflow", expected, f"{size} characters"))
     per_mask = np.diff(counted, prepend=0)
     for i in problems:
@@ -317,9 +235,7 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     return MaskRuns(starts, ends, offsets, dict(sorted(problems.items())))
 
 
-def _group_values(
-    codes: npt.NDArray[np.uint8], final: npt.NDArray[np.bool_]
-) -> tuple[_Ints, _Ints]:
+def _group_values(codes: npt.NDArray[np.uint8], final: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
     """The signed number that each group of characters stands for, and the group's size."""
     stops = np.flatnonzero(final)
     sizes = np.diff(stops, prepend=-1)
@@ -328,27 +244,147 @@ def _group_values(
     parts = ((codes & 31) - signed * np.uint8(32)).view(np.int8)
     values = parts.take(starts).astype(np.int64)
     more = np.flatnonzero(sizes > 1)
-    for k in range(1, min(int(sizes.max()), _MAX_GROUP)):
+    for k in range(1, min(int(sizes.max()), MAX_GROUP)):
         values[more] += parts.take(starts.take(more) + k).astype(np.int64) << (5 * k)
         more = more.take(np.flatnonzero(sizes.take(more) > k + 1))
     return values, sizes
 
 
-def _characters(counts: Sequence[str | bytes]) -> tuple[npt.NDArray[np.uint8], _Ints]:
+def characters(counts: Sequence[str | bytes]) -> tuple[npt.NDArray[np.uint8], Ints]:
     """All strings in one array of bytes, and the length of each."""
     encoded = [c.encode("utf-8", "surrogatepass") if isinstance(c, str) else c for c in counts]
     lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
     return np.frombuffer(b"".join(encoded), np.uint8), lengths
 
 
+# --------------------------------------------------------------------------------------------------
+# errors.py. What is raised on purpose: one base, and a class for each kind of trouble.
+# --------------------------------------------------------------------------------------------------
+
+
+class AsamDatasetsError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class UnknownNameError(AsamDatasetsError, ValueError):
+    """No config, split, column or dataset of that name; the message says which there are."""
+
+
+class UnreachableError(AsamDatasetsError):
+    """A file could not be read, after retries, or may not be read."""
+
+
+class CorruptDataError(AsamDatasetsError):
+    """A file is not what the index says."""
+
+
+class ImageRootError(AsamDatasetsError):
+    """An image is missing from `image_root`, or is not the one that was annotated."""
+
+
+# --------------------------------------------------------------------------------------------------
+# schema.py. The columns of a row, for training and for evaluation.
+# --------------------------------------------------------------------------------------------------
+
+
+_SEGMENTATION = {"size": [datasets.Value("int32")], "counts": datasets.Value("string")}
+
+# Column order matters: diffusers' ControlNet scripts default to the names image, text and
+# conditioning_image, and fall back to the positions 0, 1 and 2.
+TRAIN_FEATURES = datasets.Features(
+    {
+        "image": datasets.Image(),
+        "text": datasets.Value("string"),
+        "conditioning_image": datasets.Image(mode="RGB"),
+        "image_id": datasets.Value("int64"),
+        "file_name": datasets.Value("string"),
+        "width": datasets.Value("int32"),
+        "height": datasets.Value("int32"),
+        "masks": [datasets.Image(decode=False)],
+        "annotations": [
+            {
+                "id": datasets.Value("int64"),
+                "segmentation": _SEGMENTATION,
+                "bbox": [datasets.Value("float64")],
+                "area": datasets.Value("int64"),
+                "predicted_iou": datasets.Value("float64"),
+                "point_coords": [[datasets.Value("float64")]],
+                "crop_box": [datasets.Value("float64")],
+                "stability_score": datasets.Value("float64"),
+            }
+        ],
+        "image_sha256": datasets.Value("string"),
+        "source": datasets.Value("string"),
+        "num_rejected": datasets.Value("int32"),
+    }
+)
+EVAL_FEATURES = datasets.Features(
+    {
+        "image": datasets.Image(),
+        "image_id": datasets.Value("string"),
+        "file_name": datasets.Value("string"),
+        "width": datasets.Value("int32"),
+        "height": datasets.Value("int32"),
+        "masks": [datasets.Image(decode=False)],
+        "void_mask": datasets.Image(decode=False),
+        "annotations": [
+            {
+                "id": datasets.Value("int64"),
+                "category": datasets.Value("string"),
+                "category_id": datasets.Value("int64"),
+                "segmentation": _SEGMENTATION,
+                "bbox": [datasets.Value("float64")],
+                "area": datasets.Value("int64"),
+                "iscrowd": datasets.Value("bool"),
+            }
+        ],
+        "image_sha256": datasets.Value("string"),
+        "source": datasets.Value("string"),
+        "num_rejected": datasets.Value("int32"),
+    }
+)
+
+
+def features_of(kind: str) -> datasets.Features:
+    """The features of a config's kind, "train" or "eval"."""
+    return {"train": TRAIN_FEATURES, "eval": EVAL_FEATURES}[kind]
+
+
+def legacy_metadata(features: datasets.Features) -> dict[str, Any]:
+    """The Hugging Face schema metadata of `features`, with lists as `[X]`.
+
+    datasets 4 and later write `{"_type": "List", "feature": X}`, which 3.x refuses; all of them
+    read the older form (datasets/features/features.py, `generate_from_dict`).
+    """
+
+    def legacy(node: Any) -> Any:
+        if isinstance(node, list):
+            return [legacy(x) for x in node]
+        if isinstance(node, dict) and node.get("_type") in ("List", "Sequence"):
+            return [legacy(node["feature"])]
+        if isinstance(node, dict):
+            return {key: legacy(value) for key, value in node.items()}
+        return node
+
+    return {"info": {"features": legacy(features.to_dict())}}
+
+
+# --------------------------------------------------------------------------------------------------
+# bits.py. Runs become bits: the masks' bounding boxes, and the pixels within them, packed.
+# --------------------------------------------------------------------------------------------------
+
+
+_CANVAS_WORDS = 1 << 17  # one MiB of bits at a time: it stays in the cache
+
+
 @dataclass(frozen=True, slots=True)
 class _Segments:
     """Runs cut at the ends of columns: segment k covers the rows [tops[k], bottoms[k])."""
 
-    columns: _Ints  # (S,)
-    tops: _Ints  # (S,)
-    bottoms: _Ints  # (S,)
-    offsets: _Ints  # (N + 1,)
+    columns: Ints  # (S,)
+    tops: Ints  # (S,)
+    bottoms: Ints  # (S,)
+    offsets: Ints  # (N + 1,)
 
 
 def _segments(runs: MaskRuns, height: int) -> _Segments:
@@ -369,12 +405,12 @@ def _segments(runs: MaskRuns, height: int) -> _Segments:
     return _Segments(columns, all_tops, all_bottoms, offsets)
 
 
-def mask_boxes(runs: MaskRuns, height: int) -> _Ints:
+def mask_boxes(runs: MaskRuns, height: int) -> Ints:
     """The (x0, y0, x1, y1) of each mask's ones, ends excluded, (N, 4); zeros for empty masks."""
     return _boxes(_segments(runs, height))
 
 
-def _boxes(segments: _Segments) -> _Ints:
+def _boxes(segments: _Segments) -> Ints:
     offsets = segments.offsets
     boxes = np.zeros((len(offsets) - 1, 4), np.int64)
     some = np.flatnonzero(np.diff(offsets))
@@ -426,140 +462,239 @@ def mask_bits(
                 yield i, top, left, right, bits[:, : (right - left + 7) // 8]
 
 
-@overload
-def decode_masks(
-    annotations: Any,
-    size: tuple[int, int] | None = None,
-    dtype: Any = np.uint8,
-    device: None = None,
-    *,
-    packed: bool = False,
-) -> npt.NDArray[Any]: ...
-@overload
-def decode_masks(
-    annotations: Any,
-    size: tuple[int, int] | None = None,
-    dtype: Any = np.uint8,
-    *,
-    device: str | torch.device,
-    packed: bool = False,
-) -> torch.Tensor: ...
-def decode_masks(
-    annotations: Any,
-    size: tuple[int, int] | None = None,
-    dtype: Any = np.uint8,
-    device: str | torch.device | None = None,
-    *,
-    packed: bool = False,
-) -> npt.NDArray[Any] | torch.Tensor:
-    """The masks of a row's `annotations` as an array of 0 and 1, straight from their RLE.
+# --------------------------------------------------------------------------------------------------
+# control.py. The control image, and the order in which ASAM numbers and paints the masks of an image.
+#
+# Both are as in utils/sam_uncover_mask.py and utils/sam_control_signal.py of
+# github.com/hkxiao/ASAM. They were in github.com/luckybird1994/ASAM too, until its commit 22c1221.
+# --------------------------------------------------------------------------------------------------
+
+
+def mask_order(annotations: Any) -> npt.NDArray[np.int64]:
+    """The order in which ASAM numbers the masks of an image: the largest box first.
+
+    The rank of a mask is its place in this order. ASAM writes the mask of rank j as
+    `segmentation_j.png`, and gives it the j-th colour of the control image. The order is descending
+    by `bbox[2] * bbox[3]`. Annotations whose boxes are equally large keep their order.
 
     Parameters
     ----------
     annotations
-        A row's `annotations` column in any form that `datasets` returns: a list of dicts (values
-        plain, numpy or torch), a dict of lists, or pyarrow. Those of several rows may be
-        concatenated: one call for a whole batch is what a GPU wants.
-    size
-        (h, w) to sample to, nearest neighbour at pixel centres: row i shows the source's row
-        floor((i + 0.5) * H / h). The full-size bitmaps are never made. Defaults to the masks' own
-        size, which must then be the same for all.
-    dtype
-        A numpy dtype, or with a device also torch's. Defaults to uint8.
-    device
-        Where to decode, such as "cuda"; needs torch, and on CUDA uses Triton where that is
-        installed. Defaults to None: on the CPU, into a numpy array.
-    packed
-        Give bits instead, as `np.packbits(masks, axis=-1)` does: (N, h, ceil(w / 8)) uint8.
-        Defaults to False.
+        A row's `annotations` column in any form that `decode_masks` takes. Of each annotation only
+        `bbox` is read: [x, y, width, height] in pixels.
 
     Returns
     -------
-    numpy.ndarray or torch.Tensor
-        (N, H, W) or (N, h, w). Without annotations (0, h, w), or (0, 0, 0) when no size is known.
+    numpy.ndarray
+        (N,) int64. Element j is the position in `annotations` of the mask of rank j, so
+        `decode_masks(annotations)[mask_order(annotations)]` holds the masks as ASAM numbers them.
+        `numpy.argsort(mask_order(annotations))` is the inverse: the rank of each annotation.
 
     Raises
     ------
     AsamDatasetsError
-        An RLE is malformed (the annotation's id is named), sizes differ and `size` is None, or the
-        device can't be used.
+        An annotation has no `bbox` of four numbers.
 
     Examples
     --------
-    >>> decode_masks([{"id": 7, "segmentation": {"size": [2, 3], "counts": "114"}}]).tolist()
-    [[[0, 0, 0], [1, 0, 0]]]
+    >>> mask_order([{"bbox": [0, 0, 2, 3]}, {"bbox": [5, 5, 9, 9]}]).tolist()
+    [1, 0]
     """
-    masks = _segmentations(annotations)
-    height, width = masks.output_size(size)
-    if device is not None:
-        return _decode_to_tensor(masks, (height, width), dtype, device, packed)
-    return _decode_to_array(masks, (height, width), dtype, packed)
+    for convert in ("to_pylist", "as_py"):  # pyarrow's arrays and scalars
+        if hasattr(annotations, convert):
+            annotations = getattr(annotations, convert)()
+    try:
+        if isinstance(annotations, Mapping):
+            boxes = annotations["bbox"]
+        else:
+            boxes = [annotation["bbox"] for annotation in annotations]
+        sizes = [(float(width), float(height)) for _, _, width, height in boxes]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise AsamDatasetsError(
+            "annotations must be a row's `annotations`, each with a bbox of "
+            f"[x, y, width, height]: {error!r}"
+        ) from error
+    areas = np.array([width * height for width, height in sizes], np.float64)
+    return np.argsort(-areas, kind="stable")
 
 
-def _decode_to_array(
-    masks: _Segmentations, size: tuple[int, int], dtype: Any, packed: bool
-) -> npt.NDArray[Any]:
-    height, width = size
-    if packed:
-        out = np.zeros((len(masks.counts), height, (width + 7) // 8), np.uint8)
-    else:
-        out = np.zeros((len(masks.counts), height, width), dtype)
-    for full, which in masks.by_size():
-        runs = parse_rle([masks.counts[i] for i in which], full[0] * full[1])
-        masks.refuse(runs.problems, which)
-        if full != size:
-            runs = _sample(runs, full, (height, min(width, full[1])))
-        # Where columns are shown more than once, each is decoded once and then repeated.
-        columns = _centres(full[1], width) if width > full[1] else None
-        for k, y0, x0, x1, bits in mask_bits(runs, height):
-            target = out[which[k], y0 : y0 + len(bits)]
-            if packed and columns is None:
-                target[:, x0 // 8 : x0 // 8 + bits.shape[1]] = bits
-                continue
-            window = np.unpackbits(bits, axis=1, count=x1 - x0)
-            if columns is None:
-                target[:, x0:x1] = window
-                continue
-            first, stop = np.searchsorted(columns, (x0, x1))
-            window = window[:, columns[first:stop] - x0]
-            if packed:
-                window = np.packbits(np.pad(window, ((0, 0), (first % 8, 0))), axis=1)
-                target[:, first // 8 : first // 8 + window.shape[1]] = window
+def control_colors(n: int) -> npt.NDArray[np.uint8]:
+    """The colours of n masks in a control image, by rank (see `mask_order`).
+
+    Rank j has pos = int((2**24 - 1) * (j + 1) / n) and the colour
+    (pos % 256, pos // 256 % 256, pos // 65536), as in ASAM's sam_control_signal.py.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, 3) uint8, RGB.
+    """
+    # Whole numbers are exact, and for n below 2**28 the recipe's float division gives the same: the
+    # quotient is at least 1 / n away from the next whole number, and is rounded by less than that.
+    positions = (2**24 - 1) * np.arange(1, n + 1, dtype=np.int64) // max(n, 1)
+    return np.stack([positions >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
+
+
+def decode_control(rgb: npt.ArrayLike, annotations: Any) -> npt.NDArray[np.int32]:
+    """The annotation that each pixel of a control image shows.
+
+    Where masks overlap, a control image shows the one of the highest rank: that with the smallest
+    box (see `mask_order`).
+
+    Parameters
+    ----------
+    rgb
+        The control image, (H, W, 3) uint8, such as `np.asarray(row["conditioning_image"])`.
+    annotations
+        The same row's `annotations` column in any form that `decode_masks` takes: all of them, in
+        the row's order.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) int32: the position in `annotations`, or -1 for pixels of no mask.
+
+    Raises
+    ------
+    AsamDatasetsError
+        A colour belongs to none of the masks, or an annotation has no `bbox` of four numbers.
+    """
+    order = mask_order(annotations)
+    n = len(order)
+    pixels = np.asarray(rgb, np.uint8)
+    values = pixels[..., 0] | np.left_shift(pixels[..., 1], 8, dtype=np.int32)
+    values |= np.left_shift(pixels[..., 2], 16, dtype=np.int32)
+    flat = values.reshape(-1)  # as runs of one colour, of which there are few
+    begins = np.flatnonzero(np.diff(flat, prepend=-1))
+    shown = flat[begins]
+    ranks = -(shown.astype(np.int64) * -n // (2**24 - 1)) - 1  # rounded up: undoes the rounding
+    colors = control_colors(n).astype(np.int64) @ [1, 256, 65536]
+    known = (ranks >= 0) & (ranks < n)
+    known[known] = colors[ranks[known]] == shown[known]
+    if len(wrong := shown[~known & (shown != 0)]):
+        color = tuple(int(wrong[0]) >> shift & 255 for shift in (0, 8, 16))
+        raise AsamDatasetsError(f"the colour {color} belongs to none of {n} masks")
+    positions = np.append(order, -1)[ranks].astype(np.int32)  # black has rank -1
+    lengths = np.diff(begins, append=len(flat))
+    return np.repeat(positions, lengths).reshape(values.shape)
+
+
+# --------------------------------------------------------------------------------------------------
+# images.py. Someone's own copy of the images, joined to rows that have only the annotations.
+# --------------------------------------------------------------------------------------------------
+
+
+class ImageRoot:
+    """Someone's own copy of the images, found by file name and accepted by sha256.
+
+    `root` is a folder, a tar or a glob of either, of SA-1B or of an evaluation release.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.name = str(root)
+        self._found: dict[str, list[tuple[str, int, int]]] = {}  # by name: file, offset, size
+        wanted = str(Path(self.name).expanduser())
+        # Path.glob takes no absolute pattern.
+        paths = [wanted] if Path(wanted).exists() else sorted(glob.glob(wanted))  # noqa: PTH207
+        for path in paths:
+            if Path(path).is_dir():
+                for folder, _, names in os.walk(path):
+                    for name in names:
+                        self._add(name, str(Path(folder, name)), 0, -1)
+            elif tarfile.is_tarfile(path):
+                self._add_tar(path)
             else:
-                target[:, first:stop] = window
-    return out
+                self._add(path, path, 0, -1)
+        if not self._found:
+            raise ImageRootError(f"image_root={self.name}: no file there")
+
+    def _add_tar(self, path: str) -> None:
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    if member.isfile():
+                        self._add(member.name, path, member.offset_data, member.size)
+        except (tarfile.TarError, OSError) as error:
+            raise ImageRootError(
+                f"image_root={self.name}: {path} is no whole, plain tar: {error}; fetch it again, "
+                "decompress it if it is compressed, or give a folder of the images"
+            ) from error
+
+    def _add(self, name: str, path: str, offset: int, size: int) -> None:
+        self._found.setdefault(posixpath.basename(name), []).append((path, offset, size))
+
+    def read(self, file_name: str, sha256: str) -> bytes:
+        """An image's bytes; raises ImageRootError if it is missing or another one."""
+        places = self._found.get(posixpath.basename(file_name), [])
+        if not places:
+            raise ImageRootError(f"image_root={self.name}: no {file_name} there")
+        for path, offset, size in places:
+            try:
+                with Path(path).open("rb") as file:
+                    file.seek(offset)
+                    data = file.read(size)
+            except OSError as error:
+                raise ImageRootError(
+                    f"image_root={self.name}: {file_name} can't be read: {error}"
+                ) from error
+            found = hashlib.sha256(data).hexdigest()
+            if found == sha256:
+                return data
+        raise ImageRootError(
+            f"image_root={self.name}: {file_name} in {path} is not the image that was annotated: "
+            f"sha256 {sha256} expected, {found} found"
+        )
 
 
-def _centres(full: int, small: int) -> _Ints:
-    """The source index that each of `small` samples of an axis of `full` shows, (small,)."""
-    centres: _Ints = (2 * np.arange(small, dtype=np.int64) + 1) * full // (2 * small)
-    return centres
+# --------------------------------------------------------------------------------------------------
+# names.py. What there can be: the repo, the configs and the evaluation sets, by name.
+# --------------------------------------------------------------------------------------------------
 
 
-def _sample(runs: MaskRuns, full: tuple[int, int], small: tuple[int, int]) -> MaskRuns:
-    """The runs that nearest-neighbour sampling leaves, in the small image's pixel numbers.
+REPO_ID = "xhk/ASAM-Datasets"
+CONFIG_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+TRAIN_CONFIG = re.compile(r"sa_\d{6}")
+PROTOCOLS = ("native", "sam", "asam")
+_SAM_SUITE = (  # of SAM's Table 7
+    *("ppdls", "bbbc038v1", "doors", "timberseg", "ndd20", "lvis", "streets", "zerowaste_f"),
+    *("ishape", "ade20k", "ovis", "hypersim", "ndispark", "visor", "plittersdorf", "egohos"),
+    *("ibd", "woodscape", "cityscapes", "pidray", "dram", "trashcan", "gtea"),
+)
+EVAL_DATASETS = (
+    *_SAM_SUITE,
+    *("coco2017", "voc2012", "big", "hrsod_te", "camo", "kvasir_seg", "cvc_clinicdb"),
+)
+_NOT_IN_ASAM = ("hypersim",)  # its code has no loader for it
 
-    A boundary moves to the number of sampled pixels before it: those of the columns before its
-    own, and if its own is sampled those of the rows above. No column may be sampled twice.
-    """
-    rows_before = np.searchsorted(_centres(full[0], small[0]), np.arange(full[0]))
-    columns_before = np.searchsorted(_centres(full[1], small[1]), np.arange(full[1] + 2))
-    sampled = np.diff(columns_before)
 
-    def move(boundaries: _Ints) -> _Ints:
-        columns = boundaries // full[0]
-        rows = boundaries - columns * full[0]
-        moved: _Ints = columns_before[columns] * small[0] + sampled[columns] * rows_before[rows]
-        return moved
+def config_names() -> list[str]:
+    """Every config there can be: SA-1B's thousand tars, each evaluation set by its protocols."""
+    names = [f"sa_{i:06d}" for i in range(1000)]
+    for name in EVAL_DATASETS:
+        names.append(name)
+        names += [f"{name}_sam"] if name in _SAM_SUITE else []
+        names += [f"{name}_asam"] if name not in _NOT_IN_ASAM else []
+    return names
 
-    starts, ends = move(runs.starts), move(runs.ends)
-    keep = ends > starts
-    kept = np.concatenate(([0], np.cumsum(keep)))
-    return MaskRuns(starts[keep], ends[keep], kept[runs.offsets], runs.problems)
+
+def unknown_name(what: str, name: object, known: Iterable[str], where: str) -> UnknownNameError:
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=3)
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return UnknownNameError(f"no {what} {name!r} in {where}.{hint} There are: {shown or 'none'}")
+
+
+# --------------------------------------------------------------------------------------------------
+# segmentation.py. What decoding needs of a row's annotations, in any form that `datasets` returns.
+# --------------------------------------------------------------------------------------------------
+
+
+_MAX_PIXELS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class _Segmentations:
+class Segmentations:
     """What decoding needs of a row's annotations."""
 
     ids: Sequence[Any]
@@ -599,7 +734,7 @@ class _Segmentations:
             )
 
 
-def _segmentations(annotations: Any) -> _Segmentations:
+def segmentations(annotations: Any) -> Segmentations:
     """Read ids, sizes and counts from any form of an `annotations` column."""
     for convert in ("to_pylist", "as_py"):  # pyarrow's arrays and scalars
         if hasattr(annotations, convert):
@@ -629,59 +764,248 @@ def _segmentations(annotations: Any) -> _Segmentations:
                 f"annotation {ids[i]}: counts must be a compressed RLE string, "
                 f"not {type(counts).__name__}"
             )
-    return _Segmentations(ids, sizes, [counts for _, counts in pairs])
+    return Segmentations(ids, sizes, [counts for _, counts in pairs])
 
 
-# On a device: two Triton kernels where Triton is, else numpy's parser and a search by torch.
+# --------------------------------------------------------------------------------------------------
+# stores.py. Where a dist is: a folder, a URL that fsspec opens, or a repo on the Hub.
+# --------------------------------------------------------------------------------------------------
 
-_TOO_FAR = 2**31 - 1  # no edge is there
+
+_LOG = logging.getLogger("asam_datasets")
 
 
-def _decode_to_tensor(
-    masks: _Segmentations,
-    size: tuple[int, int],
-    dtype: Any,
-    device: str | torch.device,
-    packed: bool,
-) -> torch.Tensor:
-    try:
-        import torch
-    except ImportError as error:
-        raise AsamDatasetsError(
-            "decode_masks with a device needs the package torch: pip install torch"
-        ) from error
-    where = torch.device(device)
-    if not isinstance(dtype, torch.dtype):
-        dtype = torch.from_numpy(np.empty(0, dtype)).dtype
-    if where.type == "cpu":  # nothing is faster there than the runs in numpy
-        kind = np.uint8 if packed else torch.empty(0, dtype=dtype).numpy().dtype
-        return torch.from_numpy(_decode_to_array(masks, size, kind, packed))
-    if where.type == "cuda" and not torch.cuda.is_available():
-        raise AsamDatasetsError(f"decode_masks: no CUDA device here for device={str(device)!r}")
+class Files:
+    """A dist where fsspec reaches it: a folder, or a URL such as s3://bucket/dist."""
+
+    def __init__(self, root: str) -> None:
+        self.name = root
+        self._fs, self._root = fsspec.core.url_to_fs(root)
+        self.is_local = "file" in self._fs.protocol
+
+    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """The bytes from `start` to before `end`, fewer where the file ends before."""
+        return bytes(self._fs.cat_file(posixpath.join(self._root, path), start, end))
+
+    def local(self, path: str) -> str:
+        """The file's path on this machine; of use where `is_local`."""
+        return posixpath.join(self._root, path)
+
+    def open(self, path: str) -> BinaryIO:
+        """A file to read from anywhere in it."""
+        return cast(BinaryIO, self._fs.open(posixpath.join(self._root, path)))
+
+    def configs(self) -> list[str]:
+        """The configs that are there."""
+        try:
+            found = self._fs.ls(posixpath.join(self._root, "data"), detail=True)
+        except (FileNotFoundError, NotImplementedError):
+            return []
+        return sorted(posixpath.basename(e["name"]) for e in found if e["type"] == "directory")
+
+
+class Hub:
+    """A dataset repo on the Hub, held at the commit that its first file came from.
+
+    A file's content lies behind a redirect to a signed URL. That is kept and used until it expires,
+    so that a range costs one request.
+    """
+
+    def __init__(
+        self, repo_id: str, revision: str | None, token: str | bool | None, retries: int
+    ) -> None:
+        self.name = f"hf://datasets/{repo_id}" + (f"@{quote(revision, '')}" if revision else "")
+        self._repo: dict[str, Any] = {"repo_id": repo_id, "repo_type": "dataset"}
+        self._revision = revision
+        self._token = token
+        self._retries = retries
+        self._signed: dict[tuple[int, str], Future[str]] = {}  # by process and path
+        self.is_local = False
+
+    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """The bytes from `start` to before `end`, fewer where the file ends before."""
+        if start is None or end is None:
+            return Path(self.local(path)).read_bytes()
+        url = hf_hub_url(filename=path, revision=self._revision, **self._repo)
+        headers = build_hf_headers(token=self._token)
+        mine: Future[str] = Future()
+        signed = self._signed.setdefault((os.getpid(), path), mine)
+        try:
+            if signed is not mine and (address := signed.result()):
+                try:
+                    return self._get(address, {}, start, end)[0]
+                except HfHubHTTPError as error:
+                    if error.response.status_code >= 500:
+                        raise
+                    self._signed.pop((os.getpid(), path), None)  # it has expired
+            data, address = self._get(url, headers, start, end)
+            if signed is mine and urlsplit(address).netloc != urlsplit(url).netloc:
+                mine.set_result(address)
+            return data
+        except EntryNotFoundError as error:
+            raise FileNotFoundError(f"{self.name}/{path} is not there") from error
+        finally:
+            if not mine.done():
+                mine.set_result("")  # the others ask the Hub themselves
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_signed": {}}
+
+    def _get(self, url: str, headers: dict[str, str], start: int, end: int) -> tuple[bytes, str]:
+        """A range, and the URL that it came from in the end."""
+        response = http_backoff(
+            "GET",
+            url,
+            headers={**headers, "Range": f"bytes={start}-{end - 1}"},
+            max_retries=self._retries,
+            retry_on_status_codes=(408, 429, 500, 502, 503, 504),
+            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        )
+        if response.status_code == 416:
+            return b"", url
+        hf_raise_for_status(response)
+        whole = response.status_code != 206
+        data = response.content[start:end] if whole else response.content
+        return bytes(data), str(response.url)
+
+    def local(self, path: str) -> str:
+        """The file's path on this machine, downloaded if it isn't in the cache."""
+        try:
+            found = hf_hub_download(
+                filename=path, revision=self._revision, token=self._token, **self._repo
+            )
+        except LocalEntryNotFoundError as error:
+            raise UnreachableError(f"{self.name}/{path}: {error}") from error
+        except EntryNotFoundError as error:
+            raise FileNotFoundError(f"{self.name}/{path} is not there") from error
+        except Exception as error:  # the Hub's answer, or whatever the transport raises
+            refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
+            raise UnreachableError(
+                f"{self.name}/{path} can't be read: {error!r}; "
+                + (
+                    "if it exists, log in with `hf auth login` or pass token="
+                    if refused
+                    else "try again: what is complete stays in the cache"
+                )
+            ) from error
+        # The cache's layout is documented: snapshots/<commit>/<path>.
+        self._revision = Path(found).parents[path.count("/")].name
+        return str(found)
+
+    def open(self, path: str) -> BinaryIO:
+        """A file to read from anywhere in it; no byte is read that isn't asked for."""
+        url = f"hf://datasets/{self._repo['repo_id']}@{quote(self._revision or 'main', '')}/{path}"
+        return cast(BinaryIO, HfFileSystem(token=self._token).open(url, cache_type="none"))
+
+    def configs(self) -> list[str]:
+        """The configs that are there."""
+        files = HfApi(token=self._token).list_repo_files(revision=self._revision, **self._repo)
+        return sorted({path.split("/")[1] for path in files if re.match("data/[^/]+/index", path)})
+
+
+def open_store(
+    repo_or_path: str | Path,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    retries: int = 5,
+) -> Files | Hub:
+    """Where a dist is: a folder, a repo "owner/name", or a URL that fsspec opens.
+
+    A folder that stands in the way of a repo of the same name wins, with a warning, as it does in
+    `load_dataset`; hf://datasets/owner/name[@revision] is always the Hub.
+    """
+    where = str(repo_or_path)
+    repo = re.fullmatch(r"(hf://datasets/)?([\w-][\w.-]*/[\w.-]+?)(?:@([^/]+))?/?", where)
+    if repo and repo[1]:
+        return Hub(repo[2], unquote(repo[3]) if repo[3] else revision, token, retries)
+    if "://" in where:
+        return Files(where)
+    folder = Path(where).expanduser()
+    if folder.is_dir():
+        if repo and isinstance(repo_or_path, str):
+            _LOG.warning("reading the folder %s; hf://datasets/%s is the Hub's repo", where, where)
+        return Files(str(folder.resolve()))
+    if repo and isinstance(repo_or_path, str):
+        return Hub(where, revision, token, retries)
+    raise UnknownNameError(
+        f"{where} is not a folder, nor a repo named owner/name, nor a URL such as s3://bucket/dist"
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# arrays.py. Masks become a numpy array on the CPU, at any size.
+# --------------------------------------------------------------------------------------------------
+
+
+def decode_to_array(
+    masks: Segmentations, size: tuple[int, int], dtype: Any, packed: bool
+) -> npt.NDArray[Any]:
     height, width = size
-    shape = (len(masks.counts), height, (width + 7) // 8 if packed else width)
-    # First, since a GPU writes the zeros while this thread gathers the strings.
-    out = torch.zeros(shape, dtype=torch.uint8 if packed else dtype, device=where)
-    if out.numel():
-        parse, fill = _parser_and_filler(where)
-        fill(out, parse(masks, where), width, packed)
+    if packed:
+        out = np.zeros((len(masks.counts), height, (width + 7) // 8), np.uint8)
+    else:
+        out = np.zeros((len(masks.counts), height, width), dtype)
+    for full, which in masks.by_size():
+        runs = parse_rle([masks.counts[i] for i in which], full[0] * full[1])
+        masks.refuse(runs.problems, which)
+        if full != size:
+            runs = _sample(runs, full, (height, min(width, full[1])))
+        # Where columns are shown more than once, each is decoded once and then repeated.
+        columns = _centres(full[1], width) if width > full[1] else None
+        for k, y0, x0, x1, bits in mask_bits(runs, height):
+            target = out[which[k], y0 : y0 + len(bits)]
+            if packed and columns is None:
+                target[:, x0 // 8 : x0 // 8 + bits.shape[1]] = bits
+                continue
+            window = np.unpackbits(bits, axis=1, count=x1 - x0)
+            if columns is None:
+                target[:, x0:x1] = window
+                continue
+            first, stop = np.searchsorted(columns, (x0, x1))
+            window = window[:, columns[first:stop] - x0]
+            if packed:
+                window = np.packbits(np.pad(window, ((0, 0), (first % 8, 0))), axis=1)
+                target[:, first // 8 : first // 8 + window.shape[1]] = window
+            else:
+                target[:, first:stop] = window
     return out
 
 
-def _parser_and_filler(
-    device: torch.device,
-) -> tuple[
-    Callable[[_Segmentations, torch.device], _Edges],
-    Callable[[torch.Tensor, _Edges, int, bool], None],
-]:
-    """How strings become edges on a device, and edges ones in (N, h, w) zeros."""
-    if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
-        return _parse_by_kernel, _fill_by_kernel
-    return _parse_on_host, _fill_by_search
+def _centres(full: int, small: int) -> Ints:
+    """The source index that each of `small` samples of an axis of `full` shows, (small,)."""
+    centres: Ints = (2 * np.arange(small, dtype=np.int64) + 1) * full // (2 * small)
+    return centres
+
+
+def _sample(runs: MaskRuns, full: tuple[int, int], small: tuple[int, int]) -> MaskRuns:
+    """The runs that nearest-neighbour sampling leaves, in the small image's pixel numbers.
+
+    A boundary moves to the number of sampled pixels before it: those of the columns before its
+    own, and if its own is sampled those of the rows above. No column may be sampled twice.
+    """
+    rows_before = np.searchsorted(_centres(full[0], small[0]), np.arange(full[0]))
+    columns_before = np.searchsorted(_centres(full[1], small[1]), np.arange(full[1] + 2))
+    sampled = np.diff(columns_before)
+
+    def move(boundaries: Ints) -> Ints:
+        columns = boundaries // full[0]
+        rows = boundaries - columns * full[0]
+        moved: Ints = columns_before[columns] * small[0] + sampled[columns] * rows_before[rows]
+        return moved
+
+    starts, ends = move(runs.starts), move(runs.ends)
+    keep = ends > starts
+    kept = np.concatenate(([0], np.cumsum(keep)))
+    return MaskRuns(starts[keep], ends[keep], kept[runs.offsets], runs.problems)
+
+
+# --------------------------------------------------------------------------------------------------
+# edges.py. Where runs begin and end, on a device; numpy parses the strings and torch fills the masks.
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Edges:
+class Edges:
     """Where runs of ones begin and end in turn, on a device.
 
     An edge is a pixel's number in column-major order: a pixel is 1 where an odd number of its
@@ -692,7 +1016,7 @@ class _Edges:
     masks: torch.Tensor  # (N, 4) int64: start, stop, H, W
 
 
-def _parse_on_host(masks: _Segmentations, device: torch.device) -> _Edges:
+def parse_on_host(masks: Segmentations, device: torch.device) -> Edges:
     import torch
 
     places, table, total = [], np.empty((len(masks.counts), 4), np.int64), 0
@@ -705,30 +1029,10 @@ def _parse_on_host(masks: _Segmentations, device: torch.device) -> _Edges:
         places.append(np.stack((runs.starts, runs.ends), axis=1).reshape(-1))
         total += 2 * len(runs.starts)
     flat = np.concatenate(places).astype(np.int32)
-    return _Edges(torch.from_numpy(flat).to(device), torch.from_numpy(table).to(device))
+    return Edges(torch.from_numpy(flat).to(device), torch.from_numpy(table).to(device))
 
 
-def _parse_by_kernel(masks: _Segmentations, device: torch.device) -> _Edges:
-    """As `parse_rle`, on the device. A mask has no more edges than its string has characters."""
-    import torch
-
-    data, lengths = _characters(masks.counts)
-    stops = np.cumsum(lengths)
-    sizes = np.array(masks.sizes, np.int64).reshape(-1, 2)
-    table = torch.from_numpy(np.column_stack((stops - lengths, stops, sizes))).to(device)
-    codes = torch.from_numpy(data.copy()).to(device)
-    places = torch.empty(len(data), dtype=torch.int32, device=device)
-    with torch.cuda.device_of(codes):  # type: ignore[no-untyped-call]
-        _kernels()[0][(len(lengths),)](codes, table, places, MAX_GROUP=_MAX_GROUP, BLOCK=512)
-    if (table[:, 0] == table[:, 1]).any():  # waits for the device
-        for (height, width), which in masks.by_size():
-            runs = parse_rle([masks.counts[i] for i in which], height * width)
-            masks.refuse(runs.problems, which)
-        raise CorruptDataError("a mask's RLE is malformed on the device, and is not on the CPU")
-    return _Edges(places, table)
-
-
-def _fill_by_search(out: torch.Tensor, edges: _Edges, width: int, packed: bool) -> None:
+def fill_by_search(out: torch.Tensor, edges: Edges, width: int, packed: bool) -> None:
     """Fill (N, h, w) masks with torch alone."""
     import torch
 
@@ -747,7 +1051,151 @@ def _fill_by_search(out: torch.Tensor, edges: _Edges, width: int, packed: bool) 
         out[i] = inside
 
 
-def _fill_by_kernel(out: torch.Tensor, edges: _Edges, width: int, packed: bool) -> None:
+# --------------------------------------------------------------------------------------------------
+# index.py. A config's index.json: what the config holds.
+#
+# It says where each record batch of each shard lies and each column of it, with checksums: a reader
+# needs nothing else of a shard but the bytes of the columns that it wants.
+# --------------------------------------------------------------------------------------------------
+
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A record batch of a shard.
+
+    `body` is where its body starts in the file and how long it is; `columns` hold start in the
+    body, length and crc32 of each column; `message` is what stands before the body, base64 of zlib.
+    """
+
+    path: str
+    number: int
+    rows: int
+    body: tuple[int, int]
+    message: str
+    columns: list[list[int]]
+
+
+class Index:
+    """What a config holds. Raises UnknownNameError where there is no such config."""
+
+    def __init__(self, store: Files | Hub, config: str) -> None:
+        self.store = store
+        self.config = config
+        try:
+            content = store.read(f"data/{config}/index.json")
+        except FileNotFoundError as error:
+            if config in (known := store.configs()):
+                raise self._corrupt(error) from error
+            raise unknown_name("config", config, known, store.name) from None
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        try:
+            found = json.loads(content)
+            version = int(found["format_version"])
+            self.format = str(found["format"])
+            self.splits: dict[str, Any] = dict(found["splits"])
+            if self.format not in ("arrow", "parquet"):
+                raise ValueError(f"format {self.format!r}")
+            if self.format == "arrow":
+                self.schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(found["schema"])))
+                self.features = datasets.Features.from_arrow_schema(self.schema)
+            else:
+                self.features = features_of(found["kind"])
+                self.schema = self.features.arrow_schema
+        except Exception as error:  # datasets and pyarrow raise what they like
+            raise self._corrupt(error) from error
+        if version > FORMAT_VERSION:
+            raise CorruptDataError(
+                f"{store.name}/data/{config}/index.json is of format {version}, this "
+                f"asam_datasets.py reads up to {FORMAT_VERSION}: get the newer one from the repo"
+            )
+
+    def split(self, name: str | None) -> str:
+        """The split of that name; for None the only one."""
+        if name is None and len(self.splits) == 1:
+            return next(iter(self.splits))
+        if name not in self.splits:
+            raise unknown_name(
+                "split", name, self.splits, f"{self.store.name}, config {self.config}"
+            )
+        return str(name)
+
+    def columns(self, names: Sequence[str] | None) -> list[str]:
+        """The columns of those names; for None all of them."""
+        for name in names or ():
+            if name not in self.features:
+                raise unknown_name("column", name, self.features, f"config {self.config}")
+        return list(dict.fromkeys(names or self.features))
+
+    def shards(self, split: str) -> dict[str, Any]:
+        """The entries of a split's shards by their path."""
+        try:
+            return {f"data/{self.config}/{s['file']}": s for s in self.splits[split]["shards"]}
+        except (KeyError, TypeError) as error:
+            raise self._corrupt(error) from error
+
+    def batches(self, split: str) -> list[Batch]:
+        """The record batches of a split's Arrow shards, in order."""
+        shards = self.shards(split).items()
+        try:
+            return [
+                Batch(
+                    path=path,
+                    number=number,
+                    rows=int(batch["rows"]),
+                    body=(int(batch["offset"]) + int(batch["metadata"]), int(batch["body"])),
+                    message=str(batch["message"]),
+                    columns=[
+                        [int(start), int(length), int(crc32)]
+                        for _, (start, length, crc32) in zip(
+                            self.schema, batch["columns"], strict=True
+                        )
+                    ],
+                )
+                for path, shard in shards
+                for number, batch in enumerate(shard["batches"])
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._corrupt(error) from error
+
+    def _corrupt(self, error: Exception) -> CorruptDataError:
+        return CorruptDataError(
+            f"{self.store.name}/data/{self.config}/index.json is absent or damaged: {error!r}; "
+            "get it or build the config again"
+        )
+
+
+# --------------------------------------------------------------------------------------------------
+# kernels.py. The same on a GPU by two Triton kernels: one parses the strings, one fills the masks.
+# --------------------------------------------------------------------------------------------------
+
+
+TOO_FAR = 2**31 - 1  # no edge is there
+
+
+def parse_by_kernel(masks: Segmentations, device: torch.device) -> Edges:
+    """As `parse_rle`, on the device. A mask has no more edges than its string has characters."""
+    import torch
+
+    data, lengths = characters(masks.counts)
+    stops = np.cumsum(lengths)
+    sizes = np.array(masks.sizes, np.int64).reshape(-1, 2)
+    table = torch.from_numpy(np.column_stack((stops - lengths, stops, sizes))).to(device)
+    codes = torch.from_numpy(data.copy()).to(device)
+    places = torch.empty(len(data), dtype=torch.int32, device=device)
+    with torch.cuda.device_of(codes):  # type: ignore[no-untyped-call]
+        _kernels()[0][(len(lengths),)](codes, table, places, MAX_GROUP=MAX_GROUP, BLOCK=512)
+    if (table[:, 0] == table[:, 1]).any():  # waits for the device
+        for (height, width), which in masks.by_size():
+            runs = parse_rle([masks.counts[i] for i in which], height * width)
+            masks.refuse(runs.problems, which)
+        raise CorruptDataError("a mask's RLE is malformed on the device, and is not on the CPU")
+    return Edges(places, table)
+
+
+def fill_by_kernel(out: torch.Tensor, edges: Edges, width: int, packed: bool) -> None:
     """Fill (N, h, w) zeros with masks; only what is near ones is written."""
     import torch
 
@@ -759,7 +1207,7 @@ def _fill_by_kernel(out: torch.Tensor, edges: _Edges, width: int, packed: bool) 
         # Two warps: most programs do nothing but search, so many of them at a time is what counts.
         kernel(
             *(target, edges.places, edges.masks, height, width),
-            *(packed, columns, _TOO_FAR),
+            *(packed, columns, TOO_FAR),
             num_warps=2,
         )
 
@@ -941,466 +1389,14 @@ def _kernels() -> tuple[Any, Any]:
     return parse, fill
 
 
-# The control image, and the order in which ASAM numbers and paints the masks of an image, as in
-# utils/sam_uncover_mask.py and utils/sam_control_signal.py of github.com/hkxiao/ASAM. They were in
-# github.com/luckybird1994/ASAM too, until its commit 22c1221.
+# --------------------------------------------------------------------------------------------------
+# reading.py. The columns of a record batch, checked, with the next batches already on their way.
+# --------------------------------------------------------------------------------------------------
 
-
-def mask_order(annotations: Any) -> npt.NDArray[np.int64]:
-    """The order in which ASAM numbers the masks of an image: the largest box first.
-
-    The rank of a mask is its place in this order. ASAM writes the mask of rank j as
-    `segmentation_j.png`, and gives it the j-th colour of the control image. The order is descending
-    by `bbox[2] * bbox[3]`. Annotations whose boxes are equally large keep their order.
-
-    Parameters
-    ----------
-    annotations
-        A row's `annotations` column in any form that `decode_masks` takes. Of each annotation only
-        `bbox` is read: [x, y, width, height] in pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        (N,) int64. Element j is the position in `annotations` of the mask of rank j, so
-        `decode_masks(annotations)[mask_order(annotations)]` holds the masks as ASAM numbers them.
-        `numpy.argsort(mask_order(annotations))` is the inverse: the rank of each annotation.
-
-    Raises
-    ------
-    AsamDatasetsError
-        An annotation has no `bbox` of four numbers.
-
-    Examples
-    --------
-    >>> mask_order([{"bbox": [0, 0, 2, 3]}, {"bbox": [5, 5, 9, 9]}]).tolist()
-    [1, 0]
-    """
-    for convert in ("to_pylist", "as_py"):  # pyarrow's arrays and scalars
-        if hasattr(annotations, convert):
-            annotations = getattr(annotations, convert)()
-    try:
-        if isinstance(annotations, Mapping):
-            boxes = annotations["bbox"]
-        else:
-            boxes = [annotation["bbox"] for annotation in annotations]
-        sizes = [(float(width), float(height)) for _, _, width, height in boxes]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise AsamDatasetsError(
-            "annotations must be a row's `annotations`, each with a bbox of "
-            f"[x, y, width, height]: {error!r}"
-        ) from error
-    areas = np.array([width * height for width, height in sizes], np.float64)
-    return np.argsort(-areas, kind="stable")
-
-
-def control_colors(n: int) -> npt.NDArray[np.uint8]:
-    """The colours of n masks in a control image, by rank (see `mask_order`).
-
-    Rank j has pos = int((2**24 - 1) * (j + 1) / n) and the colour
-    (pos % 256, pos // 256 % 256, pos // 65536), as in ASAM's sam_control_signal.py.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n, 3) uint8, RGB.
-    """
-    # Whole numbers are exact, and for n below 2**28 the recipe's float division gives the same: the
-    # quotient is at least 1 / n away from the next whole number, and is rounded by less than that.
-    positions = (2**24 - 1) * np.arange(1, n + 1, dtype=np.int64) // max(n, 1)
-    return np.stack([positions >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
-
-
-def decode_control(rgb: npt.ArrayLike, annotations: Any) -> npt.NDArray[np.int32]:
-    """The annotation that each pixel of a control image shows.
-
-    Where masks overlap, a control image shows the one of the highest rank: that with the smallest
-    box (see `mask_order`).
-
-    Parameters
-    ----------
-    rgb
-        The control image, (H, W, 3) uint8, such as `np.asarray(row["conditioning_image"])`.
-    annotations
-        The same row's `annotations` column in any form that `decode_masks` takes: all of them, in
-        the row's order.
-
-    Returns
-    -------
-    numpy.ndarray
-        (H, W) int32: the position in `annotations`, or -1 for pixels of no mask.
-
-    Raises
-    ------
-    AsamDatasetsError
-        A colour belongs to none of the masks, or an annotation has no `bbox` of four numbers.
-    """
-    order = mask_order(annotations)
-    n = len(order)
-    pixels = np.asarray(rgb, np.uint8)
-    values = pixels[..., 0] | np.left_shift(pixels[..., 1], 8, dtype=np.int32)
-    values |= np.left_shift(pixels[..., 2], 16, dtype=np.int32)
-    flat = values.reshape(-1)  # as runs of one colour, of which there are few
-    begins = np.flatnonzero(np.diff(flat, prepend=-1))
-    shown = flat[begins]
-    ranks = -(shown.astype(np.int64) * -n // (2**24 - 1)) - 1  # rounded up: undoes the rounding
-    colors = control_colors(n).astype(np.int64) @ [1, 256, 65536]
-    known = (ranks >= 0) & (ranks < n)
-    known[known] = colors[ranks[known]] == shown[known]
-    if len(wrong := shown[~known & (shown != 0)]):
-        color = tuple(int(wrong[0]) >> shift & 255 for shift in (0, 8, 16))
-        raise AsamDatasetsError(f"the colour {color} belongs to none of {n} masks")
-    positions = np.append(order, -1)[ranks].astype(np.int32)  # black has rank -1
-    lengths = np.diff(begins, append=len(flat))
-    return np.repeat(positions, lengths).reshape(values.shape)
-
-
-# ---------------------------------------------------------------------------------------------
-# Index. A config's index.json says where each record batch of each shard lies and each column of
-# it, with checksums: a reader needs nothing else of a shard but the bytes of the columns it wants.
-# ---------------------------------------------------------------------------------------------
-
-FORMAT_VERSION = 1
-_LOG = logging.getLogger("asam_datasets")
-
-
-class Files:
-    """A dist where fsspec reaches it: a folder, or a URL such as s3://bucket/dist."""
-
-    def __init__(self, root: str) -> None:
-        self.name = root
-        self._fs, self._root = fsspec.core.url_to_fs(root)
-        self.is_local = "file" in self._fs.protocol
-
-    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
-        """The bytes from `start` to before `end`, fewer where the file ends before."""
-        return bytes(self._fs.cat_file(posixpath.join(self._root, path), start, end))
-
-    def local(self, path: str) -> str:
-        """The file's path on this machine; of use where `is_local`."""
-        return posixpath.join(self._root, path)
-
-    def open(self, path: str) -> BinaryIO:
-        """A file to read from anywhere in it."""
-        return cast(BinaryIO, self._fs.open(posixpath.join(self._root, path)))
-
-    def configs(self) -> list[str]:
-        """The configs that are there."""
-        try:
-            found = self._fs.ls(posixpath.join(self._root, "data"), detail=True)
-        except (FileNotFoundError, NotImplementedError):
-            return []
-        return sorted(posixpath.basename(e["name"]) for e in found if e["type"] == "directory")
-
-
-class Hub:
-    """A dataset repo on the Hub, held at the commit that its first file came from.
-
-    A file's content lies behind a redirect to a signed URL. That is kept and used until it expires,
-    so that a range costs one request.
-    """
-
-    def __init__(
-        self, repo_id: str, revision: str | None, token: str | bool | None, retries: int
-    ) -> None:
-        self.name = f"hf://datasets/{repo_id}" + (f"@{quote(revision, '')}" if revision else "")
-        self._repo: dict[str, Any] = {"repo_id": repo_id, "repo_type": "dataset"}
-        self._revision = revision
-        self._token = token
-        self._retries = retries
-        self._signed: dict[tuple[int, str], Future[str]] = {}  # by process and path
-        self.is_local = False
-
-    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
-        """The bytes from `start` to before `end`, fewer where the file ends before."""
-        if start is None or end is None:
-            return Path(self.local(path)).read_bytes()
-        url = hf_hub_url(filename=path, revision=self._revision, **self._repo)
-        headers = build_hf_headers(token=self._token)
-        mine: Future[str] = Future()
-        signed = self._signed.setdefault((os.getpid(), path), mine)
-        try:
-            if signed is not mine and (address := signed.result()):
-                try:
-                    return self._get(address, {}, start, end)[0]
-                except HfHubHTTPError as error:
-                    if error.response.status_code >= 500:
-                        raise
-                    self._signed.pop((os.getpid(), path), None)  # it has expired
-            data, address = self._get(url, headers, start, end)
-            if signed is mine and urlsplit(address).netloc != urlsplit(url).netloc:
-                mine.set_result(address)
-            return data
-        except EntryNotFoundError as error:
-            raise FileNotFoundError(f"{self.name}/{path} is not there") from error
-        finally:
-            if not mine.done():
-                mine.set_result("")  # the others ask the Hub themselves
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_signed": {}}
-
-    def _get(self, url: str, headers: dict[str, str], start: int, end: int) -> tuple[bytes, str]:
-        """A range, and the URL that it came from in the end."""
-        response = http_backoff(
-            "GET",
-            url,
-            headers={**headers, "Range": f"bytes={start}-{end - 1}"},
-            max_retries=self._retries,
-            retry_on_status_codes=(408, 429, 500, 502, 503, 504),
-            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        )
-        if response.status_code == 416:
-            return b"", url
-        hf_raise_for_status(response)
-        whole = response.status_code != 206
-        data = response.content[start:end] if whole else response.content
-        return bytes(data), str(response.url)
-
-    def local(self, path: str) -> str:
-        """The file's path on this machine, downloaded if it isn't in the cache."""
-        try:
-            found = hf_hub_download(
-                filename=path, revision=self._revision, token=self._token, **self._repo
-            )
-        except LocalEntryNotFoundError as error:
-            raise UnreachableError(f"{self.name}/{path}: {error}") from error
-        except EntryNotFoundError as error:
-            raise FileNotFoundError(f"{self.name}/{path} is not there") from error
-        except Exception as error:  # the Hub's answer, or whatever the transport raises
-            refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
-            raise UnreachableError(
-                f"{self.name}/{path} can't be read: {error!r}; "
-                + (
-                    "if it exists, log in with `hf auth login` or pass token="
-                    if refused
-                    else "try again: what is complete stays in the cache"
-                )
-            ) from error
-        # The cache's layout is documented: snapshots/<commit>/<path>.
-        self._revision = Path(found).parents[path.count("/")].name
-        return str(found)
-
-    def open(self, path: str) -> BinaryIO:
-        """A file to read from anywhere in it; no byte is read that isn't asked for."""
-        url = f"hf://datasets/{self._repo['repo_id']}@{quote(self._revision or 'main', '')}/{path}"
-        return cast(BinaryIO, HfFileSystem(token=self._token).open(url, cache_type="none"))
-
-    def configs(self) -> list[str]:
-        """The configs that are there."""
-        files = HfApi(token=self._token).list_repo_files(revision=self._revision, **self._repo)
-        return sorted({path.split("/")[1] for path in files if re.match("data/[^/]+/index", path)})
-
-
-def open_store(
-    repo_or_path: str | Path,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    retries: int = 5,
-) -> Files | Hub:
-    """Where a dist is: a folder, a repo "owner/name", or a URL that fsspec opens.
-
-    A folder that stands in the way of a repo of the same name wins, with a warning, as it does in
-    `load_dataset`; hf://datasets/owner/name[@revision] is always the Hub.
-    """
-    where = str(repo_or_path)
-    repo = re.fullmatch(r"(hf://datasets/)?([\w-][\w.-]*/[\w.-]+?)(?:@([^/]+))?/?", where)
-    if repo and repo[1]:
-        return Hub(repo[2], unquote(repo[3]) if repo[3] else revision, token, retries)
-    if "://" in where:
-        return Files(where)
-    folder = Path(where).expanduser()
-    if folder.is_dir():
-        if repo and isinstance(repo_or_path, str):
-            _LOG.warning("reading the folder %s; hf://datasets/%s is the Hub's repo", where, where)
-        return Files(str(folder.resolve()))
-    if repo and isinstance(repo_or_path, str):
-        return Hub(where, revision, token, retries)
-    raise UnknownNameError(
-        f"{where} is not a folder, nor a repo named owner/name, nor a URL such as s3://bucket/dist"
-    )
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A record batch of a shard.
-
-    `body` is where its body starts in the file and how long it is; `columns` hold start in the
-    body, length and crc32 of each column; `message` is what stands before the body, base64 of zlib.
-    """
-
-    path: str
-    number: int
-    rows: int
-    body: tuple[int, int]
-    message: str
-    columns: list[list[int]]
-
-
-class Index:
-    """What a config holds. Raises UnknownNameError where there is no such config."""
-
-    def __init__(self, store: Files | Hub, config: str) -> None:
-        self.store = store
-        self.config = config
-        try:
-            content = store.read(f"data/{config}/index.json")
-        except FileNotFoundError as error:
-            if config in (known := store.configs()):
-                raise self._corrupt(error) from error
-            raise _unknown("config", config, known, store.name) from None
-        self.sha256 = hashlib.sha256(content).hexdigest()
-        try:
-            found = json.loads(content)
-            version = int(found["format_version"])
-            self.format = str(found["format"])
-            self.splits: dict[str, Any] = dict(found["splits"])
-            if self.format not in ("arrow", "parquet"):
-                raise ValueError(f"format {self.format!r}")
-            if self.format == "arrow":
-                self.schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(found["schema"])))
-                self.features = datasets.Features.from_arrow_schema(self.schema)
-            else:
-                self.features = features_of(found["kind"])
-                self.schema = self.features.arrow_schema
-        except Exception as error:  # datasets and pyarrow raise what they like
-            raise self._corrupt(error) from error
-        if version > FORMAT_VERSION:
-            raise CorruptDataError(
-                f"{store.name}/data/{config}/index.json is of format {version}, this "
-                f"asam_datasets.py reads up to {FORMAT_VERSION}: get the newer one from the repo"
-            )
-
-    def split(self, name: str | None) -> str:
-        """The split of that name; for None the only one."""
-        if name is None and len(self.splits) == 1:
-            return next(iter(self.splits))
-        if name not in self.splits:
-            raise _unknown("split", name, self.splits, f"{self.store.name}, config {self.config}")
-        return str(name)
-
-    def columns(self, names: Sequence[str] | None) -> list[str]:
-        """The columns of those names; for None all of them."""
-        for name in names or ():
-            if name not in self.features:
-                raise _unknown("column", name, self.features, f"config {self.config}")
-        return list(dict.fromkeys(names or self.features))
-
-    def shards(self, split: str) -> dict[str, Any]:
-        """The entries of a split's shards by their path."""
-        try:
-            return {f"data/{self.config}/{s['file']}": s for s in self.splits[split]["shards"]}
-        except (KeyError, TypeError) as error:
-            raise self._corrupt(error) from error
-
-    def batches(self, split: str) -> list[Batch]:
-        """The record batches of a split's Arrow shards, in order."""
-        shards = self.shards(split).items()
-        try:
-            return [
-                Batch(
-                    path=path,
-                    number=number,
-                    rows=int(batch["rows"]),
-                    body=(int(batch["offset"]) + int(batch["metadata"]), int(batch["body"])),
-                    message=str(batch["message"]),
-                    columns=[
-                        [int(start), int(length), int(crc32)]
-                        for _, (start, length, crc32) in zip(
-                            self.schema, batch["columns"], strict=True
-                        )
-                    ],
-                )
-                for path, shard in shards
-                for number, batch in enumerate(shard["batches"])
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._corrupt(error) from error
-
-    def _corrupt(self, error: Exception) -> CorruptDataError:
-        return CorruptDataError(
-            f"{self.store.name}/data/{self.config}/index.json is absent or damaged: {error!r}; "
-            "get it or build the config again"
-        )
-
-
-def _unknown(what: str, name: object, known: Iterable[str], where: str) -> UnknownNameError:
-    names = list(known)
-    near = difflib.get_close_matches(str(name), names, n=3)
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return UnknownNameError(f"no {what} {name!r} in {where}.{hint} There are: {shown or 'none'}")
-
-
-# ---------------------------------------------------------------------------------------------
-# Reading. The columns of a record batch, checked, with the next batches already on their way.
-# ---------------------------------------------------------------------------------------------
 
 GAP_BYTES = 16 << 10  # read at most this much of a record batch in vain, to save requests
 AHEAD_BYTES = 32 << 20  # on the way while a batch is consumed: four of 8 MiB ...
 AHEAD_BATCHES = 16  # ... or as many small ones, whose time is all latency
-
-
-class ImageRoot:
-    """Someone's own copy of the images, found by file name and accepted by sha256.
-
-    `root` is a folder, a tar or a glob of either, of SA-1B or of an evaluation release.
-    """
-
-    def __init__(self, root: str | Path) -> None:
-        self.name = str(root)
-        self._found: dict[str, list[tuple[str, int, int]]] = {}  # by name: file, offset, size
-        wanted = str(Path(self.name).expanduser())
-        # Path.glob takes no absolute pattern.
-        paths = [wanted] if Path(wanted).exists() else sorted(glob.glob(wanted))  # noqa: PTH207
-        for path in paths:
-            if Path(path).is_dir():
-                for folder, _, names in os.walk(path):
-                    for name in names:
-                        self._add(name, str(Path(folder, name)), 0, -1)
-            elif tarfile.is_tarfile(path):
-                self._add_tar(path)
-            else:
-                self._add(path, path, 0, -1)
-        if not self._found:
-            raise ImageRootError(f"image_root={self.name}: no file there")
-
-    def _add_tar(self, path: str) -> None:
-        try:
-            with tarfile.open(path, "r:") as tar:
-                for member in tar:
-                    if member.isfile():
-                        self._add(member.name, path, member.offset_data, member.size)
-        except (tarfile.TarError, OSError) as error:
-            raise ImageRootError(
-                f"image_root={self.name}: {path} is no whole, plain tar: {error}; fetch it again, "
-                "decompress it if it is compressed, or give a folder of the images"
-            ) from error
-
-    def _add(self, name: str, path: str, offset: int, size: int) -> None:
-        self._found.setdefault(posixpath.basename(name), []).append((path, offset, size))
-
-    def read(self, file_name: str, sha256: str) -> bytes:
-        """An image's bytes; raises ImageRootError if it is missing or another one."""
-        places = self._found.get(posixpath.basename(file_name), [])
-        if not places:
-            raise ImageRootError(f"image_root={self.name}: no {file_name} there")
-        for path, offset, size in places:
-            try:
-                with Path(path).open("rb") as file:
-                    file.seek(offset)
-                    data = file.read(size)
-            except OSError as error:
-                raise ImageRootError(
-                    f"image_root={self.name}: {file_name} can't be read: {error}"
-                ) from error
-            found = hashlib.sha256(data).hexdigest()
-            if found == sha256:
-                return data
-        raise ImageRootError(
-            f"image_root={self.name}: {file_name} in {path} is not the image that was annotated: "
-            f"sha256 {sha256} expected, {found} found"
-        )
 
 
 class Reader:
@@ -1544,117 +1540,62 @@ def _runs(columns: list[list[int]]) -> list[tuple[int, int]]:
     return runs
 
 
-# ---------------------------------------------------------------------------------------------
-# Loading
-# ---------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# device.py. Masks become a torch tensor on a device.
+#
+# Where Triton is, two kernels do it; elsewhere numpy parses the strings and torch fills the masks.
+# --------------------------------------------------------------------------------------------------
+
+
+def decode_to_tensor(
+    masks: Segmentations,
+    size: tuple[int, int],
+    dtype: Any,
+    device: str | torch.device,
+    packed: bool,
+) -> torch.Tensor:
+    try:
+        import torch
+    except ImportError as error:
+        raise AsamDatasetsError(
+            "decode_masks with a device needs the package torch: pip install torch"
+        ) from error
+    where = torch.device(device)
+    if not isinstance(dtype, torch.dtype):
+        dtype = torch.from_numpy(np.empty(0, dtype)).dtype
+    if where.type == "cpu":  # nothing is faster there than the runs in numpy
+        kind = np.uint8 if packed else torch.empty(0, dtype=dtype).numpy().dtype
+        return torch.from_numpy(decode_to_array(masks, size, kind, packed))
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise AsamDatasetsError(f"decode_masks: no CUDA device here for device={str(device)!r}")
+    height, width = size
+    shape = (len(masks.counts), height, (width + 7) // 8 if packed else width)
+    # First, since a GPU writes the zeros while this thread gathers the strings.
+    out = torch.zeros(shape, dtype=torch.uint8 if packed else dtype, device=where)
+    if out.numel():
+        parse, fill = parser_and_filler(where)
+        fill(out, parse(masks, where), width, packed)
+    return out
+
+
+def parser_and_filler(
+    device: torch.device,
+) -> tuple[
+    Callable[[Segmentations, torch.device], Edges],
+    Callable[[torch.Tensor, Edges, int, bool], None],
+]:
+    """How strings become edges on a device, and edges ones in (N, h, w) zeros."""
+    if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
+        return parse_by_kernel, fill_by_kernel
+    return parse_on_host, fill_by_search
+
+
+# --------------------------------------------------------------------------------------------------
+# stream.py. A stream of rows in an order that a seed fixes, which stops and resumes at any row.
+# --------------------------------------------------------------------------------------------------
+
 
 WINDOW = 8  # record batches whose rows are shuffled together: 64 MiB with all columns
-
-
-def load(
-    config: str,
-    split: str | None = None,
-    *,
-    repo_or_path: str | Path = REPO_ID,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    streaming: bool = False,
-    columns: Sequence[str] | None = None,
-    image_root: str | Path | None = None,
-    shuffle_seed: int | None = None,
-    epoch: int = 0,
-    verify: bool = False,
-    retries: int = 5,
-    cache_dir: str | Path | None = None,
-) -> datasets.Dataset | datasets.IterableDataset:
-    """Load a split of a config.
-
-    Parameters
-    ----------
-    config, split
-        Such as "sa_000000" and "train"; the split may be left out where there is only one.
-    repo_or_path, revision, token
-        A repo on the Hub, a folder that `python -m builder.build` wrote, or a URL that fsspec
-        opens; the Hub's revision and token, defaults to main and the usual login.
-    streaming
-        An IterableDataset that reads as it goes. Otherwise a Dataset: shards are memory mapped
-        where they are, or where the Hub's cache puts them.
-    columns
-        Read nothing but these.
-    image_root
-        Your own tar, folder or glob of the images, for a repo that has only the annotations; each
-        image must have the sha256 that the row says.
-    shuffle_seed, epoch
-        Shuffle a stream: record batches over the whole split (over the part that a rank and worker
-        has), then rows within windows of WINDOW batches. The same two numbers give the same
-        order; every row comes once. `set_epoch` does what `epoch` does from datasets 5 on.
-    verify
-        Hash every local shard before it is used (streams are checked as they are read).
-    retries
-        How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds.
-    cache_dir
-        Where a Dataset is kept that is more than a view of shards: chosen columns of a remote one,
-        images joined, Parquet. Defaults to the library's cache.
-
-    A stream's `state_dict` and `load_state_dict` are exact to the row, shuffled or not, for each
-    rank (`split_dataset_by_node`) and DataLoader worker; nothing that was read before is read
-    again but the window that the row is in.
-    """
-    if shuffle_seed is not None and not streaming:
-        raise AsamDatasetsError("shuffle_seed is for streaming=True; a Dataset has .shuffle(seed=)")
-    if min(shuffle_seed or 0, epoch) < 0:
-        raise AsamDatasetsError(
-            f"shuffle_seed and epoch must be 0 or more, not {shuffle_seed} and {epoch}"
-        )
-    index = Index(open_store(repo_or_path, revision, token, retries), config)
-    split = index.split(split)
-    names = index.columns(columns)
-    if index.format == "arrow" and streaming:
-        reader = Reader(index, names, ImageRoot(image_root) if image_root else None)
-        stream = RowStream(reader, units(index.batches(split)), shuffle_seed, epoch)
-        info = datasets.DatasetInfo(features=reader.features, config_name=config)
-        return datasets.IterableDataset(stream, info=info, split=datasets.NamedSplit(split))
-    if shuffle_seed is not None:
-        raise AsamDatasetsError(
-            "shuffle_seed is for streaming=True on Arrow shards; elsewhere use .shuffle(seed=...)"
-        )
-    if index.format == "arrow" and not image_root and (index.store.is_local or not columns):
-        mapped = _map_shards(index, split, verify)
-        return mapped.select_columns(names) if columns else mapped
-    builder = AnyConfig(
-        cache_dir=None if cache_dir is None else str(cache_dir),
-        config_name=config,
-        repo_or_path=index.store.name,
-        columns=names if columns else None,
-        image_root=str(image_root) if image_root else None,
-        token=token,
-    )
-    if streaming:
-        return builder.as_streaming_dataset(split)
-    builder.download_and_prepare()
-    return builder.as_dataset(split)
-
-
-def _map_shards(index: Index, split: str, verify: bool) -> datasets.Dataset:
-    """The shards as one memory-mapped Dataset; nothing is copied."""
-    parts = []
-    for path, shard in index.shards(split).items():
-        try:
-            local = index.store.local(path)
-            with Path(local).open("rb") as file:
-                found: dict[str, object] = {"bytes": os.fstat(file.fileno()).st_size}
-                if verify:
-                    found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError as error:
-            raise CorruptDataError(f"a shard that the index names is not there: {error}") from error
-        for what, value in found.items():
-            if value != shard[what]:
-                raise CorruptDataError(
-                    f"{local}: {what} {shard[what]} expected, {value} found; remove the file and "
-                    "get or build it again"
-                )
-        parts.append(datasets.Dataset.from_file(local, split=datasets.NamedSplit(split)))
-    return datasets.concatenate_datasets(parts)
 
 
 def units(batches: list[Batch]) -> list[list[Batch]]:
@@ -1774,10 +1715,91 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
         return len(self._units)
 
 
-# ---------------------------------------------------------------------------------------------
-# Builder. `load_dataset("path/asam_datasets.py", config, trust_remote_code=True)` in datasets 3;
-# `AsamDatasets(config_name=config)` everywhere.
-# ---------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
+# decode.py. `decode_masks`: the masks of a row, straight from their RLE.
+# --------------------------------------------------------------------------------------------------
+
+
+@overload
+def decode_masks(
+    annotations: Any,
+    size: tuple[int, int] | None = None,
+    dtype: Any = np.uint8,
+    device: None = None,
+    *,
+    packed: bool = False,
+) -> npt.NDArray[Any]: ...
+
+
+@overload
+def decode_masks(
+    annotations: Any,
+    size: tuple[int, int] | None = None,
+    dtype: Any = np.uint8,
+    *,
+    device: str | torch.device,
+    packed: bool = False,
+) -> torch.Tensor: ...
+
+
+def decode_masks(
+    annotations: Any,
+    size: tuple[int, int] | None = None,
+    dtype: Any = np.uint8,
+    device: str | torch.device | None = None,
+    *,
+    packed: bool = False,
+) -> npt.NDArray[Any] | torch.Tensor:
+    """The masks of a row's `annotations` as an array of 0 and 1, straight from their RLE.
+
+    Parameters
+    ----------
+    annotations
+        A row's `annotations` column in any form that `datasets` returns: a list of dicts (values
+        plain, numpy or torch), a dict of lists, or pyarrow. Those of several rows may be
+        concatenated: one call for a whole batch is what a GPU wants.
+    size
+        (h, w) to sample to, nearest neighbour at pixel centres: row i shows the source's row
+        floor((i + 0.5) * H / h). The full-size bitmaps are never made. Defaults to the masks' own
+        size, which must then be the same for all.
+    dtype
+        A numpy dtype, or with a device also torch's. Defaults to uint8.
+    device
+        Where to decode, such as "cuda"; needs torch, and on CUDA uses Triton where that is
+        installed. Defaults to None: on the CPU, into a numpy array.
+    packed
+        Give bits instead, as `np.packbits(masks, axis=-1)` does: (N, h, ceil(w / 8)) uint8.
+        Defaults to False.
+
+    Returns
+    -------
+    numpy.ndarray or torch.Tensor
+        (N, H, W) or (N, h, w). Without annotations (0, h, w), or (0, 0, 0) when no size is known.
+
+    Raises
+    ------
+    AsamDatasetsError
+        An RLE is malformed (the annotation's id is named), sizes differ and `size` is None, or the
+        device can't be used.
+
+    Examples
+    --------
+    >>> decode_masks([{"id": 7, "segmentation": {"size": [2, 3], "counts": "114"}}]).tolist()
+    [[[0, 0, 0], [1, 0, 0]]]
+    """
+    masks = segmentations(annotations)
+    height, width = masks.output_size(size)
+    if device is not None:
+        return decode_to_tensor(masks, (height, width), dtype, device, packed)
+    return decode_to_array(masks, (height, width), dtype, packed)
+
+
+# --------------------------------------------------------------------------------------------------
+# script.py. The builder class of `datasets`: it copies a config into the library's cache.
+#
+# In datasets 3 it is `load_dataset("path/asam_datasets.py", config, trust_remote_code=True)`;
+# `AsamDatasets(config_name=config)` works with every version.
+# --------------------------------------------------------------------------------------------------
 
 
 VERSION = datasets.Version("1.0.0")
@@ -1838,3 +1860,114 @@ class AnyConfig(AsamDatasets):
     """The same, for a config outside the table too: one that was built under a name of its own."""
 
     BUILDER_CONFIGS: ClassVar[list[AsamConfig]] = []
+
+
+# --------------------------------------------------------------------------------------------------
+# loading.py. `load`: a split of a config, as a dataset in memory maps or as a stream.
+# --------------------------------------------------------------------------------------------------
+
+
+def load(
+    config: str,
+    split: str | None = None,
+    *,
+    repo_or_path: str | Path = REPO_ID,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    streaming: bool = False,
+    columns: Sequence[str] | None = None,
+    image_root: str | Path | None = None,
+    shuffle_seed: int | None = None,
+    epoch: int = 0,
+    verify: bool = False,
+    retries: int = 5,
+    cache_dir: str | Path | None = None,
+) -> datasets.Dataset | datasets.IterableDataset:
+    """Load a split of a config.
+
+    Parameters
+    ----------
+    config, split
+        Such as "sa_000000" and "train"; the split may be left out where there is only one.
+    repo_or_path, revision, token
+        A repo on the Hub, a folder that `python -m builder.build` wrote, or a URL that fsspec
+        opens; the Hub's revision and token, defaults to main and the usual login.
+    streaming
+        An IterableDataset that reads as it goes. Otherwise a Dataset: shards are memory mapped
+        where they are, or where the Hub's cache puts them.
+    columns
+        Read nothing but these.
+    image_root
+        Your own tar, folder or glob of the images, for a repo that has only the annotations; each
+        image must have the sha256 that the row says.
+    shuffle_seed, epoch
+        Shuffle a stream: record batches over the whole split (over the part that a rank and worker
+        has), then rows within windows of WINDOW batches. The same two numbers give the same
+        order; every row comes once. `set_epoch` does what `epoch` does from datasets 5 on.
+    verify
+        Hash every local shard before it is used (streams are checked as they are read).
+    retries
+        How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds.
+    cache_dir
+        Where a Dataset is kept that is more than a view of shards: chosen columns of a remote one,
+        images joined, Parquet. Defaults to the library's cache.
+
+    A stream's `state_dict` and `load_state_dict` are exact to the row, shuffled or not, for each
+    rank (`split_dataset_by_node`) and DataLoader worker; nothing that was read before is read
+    again but the window that the row is in.
+    """
+    if shuffle_seed is not None and not streaming:
+        raise AsamDatasetsError("shuffle_seed is for streaming=True; a Dataset has .shuffle(seed=)")
+    if min(shuffle_seed or 0, epoch) < 0:
+        raise AsamDatasetsError(
+            f"shuffle_seed and epoch must be 0 or more, not {shuffle_seed} and {epoch}"
+        )
+    index = Index(open_store(repo_or_path, revision, token, retries), config)
+    split = index.split(split)
+    names = index.columns(columns)
+    if index.format == "arrow" and streaming:
+        reader = Reader(index, names, ImageRoot(image_root) if image_root else None)
+        stream = RowStream(reader, units(index.batches(split)), shuffle_seed, epoch)
+        info = datasets.DatasetInfo(features=reader.features, config_name=config)
+        return datasets.IterableDataset(stream, info=info, split=datasets.NamedSplit(split))
+    if shuffle_seed is not None:
+        raise AsamDatasetsError(
+            "shuffle_seed is for streaming=True on Arrow shards; elsewhere use .shuffle(seed=...)"
+        )
+    if index.format == "arrow" and not image_root and (index.store.is_local or not columns):
+        mapped = _map_shards(index, split, verify)
+        return mapped.select_columns(names) if columns else mapped
+    builder = AnyConfig(
+        cache_dir=None if cache_dir is None else str(cache_dir),
+        config_name=config,
+        repo_or_path=index.store.name,
+        columns=names if columns else None,
+        image_root=str(image_root) if image_root else None,
+        token=token,
+    )
+    if streaming:
+        return builder.as_streaming_dataset(split)
+    builder.download_and_prepare()
+    return builder.as_dataset(split)
+
+
+def _map_shards(index: Index, split: str, verify: bool) -> datasets.Dataset:
+    """The shards as one memory-mapped Dataset; nothing is copied."""
+    parts = []
+    for path, shard in index.shards(split).items():
+        try:
+            local = index.store.local(path)
+            with Path(local).open("rb") as file:
+                found: dict[str, object] = {"bytes": os.fstat(file.fileno()).st_size}
+                if verify:
+                    found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError as error:
+            raise CorruptDataError(f"a shard that the index names is not there: {error}") from error
+        for what, value in found.items():
+            if value != shard[what]:
+                raise CorruptDataError(
+                    f"{local}: {what} {shard[what]} expected, {value} found; remove the file and "
+                    "get or build it again"
+                )
+        parts.append(datasets.Dataset.from_file(local, split=datasets.NamedSplit(split)))
+    return datasets.concatenate_datasets(parts)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-import asam_datasets
 from asam_datasets import AsamDatasetsError, decode_masks
+from asam_datasets.device import parser_and_filler
+from asam_datasets.segmentation import segmentations
 from builder.core.records import Json
 
 RUNS = 20
@@ -75,8 +76,8 @@ def _measure_size(
     expected = torch.from_numpy(decode_masks(few, size))
     if not torch.equal(decode_masks(few, size, device=device).cpu(), expected):
         raise AsamDatasetsError(f"masks of size {size} on {device} differ from the CPU's")
-    parse, fill = asam_datasets._parser_and_filler(device)
-    edges = parse(asam_datasets._segmentations(batch), device)
+    parse, fill = parser_and_filler(device)
+    edges = parse(segmentations(batch), device)
 
     def from_edges() -> torch.Tensor:
         out = torch.zeros((number, *size), dtype=torch.uint8, device=device)

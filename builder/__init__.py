@@ -5,4 +5,4 @@ records. Imports run one way: commands -> engines, hub, exporting, previewing ->
 captioning -> masks -> the leaves; and to `asam_datasets`.
 """
 
-__version__ = "0.1.0"
+from asam_datasets import __version__ as __version__  # one for the whole project

@@ -15,6 +15,7 @@ import asam_datasets
 from builder.captioning.images import SelectedImages
 from builder.captioning.join import join_captions
 from builder.card.render import write_card
+from builder.card.script import script_path
 from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 failed += 1
                 say(f"error: {source.config}: no image could be used; see its rejects.jsonl")
         if not args.dry_run and documents:
-            write_bytes(dist / SCRIPT, Path(asam_datasets.__file__).read_bytes())
+            write_bytes(dist / SCRIPT, script_path().read_bytes())
             write_card(dist)
     if args.json:
         emit_json(documents)

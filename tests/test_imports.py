@@ -1,4 +1,4 @@
-"""Imports point one way, and asam_datasets.py stands alone."""
+"""Imports point one way, and asam_datasets stands alone."""
 
 from __future__ import annotations
 
@@ -50,6 +50,10 @@ def test_imports_point_one_way(path: Path) -> None:
         assert RANK.get(parts[1], 0) < rank, f"{module} from {room}"
 
 
-def test_asam_datasets_stands_alone() -> None:
-    needs = {name.split(".")[0] for name in imported(ROOT / "asam_datasets.py")}
-    assert not needs & {"builder", "tests", "benchmarks", "examples"}
+PACKAGE = sorted((ROOT / "asam_datasets").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*PACKAGE, ROOT / "asam_datasets.py"], ids=lambda path: path.name)
+def test_asam_datasets_stands_alone(path: Path) -> None:
+    needs = {name.split(".")[0] for name in imported(path)}
+    assert not needs & {"builder", "tests", "benchmarks", "examples", "tools"}

@@ -17,10 +17,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-import asam_datasets
 from builder.card.metadata import data_paths, is_own
 from builder.card.pictures import picture_name
 from builder.card.render import read_entries, render_card
+from builder.card.script import script_path
 from builder.core.console import say
 from builder.core.errors import HubError
 from builder.core.files import sha256_json
@@ -186,7 +186,7 @@ class Planner:
         if self.target.repo.split("/")[-1] == Path(SCRIPT).stem:
             say(f"{SCRIPT} stays here: a repo must not hold a script of its own name")
         else:
-            yield _local(SCRIPT, Path(asam_datasets.__file__))
+            yield _local(SCRIPT, script_path())
 
     def _card(self, remote: Remote | None) -> LocalFile:
         """The repo's card with our configs in it; without one, the dist's."""

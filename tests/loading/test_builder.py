@@ -9,8 +9,14 @@ from pathlib import Path
 import datasets
 import pytest
 
-import asam_datasets
-from asam_datasets import TRAIN_FEATURES, AsamDatasets, UnknownNameError, config_names
+from asam_datasets import (
+    REPO_ID,
+    TRAIN_FEATURES,
+    AsamDatasets,
+    UnknownNameError,
+    config_names,
+)
+from builder.card.script import script_path
 from tests.loading.conftest import Row, card, write_config
 
 
@@ -71,7 +77,7 @@ def test_load_dataset_reads_a_folder_that_holds_the_file(
     """The card's YAML alone does it; asam_datasets.py beside it is no loading script."""
     folder = write_config(tmp_path / "ASAM-Datasets", "sa_000000", {"train": [rows[:9]]})
     (folder / "README.md").write_text(card({"sa_000000": ["train"]}))
-    (folder / "asam_datasets.py").write_text(Path(asam_datasets.__file__).read_text())
+    (folder / "asam_datasets.py").write_text(script_path().read_text())
     loaded = datasets.load_dataset(
         str(folder),
         "sa_000000",
@@ -86,12 +92,12 @@ def test_load_dataset_reads_a_folder_that_holds_the_file(
 
 def test_the_file_is_never_named_like_the_repo() -> None:
     """Else load_dataset takes it for a loading script, which datasets 4 and later refuse."""
-    assert Path(asam_datasets.__file__).stem != asam_datasets.REPO_ID.split("/")[1]
+    assert script_path().stem != REPO_ID.split("/")[1]
 
 
 def test_the_file_stands_alone(tmp_path: Path) -> None:
     """Fetched with hf_hub_download, it imports without the builder, torch or anything beside it."""
-    (tmp_path / "asam_datasets.py").write_bytes(Path(asam_datasets.__file__).read_bytes())
+    (tmp_path / "asam_datasets.py").write_bytes(script_path().read_bytes())
     code = (
         "import sys, asam_datasets; "
         "print([m for m in ('builder', 'torch', 'pycocotools') if m in sys.modules])"

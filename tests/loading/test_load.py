@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import asam_datasets
 from asam_datasets import (
     EVAL_FEATURES,
     GAP_BYTES,
@@ -25,6 +24,7 @@ from asam_datasets import (
     CorruptDataError,
     UnknownNameError,
     load,
+    reading,
 )
 from tests.loading.conftest import Row, write_config
 from tests.shards.test_write import eval_row
@@ -133,13 +133,13 @@ def test_any_url_that_fsspec_opens(dist: Path, rows: list[Row], tmp_path: Path) 
 
 
 def test_shuffle_seed_is_for_streams(dist: Path) -> None:
-    with pytest.raises(asam_datasets.AsamDatasetsError, match="streaming=True"):
+    with pytest.raises(AsamDatasetsError, match="streaming=True"):
         load("sa_000000", repo_or_path=dist, shuffle_seed=1)
 
 
 @pytest.mark.parametrize(("seed", "epoch"), [(-1, 0), (1, -1)])
 def test_seeds_are_not_negative(dist: Path, seed: int, epoch: int) -> None:
-    with pytest.raises(asam_datasets.AsamDatasetsError, match="must be 0 or more"):
+    with pytest.raises(AsamDatasetsError, match="must be 0 or more"):
         load("sa_000000", repo_or_path=dist, streaming=True, shuffle_seed=seed, epoch=epoch)
 
 
@@ -249,7 +249,7 @@ def test_runs_cover_the_columns_and_waste_little(gaps: list[tuple[int, int]]) ->
     for gap, length in gaps:
         columns.append([position + gap, length, 0])
         position += gap + length
-    runs = asam_datasets._runs(columns)
+    runs = reading._runs(columns)
     wanted = sum(length for _, length, _ in columns)
     assert wanted <= sum(end - start for start, end in runs) <= wanted + GAP_BYTES
     for start, length, _ in columns:

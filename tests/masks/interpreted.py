@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import asam_datasets
 from asam_datasets import AsamDatasetsError
+from asam_datasets.edges import parse_on_host
+from asam_datasets.kernels import fill_by_kernel, parse_by_kernel
 from tests.masks.images import Masks, annotate, compress, mask_stacks
 from tests.masks.test_decode import sample
 from tests.masks.test_device import check_fill, filled, parsed
@@ -21,7 +22,7 @@ from tests.masks.test_device import check_fill, filled, parsed
 
 @pytest.mark.parametrize("size", [(20, 30), (33, 140), (7, 9)])
 def test_the_kernels_fill_the_same(size: tuple[int, int]) -> None:
-    check_fill(asam_datasets._parse_by_kernel, asam_datasets._fill_by_kernel, [size])
+    check_fill(parse_by_kernel, fill_by_kernel, [size])
 
 
 def test_the_kernels_fill_tall_masks_and_many_edges_a_column() -> None:
@@ -33,9 +34,9 @@ def test_the_kernels_fill_tall_masks_and_many_edges_a_column() -> None:
     masks[3] = 1
     masks[4, 31:33, 3] = 1
     annotations = annotate(masks)
-    edges = parsed(asam_datasets._parse_by_kernel, annotations)
+    edges = parsed(parse_by_kernel, annotations)
     for size in ((300, 9), (47, 9)):
-        found = filled(asam_datasets._fill_by_kernel, edges, len(masks), size, False)
+        found = filled(fill_by_kernel, edges, len(masks), size, False)
         assert np.array_equal(found, sample(masks, size))
 
 
@@ -52,8 +53,8 @@ def runs_of(edges: Any) -> list[list[tuple[int, int]]]:
 @given(mask_stacks())
 def test_strings_are_parsed_as_by_numpy(masks: Masks) -> None:
     annotations = annotate(masks)
-    expected = runs_of(parsed(asam_datasets._parse_on_host, annotations))
-    assert runs_of(parsed(asam_datasets._parse_by_kernel, annotations)) == expected
+    expected = runs_of(parsed(parse_on_host, annotations))
+    assert runs_of(parsed(parse_by_kernel, annotations)) == expected
 
 
 @pytest.mark.parametrize("longest", [1, 15, 16, 1000, 30000])
@@ -66,8 +67,8 @@ def test_a_string_longer_than_a_block_is_parsed_as_by_numpy(longest: int) -> Non
         {"segmentation": {"size": [sum(part), 1], "counts": text}}
         for part, text in zip(parts, texts, strict=True)
     ]
-    expected = runs_of(parsed(asam_datasets._parse_on_host, annotations))
-    assert runs_of(parsed(asam_datasets._parse_by_kernel, annotations)) == expected
+    expected = runs_of(parsed(parse_on_host, annotations))
+    assert runs_of(parsed(parse_by_kernel, annotations)) == expected
 
 
 pieces = st.one_of(
@@ -116,13 +117,13 @@ def check_refusal(counts: list[str], height: int, width: int) -> bool:
     ]
     refused = None
     try:
-        expected = runs_of(parsed(asam_datasets._parse_on_host, annotations))
+        expected = runs_of(parsed(parse_on_host, annotations))
     except AsamDatasetsError as error:
         refused = str(error)
     if refused is None:
-        assert runs_of(parsed(asam_datasets._parse_by_kernel, annotations)) == expected
+        assert runs_of(parsed(parse_by_kernel, annotations)) == expected
     else:
         with pytest.raises(AsamDatasetsError) as caught:
-            parsed(asam_datasets._parse_by_kernel, annotations)
+            parsed(parse_by_kernel, annotations)
         assert str(caught.value) == refused
     return refused is None

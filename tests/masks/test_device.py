@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import asam_datasets
-from asam_datasets import AsamDatasetsError, decode_masks
+from asam_datasets import AsamDatasetsError, decode_masks, edges, kernels
+from asam_datasets.rle import MAX_GROUP
+from asam_datasets.segmentation import segmentations
 from tests.masks.images import Masks, annotate, draw
 from tests.masks.test_decode import sample
 
@@ -39,7 +40,7 @@ def mixed(seed: int) -> tuple[list[dict[str, Any]], list[Masks]]:
 
 
 def parsed(parse: Any, annotations: list[dict[str, Any]]) -> Any:
-    return parse(asam_datasets._segmentations(annotations), torch.device("cpu"))
+    return parse(segmentations(annotations), torch.device("cpu"))
 
 
 def filled(
@@ -63,7 +64,7 @@ def check_fill(parse: Any, fill: Any, sizes: list[tuple[int, int]]) -> None:
 
 
 def test_the_search_fills_what_pycocotools_decodes() -> None:
-    check_fill(asam_datasets._parse_on_host, asam_datasets._fill_by_search, OUTPUTS)
+    check_fill(edges.parse_on_host, edges.fill_by_search, OUTPUTS)
 
 
 def test_the_kernels_in_tritons_interpreter() -> None:
@@ -93,14 +94,14 @@ def compiles(kernel: Any, types: dict[str, str], constants: dict[str, Any]) -> N
 def test_the_kernels_compile_for_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    parse, fill = asam_datasets._kernels()
+    parse, fill = kernels._kernels()
     compiles(
         parse,
         {"codes": "*u8", "masks": "*i64", "places": "*i32"},
-        {"MAX_GROUP": asam_datasets._MAX_GROUP, "BLOCK": 512},
+        {"MAX_GROUP": MAX_GROUP, "BLOCK": 512},
     )
     tensors = {"out": "*u8", "places": "*i32", "masks": "*i64"}
-    always = {"COLUMNS": 128, "TOO_FAR": asam_datasets._TOO_FAR}
+    always = {"COLUMNS": 128, "TOO_FAR": kernels.TOO_FAR}
     for packed in (False, True):
         compiles(fill, {**tensors, "height": "i32", "width": "i32"}, {**always, "PACKED": packed})
     # A side of 1 is a constant to Triton.

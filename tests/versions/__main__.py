@@ -4,7 +4,8 @@
 
 Each version gets an environment with nothing but `datasets` and Pillow in it (made by pip, kept if
 `--envs` is given), and a process that runs checks.py there: the README's calls, against what the
-source's tar and captions say. Prints a Markdown table; the exit status tells.
+source's tar and captions say. It imports the dist's asam_datasets.py, as users of the repo do.
+Prints a Markdown table; the exit status tells.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def run_checks(python: Path, hub: LoopbackHub, folder: Path, dist: Path) -> dict
     found = folder / f"{name}.json"
     subprocess.run(
         [str(python), str(CHECKS), REPO, str(dist), str(folder / "expected.json"), str(found)],
-        env=hub.env(folder / f"{name}.home"),
+        env={**hub.env(folder / f"{name}.home"), "PYTHONPATH": str(dist)},
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,

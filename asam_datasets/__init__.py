@@ -1,0 +1,81 @@
+"""ASAM-Datasets as its users see it: schemas, configs, loading, and masks for training.
+
+The package stands alone: it needs datasets, pyarrow, numpy and pillow (torch only for masks on a
+device) and imports nothing of the builder. `python -m tools.amalgamate` makes one file of it,
+asam_datasets.py, which is published in the Hub repo beside the data.
+"""
+
+from asam_datasets.bits import mask_bits, mask_boxes
+from asam_datasets.control import control_colors, decode_control, mask_order
+from asam_datasets.decode import decode_masks
+from asam_datasets.errors import (
+    AsamDatasetsError,
+    CorruptDataError,
+    ImageRootError,
+    UnknownNameError,
+    UnreachableError,
+)
+from asam_datasets.images import ImageRoot
+from asam_datasets.index import FORMAT_VERSION, Batch, Index
+from asam_datasets.loading import load
+from asam_datasets.names import (
+    CONFIG_NAME,
+    EVAL_DATASETS,
+    PROTOCOLS,
+    REPO_ID,
+    TRAIN_CONFIG,
+    config_names,
+)
+from asam_datasets.reading import AHEAD_BATCHES, AHEAD_BYTES, GAP_BYTES, Reader
+from asam_datasets.rle import MaskRuns, parse_rle
+from asam_datasets.schema import EVAL_FEATURES, TRAIN_FEATURES, features_of, legacy_metadata
+from asam_datasets.script import VERSION, AnyConfig, AsamConfig, AsamDatasets
+from asam_datasets.stores import Files, Hub, open_store
+from asam_datasets.stream import WINDOW, RowStream, units
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AHEAD_BATCHES",
+    "AHEAD_BYTES",
+    "CONFIG_NAME",
+    "EVAL_DATASETS",
+    "EVAL_FEATURES",
+    "FORMAT_VERSION",
+    "GAP_BYTES",
+    "PROTOCOLS",
+    "REPO_ID",
+    "TRAIN_CONFIG",
+    "TRAIN_FEATURES",
+    "VERSION",
+    "WINDOW",
+    "AnyConfig",
+    "AsamConfig",
+    "AsamDatasets",
+    "AsamDatasetsError",
+    "Batch",
+    "CorruptDataError",
+    "Files",
+    "Hub",
+    "ImageRoot",
+    "ImageRootError",
+    "Index",
+    "MaskRuns",
+    "Reader",
+    "RowStream",
+    "UnknownNameError",
+    "UnreachableError",
+    "config_names",
+    "control_colors",
+    "decode_control",
+    "decode_masks",
+    "features_of",
+    "legacy_metadata",
+    "load",
+    "mask_bits",
+    "mask_boxes",
+    "mask_order",
+    "open_store",
+    "parse_rle",
+    "units",
+]

@@ -1,0 +1,99 @@
+"""Runs become bits: the masks' bounding boxes, and the pixels within them, packed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from asam_datasets.rle import Ints, MaskRuns
+
+_CANVAS_WORDS = 1 << 17  # one MiB of bits at a time: it stays in the cache
+
+
+@dataclass(frozen=True, slots=True)
+class _Segments:
+    """Runs cut at the ends of columns: segment k covers the rows [tops[k], bottoms[k])."""
+
+    columns: Ints  # (S,)
+    tops: Ints  # (S,)
+    bottoms: Ints  # (S,)
+    offsets: Ints  # (N + 1,)
+
+
+def _segments(runs: MaskRuns, height: int) -> _Segments:
+    columns = runs.starts // height
+    tops = runs.starts - columns * height
+    last = (runs.ends - 1) // height
+    bottoms = runs.ends - last * height
+    parts = last - columns + 1
+    if not len(parts) or parts.max() == 1:
+        return _Segments(columns, tops, bottoms, runs.offsets)
+    ends = np.cumsum(parts)
+    which = np.repeat(np.arange(len(parts)), parts)
+    columns = np.arange(len(which)) + (columns - (ends - parts))[which]
+    all_tops, all_bottoms = np.zeros_like(columns), np.full_like(columns, height)
+    all_tops[ends - parts] = tops
+    all_bottoms[ends - 1] = bottoms
+    offsets = np.concatenate(([0], ends))[runs.offsets]
+    return _Segments(columns, all_tops, all_bottoms, offsets)
+
+
+def mask_boxes(runs: MaskRuns, height: int) -> Ints:
+    """The (x0, y0, x1, y1) of each mask's ones, ends excluded, (N, 4); zeros for empty masks."""
+    return _boxes(_segments(runs, height))
+
+
+def _boxes(segments: _Segments) -> Ints:
+    offsets = segments.offsets
+    boxes = np.zeros((len(offsets) - 1, 4), np.int64)
+    some = np.flatnonzero(np.diff(offsets))
+    if len(some):
+        begins = offsets[some]
+        boxes[some, 0] = segments.columns[begins]
+        boxes[some, 1] = np.minimum.reduceat(segments.tops, begins)
+        boxes[some, 2] = segments.columns[offsets[some + 1] - 1] + 1
+        boxes[some, 3] = np.maximum.reduceat(segments.bottoms, begins)
+    return boxes
+
+
+def mask_bits(
+    runs: MaskRuns, height: int
+) -> Iterator[tuple[int, int, int, int, npt.NDArray[np.uint8]]]:
+    """Each mask that is not empty as packed bits of its bounding box.
+
+    Yields (mask, y0, x0, x1, bits): bits[r] are the pixels from x0, a multiple of 8, to x1 of row
+    y0 + r, most significant bit first, as `np.packbits` gives them; bits past x1 are 0.
+
+    A canvas stands column of 64 pixels after column: a bit is set where a run begins and where it
+    ends, so a running exclusive or along the canvas fills the runs of all masks at once. Each
+    column has one row to spare, where what reaches the box's bottom ends: what follows starts at 0.
+    """
+    segments = _segments(runs, height)
+    boxes = _boxes(segments)
+    x0, y0 = boxes[:, 0] & ~7, boxes[:, 1]
+    rows = boxes[:, 3] - y0 + 1
+    words = (boxes[:, 2] - x0 + 63) // 64  # 0 for empty masks
+    sizes = rows * words
+    ends = np.cumsum(sizes)
+    table = np.stack((x0, y0, boxes[:, 2], rows, words, ends), axis=1)
+    groups = np.flatnonzero(np.diff(ends // _CANVAS_WORDS, prepend=-1))
+    for first, stop in pairwise([*groups.tolist(), len(sizes)]):
+        start = ends[first] - sizes[first]
+        span = slice(segments.offsets[first], segments.offsets[stop])
+        owner = np.repeat(np.arange(first, stop), np.diff(segments.offsets[first : stop + 1]))
+        x = segments.columns[span] - x0[owner]
+        column = (ends - sizes - start - y0)[owner] + (x >> 6) * rows[owner]
+        bit = np.left_shift(np.uint64(1), ((x & 63) ^ 7).astype(np.uint64))
+        canvas = np.zeros(ends[stop - 1] - start, "<u8")
+        np.bitwise_xor.at(canvas, column + segments.tops[span], bit)
+        np.bitwise_xor.at(canvas, column + segments.bottoms[span], bit)
+        np.bitwise_xor.accumulate(canvas, out=canvas)
+        for i, (left, top, right, high, wide, end) in enumerate(table[first:stop].tolist(), first):
+            if wide:
+                block = canvas[end - start - high * wide : end - start].reshape(wide, high)
+                bits = np.ascontiguousarray(block[:, :-1].T).view(np.uint8)
+                yield i, top, left, right, bits[:, : (right - left + 7) // 8]

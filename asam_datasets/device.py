@@ -1,0 +1,64 @@
+"""Masks become a torch tensor on a device.
+
+Where Triton is, two kernels do it; elsewhere numpy parses the strings and torch fills the masks.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asam_datasets.arrays import decode_to_array
+from asam_datasets.edges import Edges, fill_by_search, parse_on_host
+from asam_datasets.errors import AsamDatasetsError
+from asam_datasets.kernels import fill_by_kernel, parse_by_kernel
+from asam_datasets.segmentation import Segmentations
+
+if TYPE_CHECKING:
+    import torch
+
+
+def decode_to_tensor(
+    masks: Segmentations,
+    size: tuple[int, int],
+    dtype: Any,
+    device: str | torch.device,
+    packed: bool,
+) -> torch.Tensor:
+    try:
+        import torch
+    except ImportError as error:
+        raise AsamDatasetsError(
+            "decode_masks with a device needs the package torch: pip install torch"
+        ) from error
+    where = torch.device(device)
+    if not isinstance(dtype, torch.dtype):
+        dtype = torch.from_numpy(np.empty(0, dtype)).dtype
+    if where.type == "cpu":  # nothing is faster there than the runs in numpy
+        kind = np.uint8 if packed else torch.empty(0, dtype=dtype).numpy().dtype
+        return torch.from_numpy(decode_to_array(masks, size, kind, packed))
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise AsamDatasetsError(f"decode_masks: no CUDA device here for device={str(device)!r}")
+    height, width = size
+    shape = (len(masks.counts), height, (width + 7) // 8 if packed else width)
+    # First, since a GPU writes the zeros while this thread gathers the strings.
+    out = torch.zeros(shape, dtype=torch.uint8 if packed else dtype, device=where)
+    if out.numel():
+        parse, fill = parser_and_filler(where)
+        fill(out, parse(masks, where), width, packed)
+    return out
+
+
+def parser_and_filler(
+    device: torch.device,
+) -> tuple[
+    Callable[[Segmentations, torch.device], Edges],
+    Callable[[torch.Tensor, Edges, int, bool], None],
+]:
+    """How strings become edges on a device, and edges ones in (N, h, w) zeros."""
+    if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
+        return parse_by_kernel, fill_by_kernel
+    return parse_on_host, fill_by_search

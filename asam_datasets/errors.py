@@ -1,0 +1,23 @@
+"""What is raised on purpose: one base, and a class for each kind of trouble."""
+
+from __future__ import annotations
+
+
+class AsamDatasetsError(Exception):
+    """Base of every error that this project raises on purpose."""
+
+
+class UnknownNameError(AsamDatasetsError, ValueError):
+    """No config, split, column or dataset of that name; the message says which there are."""
+
+
+class UnreachableError(AsamDatasetsError):
+    """A file could not be read, after retries, or may not be read."""
+
+
+class CorruptDataError(AsamDatasetsError):
+    """A file is not what the index says."""
+
+
+class ImageRootError(AsamDatasetsError):
+    """An image is missing from `image_root`, or is not the one that was annotated."""

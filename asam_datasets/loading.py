@@ -1,0 +1,125 @@
+"""`load`: a split of a config, as a dataset in memory maps or as a stream."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import datasets
+
+from asam_datasets.errors import AsamDatasetsError, CorruptDataError
+from asam_datasets.images import ImageRoot
+from asam_datasets.index import Index
+from asam_datasets.names import REPO_ID
+from asam_datasets.reading import Reader
+from asam_datasets.script import AnyConfig
+from asam_datasets.stores import open_store
+from asam_datasets.stream import RowStream, units
+
+
+def load(
+    config: str,
+    split: str | None = None,
+    *,
+    repo_or_path: str | Path = REPO_ID,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    streaming: bool = False,
+    columns: Sequence[str] | None = None,
+    image_root: str | Path | None = None,
+    shuffle_seed: int | None = None,
+    epoch: int = 0,
+    verify: bool = False,
+    retries: int = 5,
+    cache_dir: str | Path | None = None,
+) -> datasets.Dataset | datasets.IterableDataset:
+    """Load a split of a config.
+
+    Parameters
+    ----------
+    config, split
+        Such as "sa_000000" and "train"; the split may be left out where there is only one.
+    repo_or_path, revision, token
+        A repo on the Hub, a folder that `python -m builder.build` wrote, or a URL that fsspec
+        opens; the Hub's revision and token, defaults to main and the usual login.
+    streaming
+        An IterableDataset that reads as it goes. Otherwise a Dataset: shards are memory mapped
+        where they are, or where the Hub's cache puts them.
+    columns
+        Read nothing but these.
+    image_root
+        Your own tar, folder or glob of the images, for a repo that has only the annotations; each
+        image must have the sha256 that the row says.
+    shuffle_seed, epoch
+        Shuffle a stream: record batches over the whole split (over the part that a rank and worker
+        has), then rows within windows of WINDOW batches. The same two numbers give the same
+        order; every row comes once. `set_epoch` does what `epoch` does from datasets 5 on.
+    verify
+        Hash every local shard before it is used (streams are checked as they are read).
+    retries
+        How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds.
+    cache_dir
+        Where a Dataset is kept that is more than a view of shards: chosen columns of a remote one,
+        images joined, Parquet. Defaults to the library's cache.
+
+    A stream's `state_dict` and `load_state_dict` are exact to the row, shuffled or not, for each
+    rank (`split_dataset_by_node`) and DataLoader worker; nothing that was read before is read
+    again but the window that the row is in.
+    """
+    if shuffle_seed is not None and not streaming:
+        raise AsamDatasetsError("shuffle_seed is for streaming=True; a Dataset has .shuffle(seed=)")
+    if min(shuffle_seed or 0, epoch) < 0:
+        raise AsamDatasetsError(
+            f"shuffle_seed and epoch must be 0 or more, not {shuffle_seed} and {epoch}"
+        )
+    index = Index(open_store(repo_or_path, revision, token, retries), config)
+    split = index.split(split)
+    names = index.columns(columns)
+    if index.format == "arrow" and streaming:
+        reader = Reader(index, names, ImageRoot(image_root) if image_root else None)
+        stream = RowStream(reader, units(index.batches(split)), shuffle_seed, epoch)
+        info = datasets.DatasetInfo(features=reader.features, config_name=config)
+        return datasets.IterableDataset(stream, info=info, split=datasets.NamedSplit(split))
+    if shuffle_seed is not None:
+        raise AsamDatasetsError(
+            "shuffle_seed is for streaming=True on Arrow shards; elsewhere use .shuffle(seed=...)"
+        )
+    if index.format == "arrow" and not image_root and (index.store.is_local or not columns):
+        mapped = _map_shards(index, split, verify)
+        return mapped.select_columns(names) if columns else mapped
+    builder = AnyConfig(
+        cache_dir=None if cache_dir is None else str(cache_dir),
+        config_name=config,
+        repo_or_path=index.store.name,
+        columns=names if columns else None,
+        image_root=str(image_root) if image_root else None,
+        token=token,
+    )
+    if streaming:
+        return builder.as_streaming_dataset(split)
+    builder.download_and_prepare()
+    return builder.as_dataset(split)
+
+
+def _map_shards(index: Index, split: str, verify: bool) -> datasets.Dataset:
+    """The shards as one memory-mapped Dataset; nothing is copied."""
+    parts = []
+    for path, shard in index.shards(split).items():
+        try:
+            local = index.store.local(path)
+            with Path(local).open("rb") as file:
+                found: dict[str, object] = {"bytes": os.fstat(file.fileno()).st_size}
+                if verify:
+                    found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError as error:
+            raise CorruptDataError(f"a shard that the index names is not there: {error}") from error
+        for what, value in found.items():
+            if value != shard[what]:
+                raise CorruptDataError(
+                    f"{local}: {what} {shard[what]} expected, {value} found; remove the file and "
+                    "get or build it again"
+                )
+        parts.append(datasets.Dataset.from_file(local, split=datasets.NamedSplit(split)))
+    return datasets.concatenate_datasets(parts)

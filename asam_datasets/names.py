@@ -1,0 +1,42 @@
+"""What there can be: the repo, the configs and the evaluation sets, by name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from asam_datasets.errors import UnknownNameError
+
+REPO_ID = "xhk/ASAM-Datasets"
+CONFIG_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+TRAIN_CONFIG = re.compile(r"sa_\d{6}")
+PROTOCOLS = ("native", "sam", "asam")
+_SAM_SUITE = (  # of SAM's Table 7
+    *("ppdls", "bbbc038v1", "doors", "timberseg", "ndd20", "lvis", "streets", "zerowaste_f"),
+    *("ishape", "ade20k", "ovis", "hypersim", "ndispark", "visor", "plittersdorf", "egohos"),
+    *("ibd", "woodscape", "cityscapes", "pidray", "dram", "trashcan", "gtea"),
+)
+EVAL_DATASETS = (
+    *_SAM_SUITE,
+    *("coco2017", "voc2012", "big", "hrsod_te", "camo", "kvasir_seg", "cvc_clinicdb"),
+)
+_NOT_IN_ASAM = ("hypersim",)  # its code has no loader for it
+
+
+def config_names() -> list[str]:
+    """Every config there can be: SA-1B's thousand tars, each evaluation set by its protocols."""
+    names = [f"sa_{i:06d}" for i in range(1000)]
+    for name in EVAL_DATASETS:
+        names.append(name)
+        names += [f"{name}_sam"] if name in _SAM_SUITE else []
+        names += [f"{name}_asam"] if name not in _NOT_IN_ASAM else []
+    return names
+
+
+def unknown_name(what: str, name: object, known: Iterable[str], where: str) -> UnknownNameError:
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=3)
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return UnknownNameError(f"no {what} {name!r} in {where}.{hint} There are: {shown or 'none'}")

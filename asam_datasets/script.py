@@ -1,0 +1,80 @@
+"""The builder class of `datasets`: it copies a config into the library's cache.
+
+In datasets 3 it is `load_dataset("path/asam_datasets.py", config, trust_remote_code=True)`;
+`AsamDatasets(config_name=config)` works with every version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import datasets
+import pyarrow as pa
+
+from asam_datasets.images import ImageRoot
+from asam_datasets.index import Batch, Index
+from asam_datasets.names import REPO_ID, config_names
+from asam_datasets.reading import Reader
+from asam_datasets.stores import open_store
+from asam_datasets.stream import units
+
+VERSION = datasets.Version("1.0.0")
+
+
+@dataclass
+class AsamConfig(datasets.BuilderConfig):  # type: ignore[misc]
+    """`data_dir` is a dist's folder; without it the data comes from `repo_or_path`."""
+
+    repo_or_path: str = REPO_ID
+    columns: list[str] | None = None
+    image_root: str | None = None
+
+
+class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
+    """Copies a config into the library's cache, each record batch checked on the way."""
+
+    VERSION = VERSION
+    BUILDER_CONFIG_CLASS = AsamConfig
+    BUILDER_CONFIGS: ClassVar = [AsamConfig(name=n, version=VERSION) for n in config_names()]
+
+    def _create_builder_config(self, **kwargs: Any) -> tuple[AsamConfig, str]:
+        """The config and its id, which names the cache: other data, other cache."""
+        config, config_id = super()._create_builder_config(**kwargs)
+        store = open_store(config.data_dir or config.repo_or_path, token=self.token)
+        self.index = Index(store, config.name)
+        return config, f"{config_id}-{self.index.sha256[:16]}"
+
+    def _info(self) -> datasets.DatasetInfo:
+        names = self.index.columns(self.config.columns)
+        features = datasets.Features({name: self.index.features[name] for name in names})
+        return datasets.DatasetInfo(features=features)
+
+    def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
+        root = self.config.image_root
+        self._reader = Reader(self.index, self.config.columns, ImageRoot(root) if root else None)
+        return [
+            datasets.SplitGenerator(split, {"parts": self._parts(split)})
+            for split in self.index.splits
+        ]
+
+    def _parts(self, split: str) -> Sequence[list[Batch] | str]:
+        if self.index.format == "arrow":
+            return units(self.index.batches(split))
+        return list(self.index.shards(split))
+
+    def _generate_tables(
+        self, parts: Sequence[list[Batch] | str]
+    ) -> Iterator[tuple[tuple[int, int], pa.Table]]:
+        read = self._reader
+        for i, part in enumerate(parts):
+            tables = read.read_parquet(part) if isinstance(part, str) else read.read_ahead(part)
+            for j, table in enumerate(tables):
+                yield (i, j), pa.Table.from_batches([table])
+
+
+class AnyConfig(AsamDatasets):
+    """The same, for a config outside the table too: one that was built under a name of its own."""
+
+    BUILDER_CONFIGS: ClassVar[list[AsamConfig]] = []
