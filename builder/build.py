@@ -14,6 +14,7 @@ from typing import Any
 import asam_datasets
 from builder.captioning.images import SelectedImages
 from builder.captioning.join import join_captions
+from builder.captioning.settings import PRESETS, caption_settings
 from builder.card.render import write_card
 from builder.card.script import script_path
 from builder.core.console import (
@@ -150,8 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--caption-model",
         metavar="MODEL",
-        help="caption the images first, such as Salesforce/blip2-flan-t5-xl; resumable, kept in "
-        f"the dist's {CAPTIONS} (builder.caption has all options)",
+        help=f"caption the images first: {' or '.join(PRESETS)} (a preset of builder.caption), or "
+        "a Hub repo or folder, as with builder.caption --model MODEL; resumable, kept in the "
+        f"dist's {CAPTIONS}",
     )
     what.add_argument(
         "--allow-truncated", action="store_true", help="take what is whole in a cut-off tar"
@@ -254,9 +256,9 @@ def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
 def _caption(sources: Sequence[Sa1bSource], folder: Path, args: argparse.Namespace) -> None:
     """Caption what has no caption yet; torch is imported only here."""
     with needs("--caption-model", "caption"):
-        from builder.captioning.model import CaptionSettings
         from builder.captioning.run import RunOptions, caption_sources
-    settings = CaptionSettings(model=args.caption_model)
+    chosen = args.caption_model
+    settings = caption_settings(**{"preset" if chosen in PRESETS else "model": chosen})
     options = RunOptions(devices=(args.device,), quiet=args.quiet)
     caption_sources([SelectedImages(source) for source in sources], folder, settings, options)
 

@@ -8,12 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.captioning.images import open_images
+from builder.captioning.settings import (
+    DTYPES,
+    PRESETS,
+    CaptionSettings,
+    caption_settings,
+)
 from builder.captioning.store import rejects_path
 from builder.core.console import EXIT_OK, emit_json, parser, positive, run_command, say, whole
 from builder.core.extras import program_needs
 
 with program_needs("captioning", "caption"):
-    from builder.captioning.model import DEFAULT_MODEL, DTYPES, CaptionSettings
     from builder.captioning.run import CaptionSummary, RunOptions, caption_sources
     from builder.captioning.stream import ENGINES
 
@@ -21,21 +26,23 @@ _EXAMPLES = (
     "python -m builder.caption sa_000000.tar --out captions",
     "python -m builder.caption 'tars/sa_*.tar' --out captions --device cuda:0,cuda:1",
     "python -m builder.caption dist --config sa_000000 --out captions",
-    "python -m builder.caption sa_000000.tar --out captions --model ./blip2-flan-t5-xl",
+    "python -m builder.caption sa_000000.tar --out captions --model ./blip2-flan-t5-xl-coco",
+    "python -m builder.caption sa_000000.tar --out captions --preset pretrained",
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, caption each source, report; returns the exit status."""
     args = _parser().parse_args(argv)
-    settings = CaptionSettings(
+    settings = caption_settings(
+        args.preset,
         model=args.model,
         revision=args.revision,
         prompt=args.prompt,
         num_beams=args.beams,
         max_new_tokens=args.max_new_tokens,
         dtype=args.dtype,
-        dct_scaling=args.dct_scaling,
+        dct_scaling=args.dct_scaling or None,
     )
     options = RunOptions(
         devices=tuple(args.device.split(",")),
@@ -59,12 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     result = parser(
         "caption",
-        "Caption images as ASAM did: BLIP-2 with Flan-T5 XL, no prompt, 5 beams. Writes "
-        "<config>-blip2-caption.json (JSON Lines), its provenance and its rejects. A run that was "
-        "stopped goes on where it was.",
+        "Caption images as ASAM did: BLIP-2 with Flan-T5 XL, fine-tuned on COCO, at 364 pixels, "
+        'prompt "a photo of", 5 beams. Writes <config>-blip2-caption.json (JSON Lines), its '
+        "provenance and its rejects. A run that was stopped goes on where it was.",
         _EXAMPLES,
     )
     defaults, run = CaptionSettings(), RunOptions()
+    pretrained = PRESETS["pretrained"].model
     what = result.add_argument_group("input and output")
     what.add_argument(
         "sources",
@@ -84,13 +92,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--retry-rejects", action="store_true", help="try rejected images again")
     model = result.add_argument_group("model (these decide the captions)")
-    model.add_argument("--model", default=DEFAULT_MODEL, help="a Hub repo or folder (%(default)s)")
-    model.add_argument("--revision", help="of the Hub repo: a branch, tag or commit")
-    model.add_argument("--prompt", default=defaults.prompt, help="text to go on from (none)")
-    model.add_argument("--beams", type=positive, default=defaults.num_beams, help="(%(default)s)")
     model.add_argument(
-        "--max-new-tokens", type=positive, default=defaults.max_new_tokens, help="(%(default)s)"
+        "--preset",
+        choices=tuple(PRESETS),
+        help=f'asam, the default: {defaults.model}, 364 pixels, prompt "{defaults.prompt}"; '
+        f"pretrained: {pretrained}, 224 pixels, no prompt. The options below override it. Without "
+        f"--preset, --model {pretrained} takes pretrained",
     )
+    model.add_argument("--model", help="a Hub repo or folder (the preset's)")
+    model.add_argument("--revision", help="of the Hub repo: a branch, tag or commit")
+    model.add_argument("--prompt", help='text to go on from, "" for none (the preset\'s)')
+    model.add_argument("--beams", type=positive, help=f"({defaults.num_beams})")
+    model.add_argument("--max-new-tokens", type=positive, help=f"({defaults.max_new_tokens})")
     model.add_argument(
         "--dtype",
         choices=("auto", *DTYPES),

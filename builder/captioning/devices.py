@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from builder.captioning.images import ImageSource
-from builder.captioning.model import CaptionSettings, load
+from builder.captioning.model import load
+from builder.captioning.settings import CaptionSettings
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
 from builder.core.errors import CaptionError
 from builder.core.processes import end_with_parent, interrupt_deferred

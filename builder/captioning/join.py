@@ -35,16 +35,18 @@ def join_captions(source: Sa1bSource, path: Path) -> Sa1bSource:
 
 
 def _model(path: Path) -> str | None:
-    """The model that the provenance beside a captions file names."""
+    """What the provenance beside a captions file says: model, revision and preset, in one line."""
     provenance = provenance_path(path)
     if not provenance.is_file():
         return None
     try:
         value = json.loads(provenance.read_bytes())
         parts = [value["model"], value.get("revision")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        preset = value["runs"][-1].get("preset") if value.get("runs") else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise CaptionError(f"{provenance}: can't be read: {error!r}") from error
-    return "@".join(str(part) for part in parts if part)
+    model = "@".join(str(part) for part in parts if part)
+    return f"{model}, preset {preset}" if preset else model
 
 
 def _rejects(path: Path) -> list[Reject]:

@@ -16,42 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from builder.captioning.preprocess import Preprocess, decode
+from builder.captioning.settings import CaptionSettings
 from builder.core.errors import CaptionError
 from builder.core.extras import needs
 from builder.core.files import sha256_file
 from builder.core.records import Json
 
-DEFAULT_MODEL = "Salesforce/blip2-flan-t5-xl"
 _SAMPLES, _SAMPLE = 16, 1 << 16  # of a weights file, to tell it from another
-
-
-@dataclass(frozen=True, slots=True)
-class CaptionSettings:
-    """What decides a caption. The defaults are ASAM's, those of LAVIS's `blip2_t5.generate`.
-
-    Parameters
-    ----------
-    model
-        A repo of the Hub, or a folder that `save_pretrained` wrote.
-    dtype
-        "asam": the vision tower in float16, the Q-Former in float32, T5 in bfloat16, as LAVIS
-        runs them; or one dtype for all: "bfloat16", "float32". "auto" is "asam" on a GPU and
-        "float32" elsewhere.
-    """
-
-    model: str = DEFAULT_MODEL
-    revision: str | None = None
-    prompt: str = ""
-    num_beams: int = 5
-    max_new_tokens: int = 30
-    min_length: int = 1
-    length_penalty: float = 1.0
-    repetition_penalty: float = 1.0
-    dtype: str = "auto"
-    dct_scaling: bool = False
-
-
-DTYPES = ("asam", "bfloat16", "float32")
 
 
 @dataclass(slots=True)
@@ -150,7 +121,7 @@ def load(settings: CaptionSettings, device: torch.device) -> Loaded:
         if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
             raise CaptionError(
                 f"{source} is a {config.model_type} model, not one that makes text of an image; "
-                f"choose one such as {DEFAULT_MODEL}"
+                f"choose one such as {CaptionSettings().model}"
             )
         parts = settings.dtype == "asam" and config.model_type == "blip-2"
         dtype = torch.float32 if parts or settings.dtype == "float32" else torch.bfloat16
@@ -189,6 +160,7 @@ def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) 
     torch.backends.cuda.enable_cudnn_sdp(False)  # preferred on Hopper; its tiles are for long rows
     model.eval().requires_grad_(False)
     preprocess = _preprocess(processor.image_processor, settings)
+    _check_size(model.config, preprocess, settings)
     loaded = Loaded(model, processor, settings, preprocess, None)
     if loaded.is_blip2_t5:
         if model.config.image_token_index is None:
@@ -201,7 +173,8 @@ def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) 
     elif settings.prompt:
         loaded.prompt_ids = processor.tokenizer(settings.prompt).input_ids
     described = asdict(settings)
-    del described["model"], described["revision"], described["dct_scaling"]
+    for elsewhere in ("preset", "model", "revision", "dct_scaling"):
+        del described[elsewhere]
     if preprocess:
         described["image"] = preprocess.settings()
     loaded.identity = {**weights, "settings": described}
@@ -245,6 +218,22 @@ def _preprocess(image_processor: Any, settings: CaptionSettings) -> Preprocess |
         tuple(image_processor.image_std),
         settings.dct_scaling,
     )
+
+
+def _check_size(config: Any, preprocess: Preprocess | None, settings: CaptionSettings) -> None:
+    """Refuse a processor whose images are not of the size that the vision tower was trained for.
+
+    transformers says nothing where the images are smaller: it takes the first position embeddings,
+    which belong to other places of the image.
+    """
+    side = getattr(getattr(config, "vision_config", None), "image_size", None)
+    if preprocess and isinstance(side, int) and preprocess.size != (side, side):
+        height, width = preprocess.size
+        raise CaptionError(
+            f"{settings.model}: its processor makes images of {width} x {height} pixels, its "
+            f"config.json (vision_config.image_size) expects {side} x {side}; take both files from "
+            "one model"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -47,7 +47,7 @@ class Preprocess:
         Let the JPEG decoder scale down first, to twice the size or more: less work, other bytes.
     """
 
-    size: tuple[int, int] = (224, 224)
+    size: tuple[int, int]
     resample: Image.Resampling = Image.Resampling.BICUBIC
     mean: tuple[float, ...] = CLIP_MEAN
     std: tuple[float, ...] = CLIP_STD

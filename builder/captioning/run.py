@@ -21,8 +21,9 @@ import torch
 import builder
 from builder.captioning.devices import DeviceProcesses
 from builder.captioning.images import ImageSource
-from builder.captioning.model import CaptionSettings, Loaded, load
+from builder.captioning.model import Loaded, load
 from builder.captioning.plain import RETRY
+from builder.captioning.settings import CaptionSettings, describe_preset
 from builder.captioning.store import CaptionsWriter, captions_path
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
 from builder.core.console import Progress, say
@@ -216,6 +217,7 @@ class _Run:
     def _details(self, images: ImageSource, loaded: Loaded) -> Json:
         return {
             "source": images.name,
+            "preset": describe_preset(loaded.settings),
             "engine": self._stream.engine,
             "device": _device_name(loaded.device),
             "versions": {

@@ -108,6 +108,7 @@ def render_card(
         "repo": repo,
         "configs": _HEADER + "\n".join(table.values()),
         "pictures": _picture_rows(pictures, regions.get("pictures", ""), mine),
+        "captions": _caption_rows(indexes, regions.get("captions", ""), mine),
         "gaps": _gaps(table),
         "citations": _citations(indexes, regions.get("terms", ""), complete=mine >= set(table)),
         **_first(data),
@@ -241,6 +242,18 @@ def _picture_rows(pictures: Iterable[str], old: str, mine: Collection[str]) -> s
     return "\n".join(
         ["| config | image and masks |", "|---|---|", *(rows[c] for c in sorted(rows))]
     )
+
+
+def _caption_rows(indexes: Iterable[Json], old: str, mine: Collection[str]) -> str:
+    """Which model and preset made the captions of each config, where that is recorded."""
+    rows = {m[1]: m[0] for m in _ROW.finditer(old) if m[1] not in mine}
+    for index in indexes:
+        if model := index["settings"].get("captions_model"):
+            shown = re.sub(r"[|<>`\s]+", " ", str(model))
+            rows[index["config"]] = f"| `{index['config']}` | {shown} |"
+    if not rows:
+        return "No config here records which model made its captions."
+    return "\n".join(["| config | captions by |", "|---|---|", *(rows[c] for c in sorted(rows))])
 
 
 def _gaps(table: Mapping[str, str]) -> str:

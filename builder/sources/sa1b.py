@@ -71,7 +71,7 @@ class Sa1bSource:
     captions_sha256
         The sha256 of the captions file: part of the settings.
     captions_model
-        The model that made them, where the file's provenance says so.
+        The model that made them, and the preset, where the file's provenance says so.
     caption_rejects
         Lines of the captions file that could not be used.
     """

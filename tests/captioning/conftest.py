@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from builder.captioning.model import CaptionSettings, Loaded, load
+from builder.captioning.model import Loaded, load
+from builder.captioning.settings import CaptionSettings
 from builder.captioning.synthetic import TINY, write_random_model
 
 CPU = torch.device("cpu")

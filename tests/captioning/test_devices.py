@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.captioning.model import CaptionSettings
+from builder.captioning.settings import CaptionSettings
 from builder.core.console import EXIT_OK
 from tests.factory import members, write_tar
 

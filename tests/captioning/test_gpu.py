@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from builder.captioning.fast.captioner import ContinuousCaptioner
-from builder.captioning.model import CaptionSettings, Loaded, load
+from builder.captioning.model import Loaded, load
 from builder.captioning.plain import PlainCaptioner
+from builder.captioning.settings import CaptionSettings
 
 pytestmark = [
     pytest.mark.gpu,

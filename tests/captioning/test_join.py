@@ -30,7 +30,11 @@ def test_a_build_captions_its_images_and_says_by_which_model(
     lines = captions_path(dist / CAPTIONS, "sa_000000").read_text().splitlines()
     written = {line["img"]: line["prompt"] for line in map(json.loads, lines)}
     index = read_index(dist, "sa_000000")
-    assert index["settings"]["captions_model"].startswith(model_folder.name)
+    model = index["settings"]["captions_model"]
+    assert model.startswith(f"{model_folder.name}@sha256:")
+    assert model.endswith(", preset asam with another model")
+    card = (dist / "README.md").read_text()
+    assert f"| `sa_000000` | {model} |" in card
     (shard,) = index["splits"]["train"]["shards"]
     rows = list(read_rows(config_folder(dist, "sa_000000") / shard["file"], "arrow"))
     assert [row["text"] for row in rows] == [written.get(row["file_name"]) for row in rows]

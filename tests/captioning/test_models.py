@@ -23,8 +23,9 @@ from transformers import (
     GitProcessor,
 )
 
-from builder.captioning.model import CaptionSettings, load
+from builder.captioning.model import load
 from builder.captioning.plain import PlainCaptioner
+from builder.captioning.settings import CaptionSettings
 from builder.captioning.stream import CaptionStream
 from builder.captioning.synthetic import TINY, random_tokenizer
 from builder.core.errors import CaptionError
@@ -89,7 +90,9 @@ def write(kind: str, folder: Path) -> None:
 def test_other_image_to_text_models_caption_through_generate(kind: str, tmp_path: Path) -> None:
     folder = tmp_path / kind
     write(kind, folder)
-    settings = CaptionSettings(model=str(folder), dtype="float32", max_new_tokens=6, num_beams=2)
+    settings = CaptionSettings(
+        model=str(folder), prompt="", dtype="float32", max_new_tokens=6, num_beams=2
+    )
     loaded = load(settings, CPU)
     assert not loaded.is_blip2_t5
     prepared = [loaded.prepare(jpeg())] * 3

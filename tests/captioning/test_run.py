@@ -30,10 +30,11 @@ from transformers import BertConfig, BertModel
 
 from builder.caption import main
 from builder.captioning.images import open_images
-from builder.captioning.model import CaptionSettings, Loaded, load
+from builder.captioning.model import Loaded, load
 from builder.captioning.plain import PlainCaptioner
 from builder.captioning.quality import degenerate
 from builder.captioning.run import CaptionSummary, RunOptions, caption_sources, choose_devices
+from builder.captioning.settings import CaptionSettings
 from builder.captioning.store import captions_path, provenance_path, read_captions, rejects_path
 from builder.captioning.stream import CaptionStream
 from builder.core.console import EXIT_INTERRUPTED, run_command
@@ -113,6 +114,7 @@ def test_a_tar_is_captioned_in_its_order_with_its_provenance(
     assert provenance["counts"]["captions"] == len(captions)
     assert provenance["complete"]
     assert provenance["runs"][0]["versions"]["torch"] == torch.__version__
+    assert provenance["runs"][0]["preset"] == "asam with another model"
 
 
 @pytest.mark.parametrize(

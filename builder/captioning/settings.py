@@ -1,0 +1,91 @@
+"""What decides a caption, and presets of it. Imports nothing heavy, so that help needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+DTYPES = ("asam", "bfloat16", "float32")
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionSettings:
+    """What decides a caption. The defaults are those of the preset "asam".
+
+    ASAM's script calls LAVIS's `blip2_t5` of the type `caption_coco_flant5xl`. The prompt is that
+    of its configuration (lavis/configs/models/blip2/blip2_caption_flant5xl.yaml), the rest are the
+    defaults of `generate` (lavis/models/blip2_models/blip2_t5.py), whose `max_length` is passed on
+    as the number of new tokens. The images' size and normalization are not settings: they are read
+    from the model's own processor.
+
+    Parameters
+    ----------
+    preset
+        The name of the preset that the settings began as. It decides nothing.
+    model
+        A repo of the Hub, or a folder that `save_pretrained` wrote.
+    revision
+        A branch, tag or commit of the Hub's repo; None for its main branch.
+    prompt
+        The text that the caption goes on from; "" for none.
+    num_beams, max_new_tokens, min_length, length_penalty, repetition_penalty
+        As in transformers' `generate`.
+    dtype
+        "asam": the vision tower in float16, the Q-Former in float32, T5 in bfloat16, as LAVIS
+        runs them; or one dtype for all: "bfloat16", "float32". "auto" is "asam" on a GPU and
+        "float32" elsewhere.
+    dct_scaling
+        Let the JPEG decoder scale down first: less work, and some captions change.
+    """
+
+    preset: str = "asam"
+    model: str = "Salesforce/blip2-flan-t5-xl-coco"
+    revision: str | None = None
+    prompt: str = "a photo of"
+    num_beams: int = 5
+    max_new_tokens: int = 30
+    min_length: int = 1
+    length_penalty: float = 1.0
+    repetition_penalty: float = 1.0
+    dtype: str = "auto"
+    dct_scaling: bool = False
+
+
+PRESETS = {
+    preset.preset: preset
+    for preset in (
+        CaptionSettings(),
+        # The weights before they were fine-tuned on COCO; LAVIS's type pretrain_flant5xl.
+        CaptionSettings(preset="pretrained", model="Salesforce/blip2-flan-t5-xl", prompt=""),
+    )
+}
+_NOT_THE_WORDS = ("preset", "dtype")  # a preset says nothing of these
+
+
+def caption_settings(preset: str | None = None, **explicit: Any) -> CaptionSettings:
+    """The settings of a preset, with those that are given in place of its own.
+
+    Parameters
+    ----------
+    preset
+        One of `PRESETS`. None is the preset that has the given model, or else "asam".
+    explicit
+        Fields of `CaptionSettings`; None stands for "not given".
+    """
+    given = {name: value for name, value in explicit.items() if value is not None}
+    if preset is None:
+        named = (each.preset for each in PRESETS.values() if each.model == given.get("model"))
+        preset = next(named, "asam")
+    return replace(PRESETS[preset], **given)
+
+
+def describe_preset(settings: CaptionSettings) -> str:
+    """The preset and what was changed of it, such as "asam" or "asam with another num_beams"."""
+    preset = PRESETS[settings.preset]
+    changed = [
+        field.name
+        for field in fields(settings)
+        if field.name not in _NOT_THE_WORDS
+        and getattr(settings, field.name) != getattr(preset, field.name)
+    ]
+    return settings.preset + (f" with another {', '.join(changed)}" if changed else "")
