@@ -17,11 +17,19 @@ from builder.core.console import (
 )
 from builder.engines import local
 from builder.exporting.origin import Origin
-from builder.exporting.tree import MISSING_CAPTIONS, REFUSE, Exported, export_config
+from builder.exporting.tree import (
+    MISSING_CAPTIONS,
+    REFUSE,
+    SPLIT_NAMES,
+    TRAIN,
+    Exported,
+    export_config,
+)
 
 EXAMPLES = (
     "python -m builder.export sa_000000 --from dist --out SAM-1B",
     "python -m builder.export sa_000000 --from xhk/ASAM-Datasets --out SAM-1B --workers 8",
+    "python -m builder.export sa_000138 --from dist --out SAM-1B --split-name validation",
     "python -m builder.export camo --from dist --out testdata",
 )
 
@@ -47,6 +55,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="images without a caption: refuse to start (default), skip them, or leave it empty",
     )
     add(
+        "--skip-empty",
+        action="store_true",
+        help="leave out images without a mask, at which ASAM's tuning stops",
+    )
+    add(
+        "--split-name",
+        choices=SPLIT_NAMES,
+        default=TRAIN,
+        help="of the list of pairs, CONFIG-controlnet-train.json or -validation (default: train)",
+    )
+    add(
         "--image-root",
         type=Path,
         metavar="PATH",
@@ -65,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Origin(args.origin, args.config, args.revision, args.image_root),
         args.out,
         missing_captions=args.missing_captions,
+        skip_empty=args.skip_empty,
+        split_name=args.split_name,
         workers=args.workers,
         quiet=args.quiet,
         engine=local.run,
@@ -72,11 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         emit_json(exported.as_json())
     elif not args.quiet:
-        say(*_summary(exported))
+        say(*_summary(exported, args.skip_empty))
     return EXIT_OK
 
 
-def _summary(exported: Exported) -> list[str]:
+def _summary(exported: Exported, skip_empty: bool) -> list[str]:
     counts = exported.counts
     lines = [
         f"{exported.folder}: {counts['images']:,} images with {counts['masks']:,} masks in "
@@ -84,10 +105,12 @@ def _summary(exported: Exported) -> list[str]:
         *(f"{path}" for path in exported.files),
     ]
     if counts["without_masks"]:
-        lines.append(
-            f"images without a mask: {counts['without_masks']:,}; they have no folder of masks, so "
-            "ASAM's SamDataset leaves them out"
-        )
+        then = ""
+        if skip_empty:
+            then = "; they were left out"
+        elif exported.kind == "train":
+            then = "; ASAM's tuning stops at their empty folders, --skip-empty leaves them out"
+        lines.append(f"images without a mask: {counts['without_masks']:,}{then}")
     if counts["without_caption"]:
         lines.append(f"images without a caption: {counts['without_caption']:,}")
     truths = [loader["gt_dir"] for loader in exported.loaders if loader.get("gt_ext")]

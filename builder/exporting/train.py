@@ -7,9 +7,9 @@
     sa_000000/sa_1.png                  the control image
     sa_000000/sa_1/segmentation_0.png   one mask per annotation, and nothing else
 
-An image without masks gets no folder: ASAM's loader leaves such an image out, while it would divide
-by the number of files in an empty one. The json comes last, so an image that has the json it should
-have is whole.
+The masks are numbered as ASAM's recipe numbers them, by the area of their boxes (`mask_order`), and
+an image without masks gets an empty folder, as there. The json keeps the annotations' own order. It
+is written last, so an image that has the json it should have is whole.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from asam_datasets import mask_order
 from builder.core.errors import ShardError
 from builder.core.records import Json
 from builder.exporting.png import palette_mask, rgb_control
@@ -87,23 +88,22 @@ def write_image(folder: Path, scratch: Path, row: Json) -> bool:
     files.json.unlink(missing_ok=True)
     if files.masks.exists():
         shutil.rmtree(files.masks)
-    if count:
-        masks = scratch / "masks"
-        masks.mkdir()
-        for index, mask in enumerate(row["masks"]):
-            (masks / f"segmentation_{index}.png").write_bytes(palette_mask(mask["bytes"]))
-        masks.rename(files.masks)
+    masks = scratch / "masks"
+    masks.mkdir()
+    for rank, position in enumerate(mask_order(row["annotations"]).tolist()):
+        mask = palette_mask(row["masks"][position]["bytes"])
+        (masks / f"segmentation_{rank}.png").write_bytes(mask)
+    masks.rename(files.masks)
     _put(scratch, files.control, rgb_control(row["conditioning_image"]["bytes"]))
     _put(scratch, files.jpg, jpeg)
     _put(scratch, files.json, text)
     return True
 
 
-def is_there(folder: Path, file_name: str, masks: int) -> bool:
+def is_there(folder: Path, file_name: str) -> bool:
     """Whether the files of an image stand in the config's folder."""
     files = ImageFiles.of(folder, file_name)
-    paths = [files.jpg, files.json, files.control, *([files.masks] if masks else [])]
-    return all(path.exists() for path in paths)
+    return all(path.exists() for path in (files.jpg, files.json, files.control, files.masks))
 
 
 def _whole(files: ImageFiles, text: bytes, jpeg_size: int, count: int) -> bool:
@@ -112,7 +112,7 @@ def _whole(files: ImageFiles, text: bytes, jpeg_size: int, count: int) -> bool:
             files.json.read_bytes() == text
             and files.jpg.stat().st_size == jpeg_size
             and files.control.exists()
-            and (sum(1 for _ in files.masks.iterdir()) == count if count else True)
+            and sum(1 for _ in files.masks.iterdir()) == count
         )
     except OSError:
         return False

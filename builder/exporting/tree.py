@@ -27,7 +27,11 @@ from builder.exporting import evaluation, train
 from builder.exporting.origin import Origin
 
 REFUSE, SKIP, EMPTY = MISSING_CAPTIONS = ("refuse", "skip", "empty")
+TRAIN, VALIDATION = SPLIT_NAMES = ("train", "validation")
 _PLAN = "plan.json"
+# Raise it when the same shards give other files, so that no tree is half of each. In layout 2 the
+# masks are numbered by the area of their boxes; in layout 1 they were in the json's order.
+_LAYOUT = 2
 
 OnRow = Callable[[int, int], None]
 ExportShard = Callable[["ShardTask", OnRow], Json]
@@ -44,6 +48,7 @@ class ShardTask:
     folder: Path
     state: Path
     missing_captions: str
+    skip_empty: bool
     plan_sha256: str
     index_sha256: str
 
@@ -52,11 +57,13 @@ class ShardTask:
 class Exported:
     """What an export wrote: `files` are the JSON files, `loaders` dictionaries for ASAM's main.py.
 
-    `counts` holds `images`, `masks`, `written` (images that were not there yet), `without_caption`,
-    `without_masks`.
+    `counts` holds `images` and `masks` of the tree, and of these images `written`, those that were
+    not there yet. `without_caption` and `without_masks` count images of the config, whether they
+    were left out or not.
     """
 
     config: str
+    kind: str
     folder: Path
     counts: dict[str, int]
     files: list[Path] = field(default_factory=list)
@@ -88,6 +95,8 @@ def export_config(
     out: Path,
     *,
     missing_captions: str = REFUSE,
+    skip_empty: bool = False,
+    split_name: str = TRAIN,
     workers: int = 1,
     quiet: bool = True,
     engine: Engine = in_order,
@@ -103,6 +112,11 @@ def export_config(
     missing_captions
         What becomes of images without a caption: "refuse" to start, "skip" them, or give them an
         "empty" one.
+    skip_empty
+        Leave out the images of a train config that have no mask. ASAM's tuning stops at one.
+    split_name
+        "train" or "validation": what a train config's list of pairs is called,
+        `<config>-controlnet-<split_name>.json`.
     workers, engine
         How many processes, and who calls `export_shard`.
 
@@ -111,8 +125,9 @@ def export_config(
     CaptionError
         Images lack a caption, and they were not to.
     SettingsError
-        The dist holds no pixels; or `out` holds a folder of that name that this export did not
-        begin, or another process is at it.
+        The dist holds no pixels; or `skip_empty` or `split_name` is given for an evaluation config;
+        or `out` holds a folder of that name that this export did not begin, or another process is
+        at it.
     AsamDatasetsError
         A shard or an image can't be read.
     """
@@ -120,10 +135,14 @@ def export_config(
     (index, index_sha256), config = origin.index(), origin.config
     _refuse(index, missing_captions, origin.image_root)
     train_config = index["kind"] == "train"
+    if not train_config and (skip_empty or split_name != TRAIN):
+        raise SettingsError(
+            f"{config} is an evaluation config: --skip-empty and --split-name are for train configs"
+        )
     folder = out / (config if train_config else evaluation.folder_name(config))
     state = out / ".export" / config
     with _locked(state):
-        plan = _plan(index, missing_captions)
+        plan = _plan(index, missing_captions, skip_empty)
         _begin(folder, state, plan)
         tasks = [
             ShardTask(
@@ -133,6 +152,7 @@ def export_config(
                 folder=split_folder,
                 state=state,
                 missing_captions=missing_captions,
+                skip_empty=skip_empty,
                 plan_sha256=sha256_json(plan),
                 index_sha256=index_sha256,
             )
@@ -140,14 +160,16 @@ def export_config(
         ]
         with Progress(index["counts"]["images"], "image", f"export {config}", quiet=quiet) as bar:
             receipts = engine(export_shard, tasks, workers, lambda rows, masks: bar.update(rows))
-        finish = _finish_train if train_config else _finish_eval
         with _told(f"the lists of {config}"):
-            files, loaders = finish(out, config, tasks, receipts)
+            if train_config:
+                files, loaders = _finish_train(out, config, split_name, receipts)
+            else:
+                files, loaders = _finish_eval(out, config, tasks, receipts)
     counts: Counter[str] = Counter()
     for receipt in receipts:
         counts.update(receipt["counts"])
     seconds = time.monotonic() - started
-    return Exported(config, folder, dict(counts), files, loaders, seconds)
+    return Exported(config, index["kind"], folder, dict(counts), files, loaders, seconds)
 
 
 def export_shard(task: ShardTask, on_row: OnRow) -> Json:
@@ -172,7 +194,7 @@ def export_shard(task: ShardTask, on_row: OnRow) -> Json:
                 lines.append(line)
                 counts["images"] += 1
                 counts["masks"] += len(row["masks"])
-                counts["without_masks"] += not row["masks"]
+            counts["without_masks"] += not row["masks"]
             on_row(1, len(row["masks"]))
         os.sync()  # one call for the thousands of files, before the receipt that vouches for them
         receipt = {"plan_sha256": task.plan_sha256, "counts": dict(counts), "lines": lines}
@@ -188,8 +210,10 @@ def _write_train(task: ShardTask, scratch: Path, row: Json, counts: Counter[str]
         if task.missing_captions == REFUSE:
             raise CaptionError(f"{row['file_name']} has no caption, though the index counts none")
         return None
+    if task.skip_empty and not row["masks"]:
+        return None
     counts["written"] += train.write_image(task.folder, scratch, row)
-    return {"file_name": row["file_name"], "prompt": prompt or "", "masks": len(row["masks"])}
+    return {"image_id": row["image_id"], "file_name": row["file_name"], "prompt": prompt or ""}
 
 
 def _write_eval(task: ShardTask, scratch: Path, row: Json, counts: Counter[str]) -> Json:
@@ -200,18 +224,23 @@ def _write_eval(task: ShardTask, scratch: Path, row: Json, counts: Counter[str])
 
 
 def _finish_train(
-    out: Path, config: str, tasks: Sequence[ShardTask], receipts: Sequence[Json]
+    out: Path, config: str, split_name: str, receipts: Sequence[Json]
 ) -> tuple[list[Path], list[Json]]:
-    """Write the two JSON Lines files."""
+    """Write the two JSON Lines files as ASAM's generate_caption.py and modify_json.py do.
+
+    The captions stand in the order of the image ids, one line each. The pairs stand in the order of
+    the captions, and no newline follows the last.
+    """
     captions, pairs = [], []
-    for line in (line for receipt in receipts for line in receipt["lines"]):
+    lines = [line for receipt in receipts for line in receipt["lines"]]
+    for line in sorted(lines, key=lambda line: line["image_id"]):
         name, prompt = line["file_name"], line["prompt"]
         control = Path(name).with_suffix(".png").name
-        captions.append(json.dumps({"img": name, "prompt": prompt}))
-        pairs.append(json.dumps({"source": control, "target": name, "prompt": prompt}))
-    files = [out / f"{config}-blip2-caption.json", out / f"{config}-controlnet-train.json"]
-    for path, lines in zip(files, (captions, pairs), strict=True):
-        write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+        captions.append(json.dumps({"img": name, "prompt": prompt}) + "\n")
+        pairs.append(json.dumps({"prompt": prompt, "target": name, "source": control}))
+    files = [out / f"{config}-blip2-caption.json", out / f"{config}-controlnet-{split_name}.json"]
+    write_bytes(files[0], "".join(captions).encode())
+    write_bytes(files[1], "\n".join(pairs).encode())
     folder = (out / config).as_posix()
     loader = {"name": "sam", "im_dir": folder, "gt_dir": folder, "im_ext": ".jpg", "gt_ext": ""}
     return files, [loader]
@@ -260,14 +289,19 @@ def _refuse(index: Json, missing_captions: str, image_root: Path | None) -> None
         )
 
 
-def _plan(index: Json, missing_captions: str) -> Json:
+def _plan(index: Json, missing_captions: str, skip_empty: bool) -> Json:
     """What an export is begun with; a later run with the same goes on."""
     shards = [
         [entry["file"], entry["sha256"]]
         for split in index["splits"].values()
         for entry in split["shards"]
     ]
-    return {"shards": shards, "missing_captions": missing_captions}
+    return {
+        "layout": _LAYOUT,
+        "shards": shards,
+        "missing_captions": missing_captions,
+        "skip_empty": skip_empty,
+    }
 
 
 def _begin(folder: Path, state: Path, plan: Json) -> None:
@@ -281,7 +315,10 @@ def _begin(folder: Path, state: Path, plan: Json) -> None:
         made = (
             "something else than builder.export made it"
             if before is None
-            else ("it was exported from other shards or with another --missing-captions")
+            else (
+                "it was exported from other shards, with other --missing-captions or --skip-empty, "
+                "or by an earlier version"
+            )
         )
         raise SettingsError(f"{folder} exists, and {made}: remove it, or choose another --out")
     if before != plan:
@@ -323,7 +360,7 @@ def _receipt(path: Path, task: ShardTask) -> Json | None:
     if receipt.get("plan_sha256") != task.plan_sha256:
         return None
     if task.kind == "train":
-        there = (train.is_there(task.folder, x["file_name"], x["masks"]) for x in receipt["lines"])
+        there = (train.is_there(task.folder, x["file_name"]) for x in receipt["lines"])
     else:
         one_mask = evaluation.has_one_mask(task.origin.config)
         there = (

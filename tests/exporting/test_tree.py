@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from pycocotools import mask as coco
 
 from asam_datasets import CorruptDataError, ImageRootError, UnknownNameError
 from builder.captioning.store import read_captions
@@ -111,16 +110,28 @@ def test_the_tree_holds_what_asam_reads_and_nothing_else(
         *(CONFIG, f"{CONFIG}-blip2-caption.json", f"{CONFIG}-controlnet-train.json"),
         ".export",
     }
-    assert not (tree / CONFIG / "sa_2").exists()
+    assert list((tree / CONFIG / "sa_2").iterdir()) == []
 
 
-def test_mask_files_are_the_annotations_masks_in_order(tree: Path) -> None:
+def masks_of(folder: Path) -> list[np.ndarray]:
+    """What segmentation_0.png and so on show, (H, W) of 0 and 255."""
+    found = []
+    for k in range(len(list(folder.iterdir()))):
+        with Image.open(folder / f"segmentation_{k}.png") as image:
+            found.append(np.asarray(image.convert("L")))
+    return found
+
+
+def test_mask_files_are_numbered_as_by_the_recipe(tree: Path) -> None:
     for i in IDS:
         annotations = json.loads((tree / CONFIG / f"sa_{i}.json").read_bytes())["annotations"]
-        for k, annotation in enumerate(annotations):
-            with Image.open(tree / CONFIG / f"sa_{i}" / f"segmentation_{k}.png") as image:
-                found = np.asarray(image.convert("L"))
-            assert np.array_equal(found, coco.decode(annotation["segmentation"]) * 255)
+        assert_equal(masks_of(tree / CONFIG / f"sa_{i}"), recipe.masks(annotations))
+
+
+def assert_equal(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one, other)
 
 
 def test_control_images_are_those_of_the_recipe(tree: Path) -> None:
@@ -136,12 +147,63 @@ def test_both_json_lines_files_name_every_image(tree: Path) -> None:
     lines = (tree / f"{CONFIG}-blip2-caption.json").read_text().splitlines()
     assert {line["img"]: line["prompt"] for line in map(json.loads, lines)} == CAPTIONS
     assert prompts(tree / f"{CONFIG}-blip2-caption.json") == CAPTIONS
-    pairs = (tree / f"{CONFIG}-controlnet-train.json").read_text().splitlines()
-    assert len(pairs) == len(IDS)
-    for pair in map(json.loads, pairs):
-        assert list(pair) == ["source", "target", "prompt"]
-        assert pair["prompt"] == CAPTIONS[pair["target"]]
-        assert pair["source"] == pair["target"].replace(".jpg", ".png")
+    captions = (tree / f"{CONFIG}-blip2-caption.json").read_text()
+    assert captions == "".join(
+        json.dumps({"img": f"sa_{i}.jpg", "prompt": CAPTIONS[f"sa_{i}.jpg"]}) + "\n" for i in IDS
+    )
+    pairs = (tree / f"{CONFIG}-controlnet-train.json").read_text()
+    assert pairs == recipe.pairs(captions)
+    assert len(pairs.split("\n")) == len(IDS)
+
+
+def test_the_lists_are_in_the_order_of_the_image_ids(tmp_path: Path) -> None:
+    ids = (10, 2, 30, 1)
+    tar = write_tar(tmp_path / f"{CONFIG}.tar", members(ids))
+    captions = {f"sa_{i}.jpg": f"picture {i}" for i in ids}
+    exported = export(build(tar, tmp_path / "dist", captions=captions), tmp_path / "out")
+    lists = [path.read_text().splitlines() for path in exported.files]
+    assert [json.loads(line)["img"] for line in lists[0]] == [f"sa_{i}.jpg" for i in sorted(ids)]
+    assert [json.loads(line)["target"] for line in lists[1]] == [f"sa_{i}.jpg" for i in sorted(ids)]
+
+
+def test_images_without_masks_are_left_out_where_asked(
+    tmp_path: Path, dist: Path, tree: Path
+) -> None:
+    exported = export(dist, tmp_path / "out", skip_empty=True)
+    assert (exported.counts["images"], exported.counts["without_masks"]) == (len(IDS) - 1, 1)
+    left = files(tmp_path / "out")
+    whole = files(tree)
+    lists = {name for name in whole if "/" not in name}
+    assert {k: v for k, v in left.items() if k not in lists} == {
+        k: v for k, v in whole.items() if k not in lists and "sa_2." not in k
+    }
+    assert not (tmp_path / "out" / CONFIG / "sa_2").exists()
+    for name in lists:
+        kept = [line for line in whole[name].split(b"\n") if b'"sa_2.jpg"' not in line]
+        assert left[name] == b"\n".join(kept)
+    with pytest.raises(SettingsError, match="--skip-empty"):
+        export(dist, tmp_path / "out")
+
+
+def test_a_validation_set_has_a_list_of_its_name(tmp_path: Path, dist: Path, tree: Path) -> None:
+    shutil.copytree(tree, tmp_path / "out")
+    exported = export(dist, tmp_path / "out", split_name="validation")
+    assert exported.counts["written"] == 0
+    path = tmp_path / "out" / f"{CONFIG}-controlnet-validation.json"
+    assert exported.files[1] == path
+    assert path.read_bytes() == (tree / f"{CONFIG}-controlnet-train.json").read_bytes()
+
+
+def test_a_tree_of_an_earlier_layout_is_not_gone_on_with(
+    tmp_path: Path, dist: Path, tree: Path
+) -> None:
+    shutil.copytree(tree, tmp_path / "out")
+    path = tmp_path / "out" / ".export" / CONFIG / "plan.json"
+    plan = json.loads(path.read_bytes())
+    del plan["layout"], plan["skip_empty"]
+    path.write_text(json.dumps(plan))
+    with pytest.raises(SettingsError, match="by an earlier version: remove it"):
+        export(dist, tmp_path / "out")
 
 
 def test_a_rejected_annotation_leaves_the_json_and_the_masks(tmp_path: Path) -> None:
@@ -153,10 +215,10 @@ def test_a_rejected_annotation_leaves_the_json_and_the_masks(tmp_path: Path) -> 
     del broken["annotations"][1]
     assert json.loads((folder / "sa_1.json").read_bytes()) == broken
     assert len(list((folder / "sa_1").iterdir())) == 2
-    for k, annotation in enumerate(broken["annotations"]):
-        with Image.open(folder / "sa_1" / f"segmentation_{k}.png") as image:
-            found = np.asarray(image.convert("L")) > 0
-        assert np.array_equal(found, coco.decode(annotation["segmentation"]).astype(bool))
+    assert_equal(masks_of(folder / "sa_1"), recipe.masks(broken["annotations"]))
+    with Image.open(folder / "sa_1.png") as image:
+        found = np.asarray(image)
+    assert np.array_equal(found, recipe.control_image(broken["annotations"], *found.shape[:2]))
 
 
 @pytest.mark.parametrize("engine", ["two processes", "parquet"])
@@ -363,8 +425,13 @@ def test_the_command_prints_json_and_exit_codes(
     status, out, err = run(CONFIG, *options)
     assert (status, out) == (0, "")
     assert "12 were there already" in err
-    assert "images without a mask: 1;" in err
+    assert "images without a mask: 1; ASAM's tuning stops at their empty folders" in err
     assert run(CONFIG, *options, "--quiet") == (0, "", "")
+    status, _, err = run(CONFIG, *options[:3], str(tmp_path / "skipped"), "--skip-empty")
+    assert status == 0
+    assert "images without a mask: 1; they were left out" in err
+    assert run(CONFIG, *options, "--split-name", "validation", "--json")[0] == 0
+    assert (tmp_path / "out" / f"{CONFIG}-controlnet-validation.json").exists()
     status, out, err = run("sa_000009", *options)
     assert (status, out) == (1, "")
     assert err.startswith("error: no config 'sa_000009'")

@@ -1,0 +1,51 @@
+"""An export equals what ASAM's recipe makes, on the sample and on real photographs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from builder.engines.config import build_config
+from builder.exporting.origin import Origin
+from builder.exporting.tree import export_config
+from builder.shards.plan import Settings
+from builder.sources.sa1b import open_sources
+from builder.sources.sample import write_sample
+from tests import recipe
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "sa1b_images"
+
+
+def compare(source_path: Path, folder: Path, images: int) -> None:
+    """Build and export a source, and compare every mask and every control image."""
+    (source,) = open_sources([str(source_path)], config="sa_000000")
+    build_config(source, folder / "dist", Settings("arrow", 8 << 20, source.settings()), quiet=True)
+    origin = Origin(str(folder / "dist"), "sa_000000")
+    exported = export_config(origin, folder / "out", missing_captions="empty")
+    records = sorted(exported.folder.glob("*.json"))
+    assert len(records) == images
+    for path in records:
+        record = json.loads(path.read_bytes())
+        annotations = record["annotations"]
+        expected = recipe.masks(annotations)
+        assert len(list(path.with_suffix("").iterdir())) == len(expected)
+        for j, mask in enumerate(expected):
+            with Image.open(path.with_suffix("") / f"segmentation_{j}.png") as image:
+                assert np.array_equal(np.asarray(image.convert("L")), mask), (path.name, j)
+        with Image.open(path.with_suffix(".png")) as image:
+            found = np.asarray(image)
+        size = record["image"]["height"], record["image"]["width"]
+        assert np.array_equal(found, recipe.control_image(annotations, *size)), path.name
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real photographs beside the checkout")
+def test_real_photographs_come_out_as_by_the_recipe(tmp_path: Path) -> None:
+    compare(REAL, tmp_path, images=10)
+
+
+def test_the_sample_comes_out_as_by_the_recipe(tmp_path: Path) -> None:
+    compare(write_sample(tmp_path).tar, tmp_path, images=12)
