@@ -13,10 +13,13 @@ ASAM differs from SAM in those two tensors alone.
 
 Each annotation's mask gives the box, one mask is predicted for it, and the two are compared at the
 image's own size, without the pixels of `void_mask`. SAM's paper averages over all masks of a
-dataset, ASAM's code over the masks of each image, then over images. ASAM's code squeezes every
-image into a square of 1024 pixels (`--resize square`, the default), SAM's keeps the proportions
-(`--resize pad`). To compare with the paper take the configs whose names end in `_asam`: they hold
-the images and masks that ASAM's code reads, and only there are crowds (`iscrowd`) counted.
+dataset, ASAM's code over the masks of each image, then over images.
+
+ASAM's code squeezes every image into a square of 1024 pixels and takes the box from the mask in
+that square (`--resize square`, the default). SAM's keeps the proportions and scales the mask's own
+box (`--resize pad`). Both are equal to the authors' code: see builder/evaluating/preprocess.py. To
+compare with the paper take the configs whose names end in `_asam`. They hold the images and masks
+that ASAM's code reads, and only there are crowds (`iscrowd`) counted.
 """
 
 from __future__ import annotations
@@ -35,20 +38,18 @@ from typing import Any
 import datasets
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 from PIL import Image
-from transformers import (
-    SamConfig,
-    SamMaskDecoderConfig,
-    SamModel,
-    SamPromptEncoderConfig,
-    SamVisionConfig,
-)
 
 import asam_datasets
 from builder import build
-from builder.core.console import Progress, emit_json, say
+from builder.core.console import Progress, emit_json, positive, run_command, say, whole
+from builder.core.extras import program_needs
+
+with program_needs("examples/evaluate.py", "examples"):
+    import torch
+
+    from builder.evaluating.preprocess import Pad, Preprocess, Square
+    from builder.evaluating.sam import TINY, load_sam, take_tokens
 
 EXAMPLES = """examples:
   python examples/evaluate.py
@@ -56,7 +57,6 @@ EXAMPLES = """examples:
   python examples/evaluate.py --data xhk/ASAM-Datasets --model facebook/sam-vit-base
 """
 
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # SAM's, of RGB in 0..255
 OF_THE_PAPER = ["hrsod_te_asam", "coco2017_asam"]  # what ASAM's released code evaluates
 
 # mIoU in percent of SAM and of ASAM, ViT-B with box prompts: the table of ASAM's paper
@@ -101,103 +101,48 @@ def masks_of(row: dict[str, Any], crowds: bool, at_once: int) -> Iterator[Mask]:
         yield masks[masks.any((1, 2))]
 
 
-def boxes_of(masks: Mask) -> npt.NDArray[np.float32]:
-    """The outermost pixels of each mask, XYXY (n, 4)."""
-    columns, rows = masks.max(1), masks.max(2)
-    width, height = columns.shape[1], rows.shape[1]
-    edges = (
-        columns.argmax(1),
-        rows.argmax(1),
-        width - 1 - columns[:, ::-1].argmax(1),
-        height - 1 - rows[:, ::-1].argmax(1),
-    )
-    return np.stack(edges, 1).astype(np.float32)
-
-
 # Model ------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Segmenter:
-    """A SAM and the way an image is brought into its square."""
+    """A SAM, and how images and boxes get into its square."""
 
     model: Any
-    resize: str  # "square" or "pad"
+    preprocess: Preprocess
     device: torch.device
 
-    def look(self, image: Image.Image) -> Frame:
-        """Encode an image."""
-        side = int(self.model.config.vision_config.image_size)
-        width = height = side
-        if self.resize == "pad":
-            scale = side / max(image.size)
-            width, height = (round(scale * length) for length in image.size)
-        pixels = np.array(image.resize((width, height), Image.Resampling.BILINEAR), np.float32)
-        normal = (pixels - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
-        tensor = torch.from_numpy(normal).permute(2, 0, 1)[None]
-        padded = F.pad(tensor, (0, side - width, 0, side - height)).to(self.device)
-        embedding = self.model.get_image_embeddings(padded)
-        return Frame(self, embedding, side, (height, width), (image.height, image.width))
+    def look(self, image: Image.Image) -> torch.Tensor:
+        """Encode an image: what `masks` takes."""
+        embedding: torch.Tensor = self.model.get_image_embeddings(
+            self.preprocess.image(image).to(self.device)
+        )
+        return embedding
 
+    def masks(self, embedding: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int]) -> Mask:
+        """The mask that the model finds for each box.
 
-@dataclass
-class Frame:
-    """An encoded image, to be asked for masks."""
+        Parameters
+        ----------
+        embedding
+            An image, as `look` gives it.
+        boxes
+            float32 (n, 4), XYXY in the model's square.
+        size
+            The image's height and width.
 
-    segmenter: Segmenter
-    embedding: torch.Tensor
-    side: int
-    inner: tuple[int, int]  # (h, w) of the image within the square
-    size: tuple[int, int]  # (H, W) of the image itself
-
-    def masks(self, boxes: npt.NDArray[np.float32]) -> Mask:
-        """The mask predicted for each box (n, 4), XYXY in the image's pixels: bool (n, H, W)."""
-        y, x = (inner / full for inner, full in zip(self.inner, self.size, strict=True))
-        prompt = (torch.from_numpy(boxes) + 0.5) * torch.tensor([x, y, x, y]) - 0.5
-        low = self.segmenter.model(
-            image_embeddings=self.embedding,
-            input_boxes=prompt[None].to(self.segmenter.device),
+        Returns
+        -------
+        numpy.ndarray
+            bool (n, height, width).
+        """
+        logits = self.model(
+            image_embeddings=embedding,
+            input_boxes=boxes[None].to(self.device),
             multimask_output=False,
         ).pred_masks[0]  # (n, 1, side / 4, side / 4)
-        square = F.interpolate(low, (self.side, self.side), mode="bilinear")
-        inner = square[..., : self.inner[0], : self.inner[1]]
-        full = F.interpolate(inner, self.size, mode="bilinear")
-        found: Mask = (full[:, 0] > 0).cpu().numpy()
+        found: Mask = self.preprocess.masks(logits, size)[:, 0].cpu().numpy()
         return found
-
-
-def tiny_sam() -> Any:
-    """A SAM of random weights, a thousand times smaller: it shows that the code runs."""
-    return SamModel(
-        SamConfig(
-            vision_config=SamVisionConfig(
-                hidden_size=32,
-                output_channels=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                image_size=256,
-                window_size=4,
-                global_attn_indexes=[1],
-                num_pos_feats=16,
-                initializer_range=0.02,
-            ),
-            prompt_encoder_config=SamPromptEncoderConfig(hidden_size=32, image_size=256),
-            mask_decoder_config=SamMaskDecoderConfig(
-                hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=32
-            ),
-        )
-    )
-
-
-def take_tokens(model: Any, path: Path) -> None:
-    """Put the output tokens of one of ASAM's checkpoints into SAM's mask decoder."""
-    weights = torch.load(path, map_location="cpu", weights_only=True)
-    for name in ("mask_tokens.weight", "iou_token.weight"):
-        token = weights.get(name, weights.get(f"mask_decoder.{name}"))
-        if token is None:
-            found = ", ".join(list(weights)[:5])
-            raise asam_datasets.AsamDatasetsError(f"{path}: no {name}; it has {found}, ...")
-        model.mask_decoder.get_parameter(name).data.copy_(token)
 
 
 # Scores -----------------------------------------------------------------------------------------
@@ -247,23 +192,31 @@ def ious(found: Mask, wanted: Mask, counted: Mask) -> list[float]:
 
 def evaluate(args: argparse.Namespace, segmenter: Segmenter, name: str) -> Scores:
     """Run over the first `args.steps` images of a config."""
-    scores = Scores(name)
+    scores, vanished = Scores(name), 0
     stream = open_stream(args, name)
     crowds = name.partition(":")[0].endswith("_asam")
     with Progress(args.steps, "image", name, quiet=args.quiet) as progress, torch.inference_mode():
         for row in islice(stream, args.steps):
-            image = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
-            frame = segmenter.look(image)
-            counted = np.ones(frame.size, bool)
+            image = Image.open(io.BytesIO(row["image"]["bytes"]))
+            size = image.height, image.width
+            embedding = segmenter.look(image)
+            counted = np.ones(size, bool)
             if row.get("void_mask"):
                 counted &= ~np.array(Image.open(io.BytesIO(row["void_mask"]["bytes"])), bool)
             image_ious = []
             for masks in masks_of(row, crowds, args.masks_at_once):
                 if len(masks):
-                    image_ious += ious(frame.masks(boxes_of(masks)), masks, counted)
+                    boxes = segmenter.preprocess.boxes(masks)
+                    vanished += int((boxes[:, 0] > boxes[:, 2]).sum())
+                    image_ious += ious(segmenter.masks(embedding, boxes, size), masks, counted)
             if image_ious:
                 scores.images.append(image_ious)
             progress.update(masks=str(scores.masks))
+    if vanished:
+        say(
+            f"note: {name}: {vanished} masks are too small for the model's square; their box is "
+            "empty, as in ASAM's code"
+        )
     if not scores.images:
         raise asam_datasets.AsamDatasetsError(f"{name}: no image has a mask to compare with")
     return scores
@@ -315,14 +268,16 @@ def parser() -> argparse.ArgumentParser:
         metavar="CONFIG[:SPLIT]",
         help=f"default: {' '.join(OF_THE_PAPER)}",
     )
-    add("--model", default="tiny", help="a SAM's repo or folder (default: a tiny one)")
+    add("--model", default=TINY, help="a SAM's repo or folder (default: a tiny one)")
     add("--tokens", type=Path, metavar="FILE", help="output tokens of ASAM's training")
     add("--resize", choices=("square", "pad"), default="square", help="ASAM's (default) or SAM's")
     add("--image-root", metavar="TAR|DIR", help="your images, where the repo may not hold them")
     add("--out", type=Path, default=Path("out/evaluate"), help="for the tiny sets alone")
-    add("--steps", type=int, metavar="N", help="only the first N images of each config")
-    add("--seed", type=int, default=0, help="of the tiny model's weights (default: 0)")
-    add("--masks-at-once", type=int, default=16, help="full-size masks in memory (default: 16)")
+    add("--steps", type=positive, metavar="N", help="only the first N images of each config")
+    add("--seed", type=whole(0), default=0, help="of the tiny model's weights (default: 0)")
+    add(
+        "--masks-at-once", type=positive, default=16, help="full-size masks in memory (default: 16)"
+    )
     add("--json", action="store_true", help="print the result as JSON")
     add("--quiet", action="store_true", help="no progress bar")
     return result
@@ -332,18 +287,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, evaluate, print the table."""
     args = parser().parse_args(argv)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    random_weights = args.model == "tiny"
-    try:
-        args.data = args.data or fixtures(args.out / "fixtures")
-        torch.manual_seed(args.seed)
-        model = tiny_sam() if random_weights else SamModel.from_pretrained(args.model)
-        if args.tokens:
-            take_tokens(model, args.tokens)
-        segmenter = Segmenter(model.to(device).eval(), args.resize, device)
-        results = [evaluate(args, segmenter, name) for name in args.configs]
-    except asam_datasets.AsamDatasetsError as error:
-        say(f"error: {error}")
-        return 1
+    random_weights = args.model == TINY
+    torch.manual_seed(args.seed)
+    model = load_sam(args.model)
+    if args.tokens:
+        take_tokens(model, args.tokens)
+    side = int(model.config.vision_config.image_size)
+    preprocess = Square(side) if args.resize == "square" else Pad(side)
+    segmenter = Segmenter(model.to(device).eval(), preprocess, device)
+    args.data = args.data or fixtures(args.out / "fixtures")
+    results = [evaluate(args, segmenter, name) for name in args.configs]
     title = f"{args.model}, boxes, {args.resize} input"
     if random_weights:
         title += ": RANDOM WEIGHTS, so these numbers say that the code runs and nothing more"
@@ -366,4 +319,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -32,21 +32,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch.utils.data import DataLoader
-from transformers import (
-    SamConfig,
-    SamMaskDecoderConfig,
-    SamModel,
-    SamPromptEncoderConfig,
-    SamVisionConfig,
-)
 
 import asam_datasets
 from builder import build
-from builder.core.console import Progress, say
+from builder.core.console import Progress, number, positive, run_command, say, whole
+from builder.core.extras import program_needs
+
+with program_needs("examples/finetune_sam.py", "examples"):
+    import torch
+    import torch.nn.functional as F
+    from torch.utils.data import DataLoader
+
+    from builder.evaluating.preprocess import normalized, outermost
+    from builder.evaluating.sam import TINY, TOKENS, load_sam
 
 EXAMPLES = """examples:
   python examples/finetune_sam.py
@@ -54,7 +53,6 @@ EXAMPLES = """examples:
   python examples/finetune_sam.py --data xhk/ASAM-Datasets --model facebook/sam-vit-base
 """
 
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # SAM's, of RGB in 0..255
 GRAY = 128  # what ASAM pads with, before normalizing
 JITTER = (0.1, 2.0)  # the image's long side, in sides of the square
 POINTS = 112 * 112  # where the losses look
@@ -110,11 +108,8 @@ def to_batch(rows: Rows, side: int, count: int, seed: tuple[int, int]) -> Batch 
     if not ids:
         return None
     stacked = np.stack(masks)
-    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
-    tensor = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return Batch(
-        (tensor - mean) / std, torch.from_numpy(stacked), torch.from_numpy(boxes_of(stacked)), ids
-    )
+    inputs = normalized(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2))
+    return Batch(inputs, torch.from_numpy(stacked), torch.from_numpy(outermost(stacked)), ids)
 
 
 def to_square(
@@ -148,19 +143,6 @@ def to_square(
     return np.ascontiguousarray(pixels), np.ascontiguousarray(masks)
 
 
-def boxes_of(masks: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """The outermost pixels of masks (..., H, W) of 0 and 1, none empty, as XYXY (..., 4)."""
-    columns, rows = masks.max(-2), masks.max(-1)
-    width, height = columns.shape[-1], rows.shape[-1]
-    edges = (
-        columns.argmax(-1),
-        rows.argmax(-1),
-        width - 1 - columns[..., ::-1].argmax(-1),
-        height - 1 - rows[..., ::-1].argmax(-1),
-    )
-    return np.stack(edges, -1).astype(np.float32)
-
-
 def shake(boxes: torch.Tensor, noise: float, side: int) -> torch.Tensor:
     """Boxes moved by up to `noise` half-sides and grown or shrunk by up to `noise` sides.
 
@@ -174,29 +156,6 @@ def shake(boxes: torch.Tensor, noise: float, side: int) -> torch.Tensor:
 
 
 # Model ------------------------------------------------------------------------------------------
-
-
-def tiny_sam() -> Any:
-    """A SAM of random weights, a thousand times smaller: it shows that the code runs."""
-    return SamModel(
-        SamConfig(
-            vision_config=SamVisionConfig(
-                hidden_size=32,
-                output_channels=32,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                image_size=256,
-                window_size=4,
-                global_attn_indexes=[1],
-                num_pos_feats=16,
-                initializer_range=0.02,
-            ),
-            prompt_encoder_config=SamPromptEncoderConfig(hidden_size=32, image_size=256),
-            mask_decoder_config=SamMaskDecoderConfig(
-                hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=32
-            ),
-        )
-    )
 
 
 def freeze(model: Any, part: str) -> list[torch.nn.Parameter]:
@@ -251,13 +210,13 @@ def train(args: argparse.Namespace) -> None:
     """Tune for `args.steps` steps, over as many epochs as that takes, and save."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(args.seed)
-    model = tiny_sam() if args.model == "tiny" else SamModel.from_pretrained(args.model)
+    model = load_sam(args.model)
     side = int(model.config.vision_config.image_size)
     parameters = freeze(model.to(device).train(), args.tune)
     optimizer = torch.optim.Adam(parameters, lr=args.lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(slow_start, steps=args.steps))
     say(f"{sum(p.numel() for p in parameters):,} numbers of the mask decoder learn ({args.tune})")
-    if args.model == "tiny":
+    if args.model == TINY:
         say("tiny SAM of RANDOM WEIGHTS: this shows that tuning runs, nothing more")
     step, epoch = 0, 0
     log = (args.out / "log.jsonl").open("w")
@@ -297,8 +256,7 @@ def train(args: argparse.Namespace) -> None:
             epoch += 1
     model.save_pretrained(args.out / "sam")
     weights = model.mask_decoder.state_dict()
-    names = ("mask_tokens.weight", "iou_token.weight")
-    torch.save({name: weights[name].cpu() for name in names}, args.out / "tokens.pth")
+    torch.save({name: weights[name].cpu() for name in TOKENS}, args.out / "tokens.pth")
     say(f"{args.out / 'sam'} and {args.out / 'tokens.pth'}: SAM after {step} steps")
 
 
@@ -320,16 +278,22 @@ def parser() -> argparse.ArgumentParser:
     add("--data", metavar="DIST|REPO", help="a dist or a Hub repo (default: builds the sample)")
     add("--config", default="sa_000000", help="default: sa_000000")
     add("--image-root", metavar="TAR|DIR", help="your images, where the repo may not hold them")
-    add("--model", default="tiny", help="a SAM's repo or folder (default: a tiny one)")
+    add("--model", default=TINY, help="a SAM's repo or folder (default: a tiny one)")
     add("--out", type=Path, default=Path("out/sam"), help="default: out/sam")
     add("--tune", choices=TUNED, default="output_token", help="ASAM's: output_token (default)")
-    add("--steps", type=int, default=20, help="optimizer steps (default: 20)")
-    add("--batch-size", type=int, default=4, help="images per step (default: 4)")
-    add("--masks", type=int, default=4, help="masks per image (default: 4)")
-    add("--box-noise", type=float, default=0.0, metavar="X", help="0 to 1, of a side (default: 0)")
-    add("--workers", type=int, default=2, help="DataLoader processes (default: 2)")
-    add("--lr", type=float, default=2e-3, help="Adam's learning rate (default: 2e-3)")
-    add("--seed", type=int, default=0, help="of the order, the jitter, the masks (default: 0)")
+    add("--steps", type=positive, default=20, help="optimizer steps (default: 20)")
+    add("--batch-size", type=positive, default=4, help="images per step (default: 4)")
+    add("--masks", type=positive, default=4, help="masks per image (default: 4)")
+    add(
+        "--box-noise",
+        type=number(0, 1, open_low=False),
+        default=0.0,
+        metavar="X",
+        help="0 to 1, of a side (default: 0)",
+    )
+    add("--workers", type=whole(0), default=2, help="DataLoader processes (default: 2)")
+    add("--lr", type=number(), default=2e-3, help="Adam's learning rate (default: 2e-3)")
+    add("--seed", type=whole(0), default=0, help="of the order, the jitter, the masks (default: 0)")
     add("--quiet", action="store_true", help="no progress bar")
     return result
 
@@ -338,14 +302,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, tune, report."""
     args = parser().parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
-    try:
-        args.data = args.data or sample(args.out / "sample")
-        train(args)
-    except asam_datasets.AsamDatasetsError as error:
-        say(f"error: {error}")
-        return 1
+    args.data = args.data or sample(args.out / "sample")
+    train(args)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(main))

@@ -37,19 +37,25 @@ from typing import Any
 
 import datasets
 import numpy as np
-import torch
-import torch.distributed as dist
 from datasets.distributed import split_dataset_by_node
-from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
 from PIL import Image, ImageOps
-from tokenizers.pre_tokenizers import ByteLevel
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import asam_datasets
 from builder import build
-from builder.core.console import Progress, run_command, say
+from builder.core.console import Progress, number, positive, run_command, say, whole
+from builder.core.errors import SettingsError
+from builder.core.extras import program_needs
 from builder.core.files import write_bytes
+
+with program_needs("examples/train_controlnet.py", "examples"):
+    import torch
+    import torch.distributed as dist
+    from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
+    from tokenizers.pre_tokenizers import ByteLevel
+    from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    from builder.evaluating.sam import model_errors
 
 COLUMNS = ["image", "text", "conditioning_image", "image_id"]
 EXAMPLES = """examples:
@@ -201,15 +207,16 @@ class Models:
 
 def pretrained(model: str) -> Models:
     """Stable Diffusion from the Hub or a folder, and a ControlNet that starts as its copy."""
-    unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet")
-    return Models(
-        CLIPTokenizer.from_pretrained(model, subfolder="tokenizer"),
-        CLIPTextModel.from_pretrained(model, subfolder="text_encoder"),
-        AutoencoderKL.from_pretrained(model, subfolder="vae"),
-        unet,
-        DDPMScheduler.from_pretrained(model, subfolder="scheduler"),
-        ControlNetModel.from_unet(unet),
-    )
+    with model_errors(model, "Stable Diffusion"):
+        unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet")
+        return Models(
+            CLIPTokenizer.from_pretrained(model, subfolder="tokenizer"),
+            CLIPTextModel.from_pretrained(model, subfolder="text_encoder"),
+            AutoencoderKL.from_pretrained(model, subfolder="vae"),
+            unet,
+            DDPMScheduler.from_pretrained(model, subfolder="scheduler"),
+            ControlNetModel.from_unet(unet),
+        )
 
 
 def tiny() -> Models:
@@ -341,7 +348,8 @@ class Trainer:
         """Train up to `args.steps` steps and save the ControlNet."""
         args, ranks = self.args, self.ranks
         if ranks.rank == 0:
-            say(f"{args.data} {args.config}: {args.steps - self.place.step} of {args.steps} steps")
+            left = max(0, args.steps - self.place.step)
+            say(f"{args.data} {args.config}: {left} of {args.steps} steps")
             if args.model == "tiny":
                 say("tiny model of RANDOM WEIGHTS: this shows that training runs, nothing more")
         quiet = args.quiet or ranks.rank > 0
@@ -398,7 +406,7 @@ class Trainer:
 
     def settings(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be of any use."""
-        names = ("data", "config", "model", "seed", "batch_size", "resolution", "workers")
+        names = ("data", "config", "model", "seed", "batch_size", "resolution", "workers", "lr")
         return {**{n: getattr(self.args, n) for n in names}, "ranks": self.ranks.world}
 
     def save(self) -> None:
@@ -416,17 +424,29 @@ class Trainer:
 
     def restore(self) -> None:
         """Go on from the checkpoint."""
-        saved = torch.load(self.checkpoint, map_location=self.ranks.device, weights_only=True)
+        try:
+            saved = torch.load(self.checkpoint, map_location=self.ranks.device, weights_only=True)
+            self.compare(saved["settings"])
+            self.controlnet.load_state_dict(saved["controlnet"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.place = Place(**saved["places"][self.ranks.rank])
+        except SettingsError:
+            raise
+        except Exception as error:  # torch has many: UnpicklingError, RuntimeError, KeyError ...
+            raise SettingsError(
+                f"{self.checkpoint} is not a checkpoint of this program and model: move it away, "
+                "or give another --out"
+            ) from error
+
+    def compare(self, saved: dict[str, Any]) -> None:
+        """Raise SettingsError when a checkpoint was made with other settings."""
         now = self.settings()
-        other = [f"{k} {v} (now {now[k]})" for k, v in saved["settings"].items() if v != now[k]]
+        other = [f"{k} {saved[k]} (now {now[k]})" for k in now if saved[k] != now[k]]
         if other:
-            raise asam_datasets.AsamDatasetsError(
+            raise SettingsError(
                 f"{self.checkpoint} was made with {', '.join(other)}: give the same, or another "
                 "--out"
             )
-        self.controlnet.load_state_dict(saved["controlnet"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.place = Place(**saved["places"][self.ranks.rank])
 
 
 # Command ----------------------------------------------------------------------------------------
@@ -442,11 +462,18 @@ def write_captioned(args: argparse.Namespace, rows_per_file: int = 500) -> int:
         image_root=args.image_root,
     )
     rows = rows.filter(has_caption, input_columns=["text"])
+    if not len(rows):
+        raise asam_datasets.AsamDatasetsError(f"{args.config}: no row has a caption")
     args.captioned.mkdir(parents=True, exist_ok=True)
     files = -(-len(rows) // rows_per_file)
+    names = [f"train-{i:05d}-of-{files:05d}.parquet" for i in range(files)]
+    if other := {path.name for path in args.captioned.iterdir()} - set(names):
+        raise SettingsError(
+            f"{args.captioned} holds other files, such as {min(other)}, which the training script "
+            "would read too: give an empty folder"
+        )
     with Progress(files, "file", str(args.captioned), quiet=args.quiet) as progress:
-        for i in range(files):
-            name = f"train-{i:05d}-of-{files:05d}.parquet"
+        for i, name in enumerate(names):
             rows.shard(files, i, contiguous=True).to_parquet(args.captioned / name)
             progress.update()
     say(f"{args.captioned}: {len(rows)} rows; next: train_controlnet.py --dataset_name that folder")
@@ -474,13 +501,23 @@ def parser() -> argparse.ArgumentParser:
     add("--image-root", metavar="TAR|DIR", help="your images, where the repo may not hold them")
     add("--model", default="tiny", help="Stable Diffusion's repo or folder (default: a tiny one)")
     add("--out", type=Path, default=Path("out/controlnet"), help="default: out/controlnet")
-    add("--steps", type=int, default=20, help="optimizer steps in all (default: 20)")
-    add("--batch-size", type=int, default=4, help="rows per rank and step (default: 4)")
-    add("--resolution", type=int, default=512, help="pixels, a multiple of 8 (default: 512)")
-    add("--workers", type=int, default=2, help="DataLoader processes per rank (default: 2)")
-    add("--lr", type=float, default=1e-5, help="AdamW's learning rate (default: 1e-5)")
-    add("--seed", type=int, default=0, help="of the order, the weights and the noise (default: 0)")
-    add("--save-every", type=int, default=10, help="steps between checkpoints (default: 10)")
+    add("--steps", type=positive, default=20, help="optimizer steps in all (default: 20)")
+    add("--batch-size", type=positive, default=4, help="rows per rank and step (default: 4)")
+    add(
+        "--resolution",
+        type=whole(8, 8192, multiple_of=8),
+        default=512,
+        help="pixels, a multiple of 8 (default: 512)",
+    )
+    add("--workers", type=whole(0), default=2, help="DataLoader processes per rank (default: 2)")
+    add("--lr", type=number(), default=1e-5, help="AdamW's learning rate (default: 1e-5)")
+    add(
+        "--seed",
+        type=whole(0),
+        default=0,
+        help="of the order, the weights and the noise (default: 0)",
+    )
+    add("--save-every", type=positive, default=10, help="steps between checkpoints (default: 10)")
     add("--captioned", type=Path, metavar="DIR", help="only write the rows with a caption to DIR")
     add("--quiet", action="store_true", help="no progress bar")
     return result

@@ -218,7 +218,7 @@ def run_command(
     try:
         return main(argv)
     except AsamDatasetsError as error:
-        say(f"error: {error}")
+        say(f"error: {_reason(error)}")
         return EXIT_FAILED
     except KeyboardInterrupt:
         say("interrupted: run the same command again to go on")
@@ -227,5 +227,17 @@ def run_command(
         sys.stderr.close()
         return EXIT_FAILED
     except OSError as error:  # a full disk, a folder that may not be written
-        say(f"error: {error}")
+        say(f"error: {_reason(error)}")
         return EXIT_FAILED
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line.
+
+    torch's DataLoader raises a worker's error again with the worker's traceback as its message. The
+    last line of that is "module.Class: message".
+    """
+    lines = str(error).strip().splitlines()
+    if "in DataLoader worker process" in str(error):
+        return lines[-1].partition(": ")[2]
+    return " ".join(lines)

@@ -10,6 +10,7 @@
     ├── SettingsError                  options that contradict each other, or the dist they meet
     ├── ShardError                     a shard that could not be written or is not what it says
     ├── CaptionError                   a captions file or model that can't be used
+    ├── ModelError                     a model of evaluation or of an example that can't be used
     ├── HubError                       the Hub refused, or holds what was not expected
     └── MissingExtraError              an optional package is not installed
 
@@ -44,6 +45,10 @@ class ShardError(AsamDatasetsError):
 
 class CaptionError(AsamDatasetsError):
     """A captions file or captioning model that can't be used."""
+
+
+class ModelError(AsamDatasetsError):
+    """A model that evaluation or an example can't use."""
 
 
 class HubError(AsamDatasetsError):

@@ -15,6 +15,7 @@ pytest.importorskip("transformers")
 from transformers import SamModel
 
 import asam_datasets
+from builder.evaluating.sam import tiny_sam
 from examples import finetune_sam as example
 
 SMALL = ["--batch-size", "3", "--masks", "2", "--workers", "0", "--quiet"]
@@ -28,7 +29,7 @@ def run(dist: Path, out: Path, steps: int, *more: str) -> list[dict[str, float]]
 
 def test_only_the_output_tokens_learn(small_dist: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    before = example.tiny_sam().state_dict()
+    before = tiny_sam().state_dict()
     log = run(small_dist, tmp_path, 2, "--seed", "0")
     after = SamModel.from_pretrained(tmp_path / "sam").state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}

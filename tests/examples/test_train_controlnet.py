@@ -91,7 +91,7 @@ def test_rows_without_a_caption_are_left_out(partly_captioned: Path, tmp_path: P
     assert example.main(options(partly_captioned, out, 2, "--workers", "0")) == 0
     assert sum(rows_of(read_log(out), 0).values()) == 4
 
-    command = options(partly_captioned, out, 0, "--captioned", str(folder))
+    command = options(partly_captioned, out, 1, "--captioned", str(folder))
     assert example.main(command) == 0
     cache = str(tmp_path / "cache")
     rows = datasets.load_dataset(str(folder), cache_dir=cache)["train"]
