@@ -9,13 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asam_datasets
-from builder.captioning.images import SelectedImages
-from builder.captioning.join import join_captions
-from builder.captioning.settings import PRESETS, caption_settings
-from builder.card.render import write_card
+from builder.captioning.settings import PRESETS, RunOptions, caption_settings
 from builder.card.script import script_path
 from builder.core.console import (
     EXIT_FAILED,
@@ -30,14 +27,13 @@ from builder.core.errors import SettingsError
 from builder.core.extras import needs
 from builder.core.files import write_bytes
 from builder.core.layout import CAPTIONS, FORMATS, SCRIPT
-from builder.core.records import Source
-from builder.engines.config import Built, build_config, estimate_config
 from builder.masks.device import DEVICES, choose_device
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
-from builder.sources import evaluation
-from builder.sources.evaluation.fixtures import write_fixtures
-from builder.sources.sa1b import Sa1bSource, Selection, open_sources, read_image_ids
-from builder.sources.sample import write_sample
+
+if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+    from builder.core.records import Source
+    from builder.engines.config import Built
+    from builder.sources.sa1b import Sa1bSource
 
 _EXAMPLES = (
     "python -m builder.build --sample --out dist",
@@ -53,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.list_eval:
         return _list_eval(args)
+    from builder.card.render import write_card
+    from builder.engines.config import build_config
+
     dist: Path = args.out
     if args.device != "auto":
         say(choose_device(args.device)[1])
@@ -98,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _list_eval(args: argparse.Namespace) -> int:
+    from builder.sources import evaluation
+
     if args.json:
         emit_json(evaluation.list_eval())
     else:
@@ -211,6 +212,9 @@ def _sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
 
 
 def _eval_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
+    from builder.sources import evaluation
+    from builder.sources.evaluation.fixtures import write_fixtures
+
     folders = {args.eval: args.source}
     if args.eval_fixtures:
         made = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -231,6 +235,10 @@ def _eval_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
 
 
 def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
+    from builder.captioning.join import join_captions
+    from builder.sources.sa1b import Selection, open_sources, read_image_ids
+    from builder.sources.sample import write_sample
+
     paths, captions_path = args.sources, args.captions
     if args.sample:
         sample = write_sample(Path(stack.enter_context(tempfile.TemporaryDirectory())))
@@ -254,9 +262,11 @@ def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
 
 
 def _caption(sources: Sequence[Sa1bSource], folder: Path, args: argparse.Namespace) -> None:
-    """Caption what has no caption yet; torch is imported only here."""
+    """Caption the images that have no caption yet."""
+    from builder.captioning.images import SelectedImages
+
     with needs("--caption-model", "caption"):
-        from builder.captioning.run import RunOptions, caption_sources
+        from builder.captioning.run import caption_sources
     chosen = args.caption_model
     settings = caption_settings(**{"preset" if chosen in PRESETS else "model": chosen})
     options = RunOptions(devices=(args.device,), quiet=args.quiet)
@@ -264,6 +274,8 @@ def _caption(sources: Sequence[Sa1bSource], folder: Path, args: argparse.Namespa
 
 
 def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
+    from builder.engines.config import estimate_config
+
     plan = estimate_config(source, settings, workers=args.workers)
     if not args.json:
         sys.stdout.write(

@@ -6,21 +6,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from builder.captioning.images import open_images
 from builder.captioning.settings import (
     DTYPES,
+    ENGINES,
     PRESETS,
     CaptionSettings,
+    RunOptions,
     caption_settings,
 )
-from builder.captioning.store import rejects_path
 from builder.core.console import EXIT_OK, emit_json, parser, positive, run_command, say, whole
-from builder.core.extras import program_needs
+from builder.core.extras import needs
 
-with program_needs("captioning", "caption"):
-    from builder.captioning.run import CaptionSummary, RunOptions, caption_sources
-    from builder.captioning.stream import ENGINES
+if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+    from builder.captioning.run import CaptionSummary
 
 _EXAMPLES = (
     "python -m builder.caption sa_000000.tar --out captions",
@@ -34,6 +34,10 @@ _EXAMPLES = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, caption each source, report; returns the exit status."""
     args = _parser().parse_args(argv)
+    from builder.captioning.images import open_images
+
+    with needs("captioning", "caption"):
+        from builder.captioning.run import caption_sources
     settings = caption_settings(
         args.preset,
         model=args.model,
@@ -138,6 +142,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(summary: CaptionSummary) -> None:
+    from builder.captioning.store import rejects_path
+
     rejected = sum(summary.rejects.values())
     say(
         f"{summary.config}: {summary.captions:,} captions ({summary.made:,} images looked at "

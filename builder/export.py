@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.console import (
     EXIT_OK,
@@ -15,16 +16,10 @@ from builder.core.console import (
     run_command,
     say,
 )
-from builder.engines import local
-from builder.exporting.origin import Origin
-from builder.exporting.tree import (
-    MISSING_CAPTIONS,
-    REFUSE,
-    SPLIT_NAMES,
-    TRAIN,
-    Exported,
-    export_config,
-)
+from builder.exporting.options import MISSING_CAPTIONS, REFUSE, SPLIT_NAMES, TRAIN
+
+if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+    from builder.exporting.tree import Exported
 
 EXAMPLES = (
     "python -m builder.export sa_000000 --from dist --out SAM-1B",
@@ -80,6 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--json", action="store_true", help="print the result as JSON")
     add("--quiet", action="store_true", help="no progress bar, no summary")
     args = args_parser.parse_args(argv)
+    from builder.engines import local
+    from builder.exporting.origin import Origin
+    from builder.exporting.tree import export_config
+
     exported = export_config(
         Origin(args.origin, args.config, args.revision, args.image_root),
         args.out,

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.core.console import (
     EXIT_FAILED,
@@ -22,9 +23,11 @@ from builder.core.console import (
 )
 from builder.core.extras import needs
 from builder.core.files import write_bytes
-from builder.previewing.counts import Counts, compare
-from builder.previewing.reading import Config, spread
-from builder.previewing.statistics import Statistics, gather
+
+if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+    from builder.previewing.counts import Counts
+    from builder.previewing.reading import Config
+    from builder.previewing.statistics import Statistics
 
 PAGE = "index.html"
 SHEET = "contact_sheet.jpg"
@@ -43,6 +46,9 @@ _EXAMPLES = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Read, draw, write; returns 1 if counts disagree or something could not be drawn."""
     args = _parser().parse_args(argv)
+    from builder.previewing.counts import compare
+    from builder.previewing.reading import Config, spread
+
     with needs("builder.preview", "preview"):
         from builder.previewing.charts import draw_charts
         from builder.previewing.page import Contents, render
@@ -115,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _statistics(config: Config, args: argparse.Namespace) -> Statistics:
+    from builder.previewing.statistics import gather
+
     default = LOCAL_ROWS if config.folder else REMOTE_ROWS
     rows = getattr(args, "statistics_rows", default)
     total = sum(block.rows for block in config.some_blocks(rows))

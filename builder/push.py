@@ -6,13 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from huggingface_hub import HfApi
+from typing import TYPE_CHECKING, Any
 
 from asam_datasets import REPO_ID
-from builder.card.terms import terms_of
-from builder.checking.shards import check_shard, plan_checks
 from builder.core.console import (
     EXIT_OK,
     Progress,
@@ -27,12 +23,14 @@ from builder.core.console import (
 from builder.core.errors import HubError, SettingsError, ShardError
 from builder.core.layout import configs
 from builder.core.records import Json
-from builder.engines import local
-from builder.hub.client import Patience, connect, plain_errors, retried
-from builder.hub.plan import Plan, Planner, Target
-from builder.hub.remote import LocalFile
-from builder.hub.upload import Published, Publisher
-from builder.shards.index import read_index
+from builder.hub.patience import Patience
+
+if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+    from huggingface_hub import HfApi
+
+    from builder.hub.plan import Plan
+    from builder.hub.remote import LocalFile
+    from builder.hub.upload import Published
 
 _EXAMPLES = (
     f"python -m builder.push dist --repo {REPO_ID} --dry-run",
@@ -45,6 +43,10 @@ _SHOWN = 20  # files listed on a dry run; --json has them all
 def main(argv: Sequence[str] | None = None) -> int:
     """Verify, compare, upload, commit, compare; returns the exit status."""
     args = _parser().parse_args(argv)
+    from builder.hub.client import connect
+    from builder.hub.plan import Planner, Target
+    from builder.hub.upload import Published, Publisher
+
     target = Target(args.repo, args.revision, args.private, args.create_pr)
     if target.create_pr and target.revision != "main":
         raise SettingsError("--create-pr starts from main; leave out --revision")
@@ -116,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _indexes(dist: Path, only: Sequence[str] | None) -> list[Json]:
+    from builder.shards.index import read_index
+
     known = configs(dist)
     if not known:
         raise ShardError(f"{dist}: no data/<config>/index.json in it; is it a dist?")
@@ -132,6 +136,8 @@ def _check_terms(indexes: Sequence[Json], flagged: Sequence[str]) -> None:
     HubError
         Names the configs, and what can be done.
     """
+    from builder.card.terms import terms_of
+
     if unknown := sorted(set(flagged) - {index["config"] for index in indexes}):
         raise SettingsError(f"--i-may-redistribute {unknown[0]}: no config that is published here")
     refused = []
@@ -154,6 +160,9 @@ def _check_terms(indexes: Sequence[Json], flagged: Sequence[str]) -> None:
 
 def _verify(dist: Path, names: Sequence[str], args: argparse.Namespace) -> None:
     """Compare all files with the index, as `python -m builder.verify --fast` does."""
+    from builder.checking.shards import check_shard, plan_checks
+    from builder.engines import local
+
     problems, checks = plan_checks(dist, names, fast=True)
     with Progress(len(checks), "shard", "verify", quiet=args.quiet) as progress:
         for found in local.run(check_shard, checks, args.workers, lambda rows, masks: None):
@@ -169,6 +178,8 @@ def _verify(dist: Path, names: Sequence[str], args: argparse.Namespace) -> None:
 
 def _check_token(api: HfApi, repo: str, patience: Patience) -> None:
     """Fail before anything is sent if the token can't write."""
+    from builder.hub.client import plain_errors, retried
+
     with plain_errors(repo):
         who = retried(api.whoami, "whoami", patience)
     role = who.get("auth", {}).get("accessToken", {}).get("role")

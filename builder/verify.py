@@ -8,9 +8,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from builder.checking.index import Problem
-from builder.checking.shards import check_shard, plan_checks
 from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
@@ -22,8 +21,9 @@ from builder.core.console import (
     say,
 )
 from builder.core.errors import ShardError
-from builder.engines import local
-from builder.hub.check import check_repo
+
+if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+    from builder.checking.index import Problem
 
 _EXAMPLES = (
     "python -m builder.verify dist",
@@ -57,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_dist(args: argparse.Namespace) -> tuple[list[Problem], int]:
+    from builder.checking.shards import check_shard, plan_checks
+    from builder.engines import local
+
     problems, checks = plan_checks(Path(args.what), args.configs, fast=args.fast)
     rows = sum(check.entry["rows"] for check in checks)
     size = sum(check.entry["bytes"] for check in checks)
@@ -76,6 +79,8 @@ def _check_dist(args: argparse.Namespace) -> tuple[list[Problem], int]:
 
 
 def _check_repo(args: argparse.Namespace) -> tuple[list[Problem], int]:
+    from builder.hub.check import check_repo
+
     return check_repo(
         args.what, args.revision, args.configs, deep=args.deep and not args.fast, quiet=args.quiet
     )

@@ -23,7 +23,7 @@ from builder.captioning.devices import DeviceProcesses
 from builder.captioning.images import ImageSource
 from builder.captioning.model import Loaded, load
 from builder.captioning.plain import RETRY
-from builder.captioning.settings import CaptionSettings, describe_preset
+from builder.captioning.settings import CaptionSettings, RunOptions, describe_preset
 from builder.captioning.store import CaptionsWriter, captions_path
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
 from builder.core.console import Progress, say
@@ -33,35 +33,6 @@ from builder.core.records import Json, Reject
 _PACKAGES = ("torch", "transformers", "tokenizers", "pillow", "simplejpeg")
 _FLUSH = 128  # lines; fewer where batches are smaller
 _FLUSH_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """What changes how captions are made, and not what they are.
-
-    Parameters
-    ----------
-    devices
-        Such as ("cuda",), ("cuda:0", "cuda:1"), ("cpu",); "auto" is every GPU, or the CPU. With
-        more than one, a process each.
-    engine
-        See `CaptionStream`.
-    batch
-        Images at a time on a device; None to find out.
-    threads
-        That decode, over all devices; None for one a core.
-    limit
-        Caption only the first so many images of a source.
-    """
-
-    devices: tuple[str, ...] = ("auto",)
-    engine: str = "auto"
-    batch: int | None = None
-    threads: int | None = None
-    limit: int | None = None
-    force_mix: bool = False
-    retry_rejects: bool = False
-    quiet: bool = False
 
 
 @dataclass(slots=True)

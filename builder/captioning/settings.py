@@ -1,4 +1,7 @@
-"""What decides a caption, and presets of it. Imports nothing heavy, so that help needs no torch."""
+"""The options of captioning: what decides a caption, presets of it, and how a run works.
+
+Nothing heavy is imported here, so that a command can explain its options without torch.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 DTYPES = ("asam", "bfloat16", "float32")
+ENGINES = ("auto", "continuous", "generate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +93,38 @@ def describe_preset(settings: CaptionSettings) -> str:
         and getattr(settings, field.name) != getattr(preset, field.name)
     ]
     return settings.preset + (f" with another {', '.join(changed)}" if changed else "")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How captions are made: none of these options changes a caption.
+
+    Parameters
+    ----------
+    devices
+        Such as ("cuda",), ("cuda:0", "cuda:1"), ("cpu",). "auto" is every GPU, or the CPU where
+        there is none. Each device has a process of its own.
+    engine
+        One of `ENGINES`; `builder.captioning.stream.CaptionStream` says what they are.
+    batch
+        How many images a device takes at a time; None to take as many as fit its memory.
+    threads
+        How many threads decode images, over all devices; None for one per core.
+    limit
+        Caption only the first so many images of a source.
+    force_mix
+        Add to a captions file that was made with other settings.
+    retry_rejects
+        Try again the images that an earlier run rejected.
+    quiet
+        Show no progress bar.
+    """
+
+    devices: tuple[str, ...] = ("auto",)
+    engine: str = "auto"
+    batch: int | None = None
+    threads: int | None = None
+    limit: int | None = None
+    force_mix: bool = False
+    retry_rejects: bool = False
+    quiet: bool = False

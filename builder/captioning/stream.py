@@ -28,7 +28,6 @@ from builder.core.records import Reject
 if TYPE_CHECKING:  # what it reads is no matter here
     from builder.captioning.images import ImageSource
 
-ENGINES = ("auto", "continuous", "generate")
 _LARGEST = {"cuda": 1024}  # batches that auto starts with
 _LARGEST_ELSEWHERE = 8
 

@@ -8,11 +8,15 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
+import builder
 from asam_datasets import AsamDatasetsError
+
+SCRIPT = "asam-datasets"  # the console script that pip installs
 
 EXIT_OK = 0
 EXIT_FAILED = 1  # the command ran, and what it found or did is not good
@@ -118,14 +122,34 @@ class Progress:
 
 
 def parser(command: str, description: str, examples: Iterable[str]) -> argparse.ArgumentParser:
-    """An argument parser whose help ends with examples of use."""
-    epilog = "examples:\n" + "\n".join(f"  {line}" for line in examples)
-    return argparse.ArgumentParser(
-        prog=f"python -m builder.{command}",
+    """An argument parser with `--version`, whose help ends with examples of use.
+
+    Parameters
+    ----------
+    command
+        The command's name, such as "build".
+    description
+        What the command does, in sentences.
+    examples
+        Command lines that begin with `python -m builder.<command>`. The help of the console script
+        shows them, and the usage line, in the console script's form.
+    """
+    module = "python -m builder."
+    called = f"{SCRIPT} " if Path(sys.argv[0]).name == SCRIPT else module
+    lines = [f"  {line.replace(module, called)}" for line in examples]
+    result = argparse.ArgumentParser(
+        prog=f"{called}{command}",
         description=description,
-        epilog=epilog,
+        epilog="\n".join(["examples:", *lines]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(result)
+    return result
+
+
+def add_version(to: argparse.ArgumentParser) -> None:
+    """Give a parser the option `--version`, which prints the project's version and ends."""
+    to.add_argument("--version", action="version", version=f"{SCRIPT} {builder.__version__}")
 
 
 def whole(

@@ -24,10 +24,9 @@ from builder.core.errors import CaptionError, SettingsError, ShardError
 from builder.core.files import sha256_json, write_bytes, write_json
 from builder.core.records import Json
 from builder.exporting import evaluation, train
+from builder.exporting.options import EMPTY, REFUSE, TRAIN
 from builder.exporting.origin import Origin
 
-REFUSE, SKIP, EMPTY = MISSING_CAPTIONS = ("refuse", "skip", "empty")
-TRAIN, VALIDATION = SPLIT_NAMES = ("train", "validation")
 _PLAN = "plan.json"
 # Raise it when the same shards give other files, so that no tree is half of each. In layout 2 the
 # masks are numbered by the area of their boxes; in layout 1 they were in the json's order.

@@ -19,7 +19,8 @@ from builder.core.errors import HubError, ShardError
 from builder.core.files import sha256_file
 from builder.core.layout import CARD, DATA, INDEX, REJECTS
 from builder.core.records import Json
-from builder.hub.client import PATIENT, Patience, connect, plain_errors, retried
+from builder.hub.client import connect, plain_errors, retried
+from builder.hub.patience import PATIENT, Patience
 from builder.hub.remote import Remote, read_remote, shard_entries
 
 EVERYTHING = "the repo"  # where a problem is of no one config

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import huggingface_hub
@@ -28,6 +27,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from builder.core.console import say
 from builder.core.errors import HubError
+from builder.hub.patience import PATIENT, Patience
 
 if int(huggingface_hub.__version__.split(".")[0]) >= 2:
     import httpx2 as httpx
@@ -40,17 +40,6 @@ MAX_WAIT = 60.0  # seconds between attempts, unless the Hub asks for more
 # 409: another commit holds the lock; 425: too early. 412 is no fault: the repo moved on.
 _RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
 _PASSING = (httpx.TransportError, ConnectionError, TimeoutError)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait: seconds without a byte, and attempts at one call."""
-
-    timeout: float = 120.0
-    attempts: int = 8
-
-
-PATIENT = Patience()
 
 
 def connect(patience: Patience = PATIENT) -> HfApi:

@@ -26,7 +26,8 @@ from builder.core.errors import HubError
 from builder.core.files import sha256_json
 from builder.core.layout import CARD, DATA, INDEX, REJECTS, SCRIPT, SHARD_NAME, config_folder
 from builder.core.records import Json
-from builder.hub.client import Patience, plain_errors, retried
+from builder.hub.client import plain_errors, retried
+from builder.hub.patience import Patience
 from builder.hub.remote import LocalFile, Remote, read_remote, shard_entries
 
 

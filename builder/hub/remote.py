@@ -13,7 +13,8 @@ from huggingface_hub.utils.sha import git_hash
 from builder.core.files import sha256_file
 from builder.core.layout import DATA, INDEX, SHARD_NAME
 from builder.core.records import Json
-from builder.hub.client import PATIENT, Patience, retried
+from builder.hub.client import retried
+from builder.hub.patience import PATIENT, Patience
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,8 @@ from builder.captioning.images import open_images
 from builder.captioning.model import Loaded, load
 from builder.captioning.plain import PlainCaptioner
 from builder.captioning.quality import degenerate
-from builder.captioning.run import CaptionSummary, RunOptions, caption_sources, choose_devices
-from builder.captioning.settings import CaptionSettings
+from builder.captioning.run import CaptionSummary, caption_sources, choose_devices
+from builder.captioning.settings import CaptionSettings, RunOptions
 from builder.captioning.store import captions_path, provenance_path, read_captions, rejects_path
 from builder.captioning.stream import CaptionStream
 from builder.core.console import EXIT_INTERRUPTED, run_command

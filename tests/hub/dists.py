@@ -16,7 +16,8 @@ from builder.card.render import write_card
 from builder.core.layout import configs
 from builder.core.records import Json
 from builder.engines.config import build_config
-from builder.hub.client import Patience, connect
+from builder.hub.client import connect
+from builder.hub.patience import Patience
 from builder.hub.plan import Planner, Target
 from builder.hub.upload import Published, Publisher
 from builder.shards.index import read_index

@@ -19,7 +19,8 @@ from huggingface_hub import HfApi
 
 from builder.core.errors import HubError
 from builder.core.records import Json
-from builder.hub.client import Patience, connect
+from builder.hub.client import connect
+from builder.hub.patience import Patience
 from builder.hub.plan import Planner, Target
 from builder.hub.upload import Publisher
 from tests.hub.dists import QUICK, REPO, api_of, indexes_of, make_dist, planner, publish
