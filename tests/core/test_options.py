@@ -106,12 +106,16 @@ def test_each_extra_that_is_named_exists() -> None:
     assert set(named) <= set(extras)
 
 
-@pytest.mark.parametrize("program", ["builder.caption"])
-def test_a_program_without_its_packages_ends_with_one_line(program: str) -> None:
+@pytest.mark.parametrize(
+    ("program", "arguments"), [("builder.caption", ["absent.tar", "--out", "captions"])]
+)
+def test_a_program_without_its_packages_ends_with_one_line(
+    program: str, arguments: list[str]
+) -> None:
     code = (
         "import runpy, sys\n"
         "sys.modules['torch'] = None\n"
-        f"sys.argv = ['{program}', '--help']\n"
+        f"sys.argv = {[program, *arguments]!r}\n"
         f"runpy.run_module('{program}', run_name='__main__', alter_sys=True)\n"
     )
     done = subprocess.run(
