@@ -463,123 +463,6 @@ def mask_bits(
 
 
 # --------------------------------------------------------------------------------------------------
-# control.py. The control image, and the order in which ASAM numbers and paints the masks of an image.
-#
-# Both are as in utils/sam_uncover_mask.py and utils/sam_control_signal.py of
-# github.com/hkxiao/ASAM. They were in github.com/luckybird1994/ASAM too, until its commit 22c1221.
-# --------------------------------------------------------------------------------------------------
-
-
-def mask_order(annotations: Any) -> npt.NDArray[np.int64]:
-    """The order in which ASAM numbers the masks of an image: the largest box first.
-
-    The rank of a mask is its place in this order. ASAM writes the mask of rank j as
-    `segmentation_j.png`, and gives it the j-th colour of the control image. The order is descending
-    by `bbox[2] * bbox[3]`. Annotations whose boxes are equally large keep their order.
-
-    Parameters
-    ----------
-    annotations
-        A row's `annotations` column in any form that `decode_masks` takes. Of each annotation only
-        `bbox` is read: [x, y, width, height] in pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        (N,) int64. Element j is the position in `annotations` of the mask of rank j, so
-        `decode_masks(annotations)[mask_order(annotations)]` holds the masks as ASAM numbers them.
-        `numpy.argsort(mask_order(annotations))` is the inverse: the rank of each annotation.
-
-    Raises
-    ------
-    AsamDatasetsError
-        An annotation has no `bbox` of four numbers.
-
-    Examples
-    --------
-    >>> mask_order([{"bbox": [0, 0, 2, 3]}, {"bbox": [5, 5, 9, 9]}]).tolist()
-    [1, 0]
-    """
-    for convert in ("to_pylist", "as_py"):  # pyarrow's arrays and scalars
-        if hasattr(annotations, convert):
-            annotations = getattr(annotations, convert)()
-    try:
-        if isinstance(annotations, Mapping):
-            boxes = annotations["bbox"]
-        else:
-            boxes = [annotation["bbox"] for annotation in annotations]
-        sizes = [(float(width), float(height)) for _, _, width, height in boxes]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise AsamDatasetsError(
-            "annotations must be a row's `annotations`, each with a bbox of "
-            f"[x, y, width, height]: {error!r}"
-        ) from error
-    areas = np.array([width * height for width, height in sizes], np.float64)
-    return np.argsort(-areas, kind="stable")
-
-
-def control_colors(n: int) -> npt.NDArray[np.uint8]:
-    """The colours of n masks in a control image, by rank (see `mask_order`).
-
-    Rank j has pos = int((2**24 - 1) * (j + 1) / n) and the colour
-    (pos % 256, pos // 256 % 256, pos // 65536), as in ASAM's sam_control_signal.py.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n, 3) uint8, RGB.
-    """
-    # Whole numbers are exact, and for n below 2**28 the recipe's float division gives the same: the
-    # quotient is at least 1 / n away from the next whole number, and is rounded by less than that.
-    positions = (2**24 - 1) * np.arange(1, n + 1, dtype=np.int64) // max(n, 1)
-    return np.stack([positions >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
-
-
-def decode_control(rgb: npt.ArrayLike, annotations: Any) -> npt.NDArray[np.int32]:
-    """The annotation that each pixel of a control image shows.
-
-    Where masks overlap, a control image shows the one of the highest rank: that with the smallest
-    box (see `mask_order`).
-
-    Parameters
-    ----------
-    rgb
-        The control image, (H, W, 3) uint8, such as `np.asarray(row["conditioning_image"])`.
-    annotations
-        The same row's `annotations` column in any form that `decode_masks` takes: all of them, in
-        the row's order.
-
-    Returns
-    -------
-    numpy.ndarray
-        (H, W) int32: the position in `annotations`, or -1 for pixels of no mask.
-
-    Raises
-    ------
-    AsamDatasetsError
-        A colour belongs to none of the masks, or an annotation has no `bbox` of four numbers.
-    """
-    order = mask_order(annotations)
-    n = len(order)
-    pixels = np.asarray(rgb, np.uint8)
-    values = pixels[..., 0] | np.left_shift(pixels[..., 1], 8, dtype=np.int32)
-    values |= np.left_shift(pixels[..., 2], 16, dtype=np.int32)
-    flat = values.reshape(-1)  # as runs of one colour, of which there are few
-    begins = np.flatnonzero(np.diff(flat, prepend=-1))
-    shown = flat[begins]
-    ranks = -(shown.astype(np.int64) * -n // (2**24 - 1)) - 1  # rounded up: undoes the rounding
-    colors = control_colors(n).astype(np.int64) @ [1, 256, 65536]
-    known = (ranks >= 0) & (ranks < n)
-    known[known] = colors[ranks[known]] == shown[known]
-    if len(wrong := shown[~known & (shown != 0)]):
-        color = tuple(int(wrong[0]) >> shift & 255 for shift in (0, 8, 16))
-        raise AsamDatasetsError(f"the colour {color} belongs to none of {n} masks")
-    positions = np.append(order, -1)[ranks].astype(np.int32)  # black has rank -1
-    lengths = np.diff(begins, append=len(flat))
-    return np.repeat(positions, lengths).reshape(values.shape)
-
-
-# --------------------------------------------------------------------------------------------------
 # images.py. Someone's own copy of the images, joined to rows that have only the annotations.
 # --------------------------------------------------------------------------------------------------
 
@@ -734,11 +617,17 @@ class Segmentations:
             )
 
 
+def unwrapped(annotations: Any) -> Any:
+    """Values of Python from pyarrow's arrays and scalars; anything else as it is."""
+    for convert in ("to_pylist", "as_py"):
+        if hasattr(annotations, convert):
+            return getattr(annotations, convert)()
+    return annotations
+
+
 def segmentations(annotations: Any) -> Segmentations:
     """Read ids, sizes and counts from any form of an `annotations` column."""
-    for convert in ("to_pylist", "as_py"):  # pyarrow's arrays and scalars
-        if hasattr(annotations, convert):
-            annotations = getattr(annotations, convert)()
+    annotations = unwrapped(annotations)
     try:
         if isinstance(annotations, Mapping):
             records = annotations["segmentation"]
@@ -997,6 +886,121 @@ def _sample(runs: MaskRuns, full: tuple[int, int], small: tuple[int, int]) -> Ma
     keep = ends > starts
     kept = np.concatenate(([0], np.cumsum(keep)))
     return MaskRuns(starts[keep], ends[keep], kept[runs.offsets], runs.problems)
+
+
+# --------------------------------------------------------------------------------------------------
+# control.py. The control image, and the order in which ASAM numbers and paints the masks of an image.
+#
+# Both are as in utils/sam_uncover_mask.py and utils/sam_control_signal.py of
+# github.com/hkxiao/ASAM. They were in github.com/luckybird1994/ASAM too, until its commit 22c1221.
+# --------------------------------------------------------------------------------------------------
+
+
+def mask_order(annotations: Any) -> npt.NDArray[np.int64]:
+    """The order in which ASAM numbers the masks of an image: the largest box first.
+
+    The rank of a mask is its place in this order. ASAM writes the mask of rank j as
+    `segmentation_j.png`, and gives it the j-th colour of the control image. The order is descending
+    by `bbox[2] * bbox[3]`. Annotations whose boxes are equally large keep their order.
+
+    Parameters
+    ----------
+    annotations
+        A row's `annotations` column in any form that `decode_masks` takes. Of each annotation only
+        `bbox` is read: [x, y, width, height] in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N,) int64. Element j is the position in `annotations` of the mask of rank j, so
+        `decode_masks(annotations)[mask_order(annotations)]` holds the masks as ASAM numbers them.
+        `numpy.argsort(mask_order(annotations))` is the inverse: the rank of each annotation.
+
+    Raises
+    ------
+    AsamDatasetsError
+        An annotation has no `bbox` of four numbers.
+
+    Examples
+    --------
+    >>> mask_order([{"bbox": [0, 0, 2, 3]}, {"bbox": [5, 5, 9, 9]}]).tolist()
+    [1, 0]
+    """
+    annotations = unwrapped(annotations)
+    try:
+        if isinstance(annotations, Mapping):
+            boxes = annotations["bbox"]
+        else:
+            boxes = [annotation["bbox"] for annotation in annotations]
+        sizes = [(float(width), float(height)) for _, _, width, height in boxes]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise AsamDatasetsError(
+            "annotations must be a row's `annotations`, each with a bbox of "
+            f"[x, y, width, height]: {error!r}"
+        ) from error
+    areas = np.array([width * height for width, height in sizes], np.float64)
+    return np.argsort(-areas, kind="stable")
+
+
+def control_colors(n: int) -> npt.NDArray[np.uint8]:
+    """The colours of n masks in a control image, by rank (see `mask_order`).
+
+    Rank j has pos = int((2**24 - 1) * (j + 1) / n) and the colour
+    (pos % 256, pos // 256 % 256, pos // 65536), as in ASAM's sam_control_signal.py.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, 3) uint8, RGB.
+    """
+    # Whole numbers are exact, and for n below 2**28 the recipe's float division gives the same: the
+    # quotient is at least 1 / n away from the next whole number, and is rounded by less than that.
+    positions = (2**24 - 1) * np.arange(1, n + 1, dtype=np.int64) // max(n, 1)
+    return np.stack([positions >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
+
+
+def decode_control(rgb: npt.ArrayLike, annotations: Any) -> npt.NDArray[np.int32]:
+    """The annotation that each pixel of a control image shows.
+
+    Where masks overlap, a control image shows the one of the highest rank: that with the smallest
+    box (see `mask_order`).
+
+    Parameters
+    ----------
+    rgb
+        The control image, (H, W, 3) uint8, such as `np.asarray(row["conditioning_image"])`.
+    annotations
+        The same row's `annotations` column in any form that `decode_masks` takes: all of them, in
+        the row's order.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) int32: the position in `annotations`, or -1 for pixels of no mask.
+
+    Raises
+    ------
+    AsamDatasetsError
+        A colour belongs to none of the masks, or an annotation has no `bbox` of four numbers.
+    """
+    order = mask_order(annotations)
+    n = len(order)
+    pixels = np.asarray(rgb, np.uint8)
+    values = pixels[..., 0] | np.left_shift(pixels[..., 1], 8, dtype=np.int32)
+    values |= np.left_shift(pixels[..., 2], 16, dtype=np.int32)
+    flat = values.reshape(-1)  # as runs of one colour, of which there are few
+    begins = np.flatnonzero(np.diff(flat, prepend=-1))
+    shown = flat[begins]
+    ranks = -(shown.astype(np.int64) * -n // (2**24 - 1)) - 1  # rounded up: undoes the rounding
+    colors = control_colors(n).astype(np.int64) @ [1, 256, 65536]
+    known = (ranks >= 0) & (ranks < n)
+    known[known] = colors[ranks[known]] == shown[known]
+    if len(wrong := shown[~known & (shown != 0)]):
+        color = tuple(int(wrong[0]) >> shift & 255 for shift in (0, 8, 16))
+        raise AsamDatasetsError(f"the colour {color} belongs to none of {n} masks")
+    positions = np.append(order, -1)[ranks].astype(np.int32)  # black has rank -1
+    lengths = np.diff(begins, append=len(flat))
+    return np.repeat(positions, lengths).reshape(values.shape)
 
 
 # --------------------------------------------------------------------------------------------------

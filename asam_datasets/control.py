@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asam_datasets.errors import AsamDatasetsError
+from asam_datasets.segmentation import unwrapped
 
 
 def mask_order(annotations: Any) -> npt.NDArray[np.int64]:
@@ -45,9 +46,7 @@ def mask_order(annotations: Any) -> npt.NDArray[np.int64]:
     >>> mask_order([{"bbox": [0, 0, 2, 3]}, {"bbox": [5, 5, 9, 9]}]).tolist()
     [1, 0]
     """
-    for convert in ("to_pylist", "as_py"):  # pyarrow's arrays and scalars
-        if hasattr(annotations, convert):
-            annotations = getattr(annotations, convert)()
+    annotations = unwrapped(annotations)
     try:
         if isinstance(annotations, Mapping):
             boxes = annotations["bbox"]

@@ -52,11 +52,17 @@ class Segmentations:
             )
 
 
+def unwrapped(annotations: Any) -> Any:
+    """Values of Python from pyarrow's arrays and scalars; anything else as it is."""
+    for convert in ("to_pylist", "as_py"):
+        if hasattr(annotations, convert):
+            return getattr(annotations, convert)()
+    return annotations
+
+
 def segmentations(annotations: Any) -> Segmentations:
     """Read ids, sizes and counts from any form of an `annotations` column."""
-    for convert in ("to_pylist", "as_py"):  # pyarrow's arrays and scalars
-        if hasattr(annotations, convert):
-            annotations = getattr(annotations, convert)()
+    annotations = unwrapped(annotations)
     try:
         if isinstance(annotations, Mapping):
             records = annotations["segmentation"]
