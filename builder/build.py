@@ -18,6 +18,7 @@ from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
     emit_json,
+    out_folder,
     parser,
     positive,
     run_command,
@@ -160,7 +161,9 @@ def _parser() -> argparse.ArgumentParser:
         "--allow-truncated", action="store_true", help="take what is whole in a cut-off tar"
     )
     how = result.add_argument_group("output")
-    how.add_argument("--out", type=Path, default=Path("dist"), help="the dist (default: dist)")
+    how.add_argument(
+        "--out", type=out_folder, default=Path("dist"), help="the dist (default: dist)"
+    )
     how.add_argument("--format", choices=FORMATS, default="arrow", help="one format per dist")
     how.add_argument(
         "--shard-size",

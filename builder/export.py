@@ -11,6 +11,7 @@ from builder.core.console import (
     EXIT_OK,
     default_workers,
     emit_json,
+    out_folder,
     parser,
     positive,
     run_command,
@@ -41,7 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = args_parser.add_argument
     add("config", metavar="CONFIG", help="such as sa_000000")
     add("--from", dest="origin", required=True, metavar="DIST|REPO", help="a dist or a Hub repo")
-    add("--out", type=Path, required=True, metavar="DIR", help="the folder called SAM-1B there")
+    add(
+        "--out",
+        type=out_folder,
+        required=True,
+        metavar="DIR",
+        help="the folder called SAM-1B there",
+    )
     add("--revision", help="of the Hub repo: a branch, tag or commit (default: its newest)")
     add(
         "--missing-captions",

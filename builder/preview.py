@@ -15,6 +15,7 @@ from builder.core.console import (
     EXIT_OK,
     Progress,
     emit_json,
+    out_folder,
     parser,
     positive,
     run_command,
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("where", metavar="DIST|REPO", help="a dist, a Hub repo or a URL that fsspec opens")
     add("config", metavar="CONFIG", help="such as sa_000000")
-    add("--out", type=Path, required=True, metavar="DIR", help="where the two files go")
+    add("--out", type=out_folder, required=True, metavar="DIR", help="where the two files go")
     which = result.add_mutually_exclusive_group()
     which.add_argument(
         "--rows",

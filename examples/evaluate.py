@@ -42,8 +42,10 @@ from PIL import Image
 
 import asam_datasets
 from builder import build
-from builder.core.console import Progress, emit_json, positive, run_command, say, whole
+from builder.core.console import Progress, emit_json, out_folder, positive, run_command, say, whole
+from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
+from builder.core.rows import image_bytes
 
 with program_needs("examples/evaluate.py", "examples"):
     import torch
@@ -197,7 +199,7 @@ def evaluate(args: argparse.Namespace, segmenter: Segmenter, name: str) -> Score
     crowds = name.partition(":")[0].endswith("_asam")
     with Progress(args.steps, "image", name, quiet=args.quiet) as progress, torch.inference_mode():
         for row in islice(stream, args.steps):
-            image = Image.open(io.BytesIO(row["image"]["bytes"]))
+            image = Image.open(io.BytesIO(image_bytes(row)))
             size = image.height, image.width
             embedding = segmenter.look(image)
             counted = np.ones(size, bool)
@@ -243,13 +245,17 @@ def table(results: list[Scores], title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def fixtures(folder: Path) -> str:
+def fixtures(place: Path) -> str:
     """A dist of every evaluation set, a few images made by code in each, built once."""
-    if not all((folder / "data" / name / "index.json").exists() for name in OF_THE_PAPER):
-        say(f"building tiny evaluation sets in {folder}")
+    if not all((place / "data" / name / "index.json").exists() for name in OF_THE_PAPER):
+        say(f"building tiny evaluation sets in {place}")
         with redirect_stderr(io.StringIO()):
-            build.main(["--eval-fixtures", "--protocol", "asam", "--out", str(folder), "--quiet"])
-    return str(folder)
+            status = build.main(
+                ["--eval-fixtures", "--protocol", "asam", "--out", str(place), "--quiet"]
+            )
+        if status:
+            raise SettingsError(f"{place}: the tiny sets can't be built there: give another --out")
+    return str(place)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -272,7 +278,7 @@ def parser() -> argparse.ArgumentParser:
     add("--tokens", type=Path, metavar="FILE", help="output tokens of ASAM's training")
     add("--resize", choices=("square", "pad"), default="square", help="ASAM's (default) or SAM's")
     add("--image-root", metavar="TAR|DIR", help="your images, where the repo may not hold them")
-    add("--out", type=Path, default=Path("out/evaluate"), help="for the tiny sets alone")
+    add("--out", type=out_folder, default=Path("out/evaluate"), help="for the tiny sets alone")
     add("--steps", type=positive, metavar="N", help="only the first N images of each config")
     add("--seed", type=whole(0), default=0, help="of the tiny model's weights (default: 0)")
     add(

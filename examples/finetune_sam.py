@@ -36,8 +36,10 @@ from PIL import Image
 
 import asam_datasets
 from builder import build
-from builder.core.console import Progress, number, positive, run_command, say, whole
+from builder.core.console import Progress, number, out_folder, positive, run_command, say, whole
+from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
+from builder.core.rows import image_bytes
 
 with program_needs("examples/finetune_sam.py", "examples"):
     import torch
@@ -97,7 +99,7 @@ def to_batch(rows: Rows, side: int, count: int, seed: tuple[int, int]) -> Batch 
     ids, images, masks = [], [], []
     for row in rows:
         rng = np.random.default_rng([*seed, row["image_id"]])
-        image = Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")
+        image = Image.open(io.BytesIO(image_bytes(row))).convert("RGB")
         for jitter in (rng.uniform(*JITTER), 1.0):  # the whole image if the cut shows no mask
             pixels, shown = to_square(image, row["annotations"], side, count, jitter, rng)
             if len(shown):
@@ -235,6 +237,8 @@ def train(args: argparse.Namespace) -> None:
                 entropy, dice = loss_of(
                     logits.flatten(0, 1), batch.masks.to(device).flatten(0, 1)[:, None]
                 )
+                if not (entropy + dice).isfinite():
+                    raise SettingsError(f"the loss of step {step + 1} is not finite: lower --lr")
                 optimizer.zero_grad()
                 (entropy + dice).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -260,11 +264,12 @@ def train(args: argparse.Namespace) -> None:
     say(f"{args.out / 'sam'} and {args.out / 'tokens.pth'}: SAM after {step} steps")
 
 
-def sample(folder: Path) -> str:
+def sample(place: Path) -> str:
     """A dist of the sample, built once."""
-    if not (folder / "data/sa_000000/index.json").exists():
-        build.main(["--sample", "--out", str(folder), "--shard-size", "1M", "--quiet"])
-    return str(folder)
+    built = (place / "data/sa_000000/index.json").exists()
+    if not built and build.main(["--sample", "--out", str(place), "--shard-size", "1M", "--quiet"]):
+        raise SettingsError(f"{place}: the sample can't be built there: give another --out")
+    return str(place)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -279,7 +284,7 @@ def parser() -> argparse.ArgumentParser:
     add("--config", default="sa_000000", help="default: sa_000000")
     add("--image-root", metavar="TAR|DIR", help="your images, where the repo may not hold them")
     add("--model", default=TINY, help="a SAM's repo or folder (default: a tiny one)")
-    add("--out", type=Path, default=Path("out/sam"), help="default: out/sam")
+    add("--out", type=out_folder, default=Path("out/sam"), help="default: out/sam")
     add("--tune", choices=TUNED, default="output_token", help="ASAM's: output_token (default)")
     add("--steps", type=positive, default=20, help="optimizer steps (default: 20)")
     add("--batch-size", type=positive, default=4, help="images per step (default: 4)")
@@ -292,7 +297,7 @@ def parser() -> argparse.ArgumentParser:
         help="0 to 1, of a side (default: 0)",
     )
     add("--workers", type=whole(0), default=2, help="DataLoader processes (default: 2)")
-    add("--lr", type=number(), default=2e-3, help="Adam's learning rate (default: 2e-3)")
+    add("--lr", type=number(high=1), default=2e-3, help="Adam's learning rate (default: 2e-3)")
     add("--seed", type=whole(0), default=0, help="of the order, the jitter, the masks (default: 0)")
     add("--quiet", action="store_true", help="no progress bar")
     return result

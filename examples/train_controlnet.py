@@ -28,6 +28,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,10 +43,11 @@ from PIL import Image, ImageOps
 
 import asam_datasets
 from builder import build
-from builder.core.console import Progress, number, positive, run_command, say, whole
+from builder.core.console import Progress, number, out_folder, positive, run_command, say, whole
 from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
 from builder.core.files import write_bytes
+from builder.core.rows import image_bytes
 
 with program_needs("examples/train_controlnet.py", "examples"):
     import torch
@@ -145,7 +147,7 @@ class Batches(IterableDataset[Batch | None]):
 
     def collate(self, rows: list[dict[str, Any]], worker: int) -> Batch:
         """Rows to tensors, in the worker's process."""
-        images = [to_pixels(row["image"]["bytes"], self.side) for row in rows]
+        images = [to_pixels(image_bytes(row), self.side) for row in rows]
         controls = [to_pixels(row["conditioning_image"]["bytes"], self.side) for row in rows]
         return Batch(
             image=torch.stack(images) * 2 - 1,
@@ -402,6 +404,8 @@ class Trainer:
             self.optimizer.step()
             place.step += 1
             mean = float(ranks.sum(total)) / rows
+            if not math.isfinite(mean):
+                raise SettingsError(f"the loss of step {place.step} is not finite: lower --lr")
             yield {"step": place.step, "epoch": place.epoch, "loss": mean, "image_ids": ids}
 
     def settings(self) -> dict[str, Any]:
@@ -464,6 +468,8 @@ def write_captioned(args: argparse.Namespace, rows_per_file: int = 500) -> int:
     rows = rows.filter(has_caption, input_columns=["text"])
     if not len(rows):
         raise asam_datasets.AsamDatasetsError(f"{args.config}: no row has a caption")
+    if rows[0]["image"] is None:
+        image_bytes(rows[0])
     args.captioned.mkdir(parents=True, exist_ok=True)
     files = -(-len(rows) // rows_per_file)
     names = [f"train-{i:05d}-of-{files:05d}.parquet" for i in range(files)]
@@ -480,12 +486,13 @@ def write_captioned(args: argparse.Namespace, rows_per_file: int = 500) -> int:
     return len(rows)
 
 
-def sample(folder: Path, ranks: Ranks) -> str:
+def sample(place: Path, ranks: Ranks) -> str:
     """A dist of the sample, built once by the first rank."""
-    if ranks.rank == 0 and not (folder / "data/sa_000000/index.json").exists():
-        build.main(["--sample", "--out", str(folder), "--shard-size", "1M", "--quiet"])
+    built = ranks.rank > 0 or (place / "data/sa_000000/index.json").exists()
+    if not built and build.main(["--sample", "--out", str(place), "--shard-size", "1M", "--quiet"]):
+        raise SettingsError(f"{place}: the sample can't be built there: give another --out")
     ranks.gather(None)  # wait for it
-    return str(folder)
+    return str(place)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -500,7 +507,7 @@ def parser() -> argparse.ArgumentParser:
     add("--config", default="sa_000000", help="default: sa_000000")
     add("--image-root", metavar="TAR|DIR", help="your images, where the repo may not hold them")
     add("--model", default="tiny", help="Stable Diffusion's repo or folder (default: a tiny one)")
-    add("--out", type=Path, default=Path("out/controlnet"), help="default: out/controlnet")
+    add("--out", type=out_folder, default=Path("out/controlnet"), help="default: out/controlnet")
     add("--steps", type=positive, default=20, help="optimizer steps in all (default: 20)")
     add("--batch-size", type=positive, default=4, help="rows per rank and step (default: 4)")
     add(
@@ -510,7 +517,7 @@ def parser() -> argparse.ArgumentParser:
         help="pixels, a multiple of 8 (default: 512)",
     )
     add("--workers", type=whole(0), default=2, help="DataLoader processes per rank (default: 2)")
-    add("--lr", type=number(), default=1e-5, help="AdamW's learning rate (default: 1e-5)")
+    add("--lr", type=number(high=1), default=1e-5, help="AdamW's learning rate (default: 1e-5)")
     add(
         "--seed",
         type=whole(0),
@@ -518,7 +525,12 @@ def parser() -> argparse.ArgumentParser:
         help="of the order, the weights and the noise (default: 0)",
     )
     add("--save-every", type=positive, default=10, help="steps between checkpoints (default: 10)")
-    add("--captioned", type=Path, metavar="DIR", help="only write the rows with a caption to DIR")
+    add(
+        "--captioned",
+        type=out_folder,
+        metavar="DIR",
+        help="only write the rows with a caption to DIR",
+    )
     add("--quiet", action="store_true", help="no progress bar")
     return result
 

@@ -8,6 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -235,6 +236,16 @@ def number(
     return parse
 
 
+def out_folder(text: str) -> Path:
+    """An argparse type for a folder to write to: whatever exists of its path must be folders."""
+    path = Path(text)
+    with suppress(OSError):  # such as one that may not be read: writing will say so
+        for place in (path, *path.parents):
+            if place.exists() and not place.is_dir():
+                raise argparse.ArgumentTypeError(f"{str(place)!r} is a file: give a folder")
+    return path
+
+
 def run_command(
     main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None
 ) -> int:
@@ -261,7 +272,7 @@ def _reason(error: Exception) -> str:
     torch's DataLoader raises a worker's error again with the worker's traceback as its message. The
     last line of that is "module.Class: message".
     """
-    lines = str(error).strip().splitlines()
-    if "in DataLoader worker process" in str(error):
-        return lines[-1].partition(": ")[2]
-    return " ".join(lines)
+    text = str(error).strip()
+    if "in DataLoader worker process" in text:
+        text = text.splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())

@@ -36,7 +36,7 @@ def load_sam(name: str) -> Any:
     """
     if name == TINY:
         return tiny_sam()
-    with model_errors(name, "SAM"):
+    with model_errors(name, "a SAM"):
         config: Any = transformers.AutoConfig.from_pretrained(name)
         if not isinstance(config, transformers.SamConfig):
             raise ModelError(
@@ -62,7 +62,7 @@ def model_errors(name: str, kind: str) -> Iterator[None]:
     name
         The repo or folder, as the user gave it.
     kind
-        What is looked for there, such as "SAM".
+        What is looked for there, such as "a SAM".
 
     Raises
     ------
@@ -76,8 +76,8 @@ def model_errors(name: str, kind: str) -> Iterator[None]:
     except Exception as error:  # each loader has its own: OSError, ValueError, SafetensorError ...
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         raise ModelError(
-            f"{name} can't be loaded as a {kind}: {reason} Give a repo of the Hub, or a folder "
-            "that save_pretrained wrote"
+            f"{name!r} can't be loaded as {kind}: {reason.rstrip('.')}; give a repo of the Hub, or "
+            "a folder that save_pretrained wrote"
         ) from error
 
 

@@ -8,14 +8,14 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builder.core.console import number, positive, whole
-from builder.core.errors import MissingExtraError
+from builder.core.console import number, out_folder, positive, run_command, whole
+from builder.core.errors import AsamDatasetsError, MissingExtraError
 from builder.core.extras import needs
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +77,29 @@ def test_what_does_not_fit_is_named_with_what_is_expected(
     assert str(caught.value) == f"argument --workers: {message}"
 
 
+def test_the_folder_to_write_to_may_exist_or_not(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for good in (tmp_path, tmp_path / "new" / "folder"):
+        assert parsed(out_folder, str(good)) == good
+    for bad in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(argparse.ArgumentError, match=r"file' is a file: give a folder"):
+            parsed(out_folder, str(bad))
+
+
+def test_an_error_of_several_lines_is_said_in_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(text: str) -> int:
+        def main(argv: Sequence[str] | None) -> int:
+            raise AsamDatasetsError(text)
+
+        return run_command(main)
+
+    worker = "Caught SettingsError in DataLoader worker process 0.\nOriginal Traceback:\n  File\n"
+    assert fails(f"{worker}builder.core.errors.SettingsError: sa_1: no pixels\n") == 1
+    assert fails("a repo that is not there\n\nURL: x") == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["error: sa_1: no pixels", "error: a repo that is not there URL: x"]
+
+
 def test_a_missing_package_is_named_with_what_installs_it() -> None:
     with pytest.raises(MissingExtraError) as caught, needs("drawing", "preview"):
         import no_such_package.module  # type: ignore[import-not-found]  # noqa: F401
@@ -107,7 +130,13 @@ def test_each_extra_that_is_named_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "arguments"), [("builder.caption", ["absent.tar", "--out", "captions"])]
+    ("program", "arguments"),
+    [
+        ("builder.caption", ["absent.tar", "--out", "captions"]),
+        ("examples.evaluate", []),
+        ("examples.finetune_sam", []),
+        ("examples.train_controlnet", []),
+    ],
 )
 def test_a_program_without_its_packages_ends_with_one_line(
     program: str, arguments: list[str]
