@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from builder.captioning.families import Family, family_of, read_processor
 from builder.captioning.preprocess import Preprocess, decode
 from builder.captioning.settings import CaptionSettings
 from builder.core.errors import CaptionError
@@ -38,8 +39,10 @@ class Loaded:
     preprocess
         How photographs are made ready, where a resize and a normalization is all there is to it.
     prompt_ids
-        What `generate` takes for input ids, or None for none; for a BLIP-2 with a T5 these are its
-        image tokens, and the prompt's with the end token.
+        The token ids that `generate` starts from, as the family makes them of the prompt; None
+        where `generate` finds them itself.
+    family
+        What kind of model it is.
     """
 
     model: Any
@@ -47,6 +50,7 @@ class Loaded:
     settings: CaptionSettings
     preprocess: Preprocess | None
     prompt_ids: list[int] | None
+    family: Family
     identity: Json = field(default_factory=dict)
 
     @property
@@ -58,8 +62,7 @@ class Loaded:
     @property
     def is_blip2_t5(self) -> bool:
         """Whether the model is a BLIP-2 with a T5: what `continuous` makes captions with."""
-        config = self.model.config
-        return bool(config.model_type == "blip-2" and config.text_config.model_type == "t5")
+        return self.family.parts.get("text_config") == "t5"
 
     def prepare(self, data: bytes) -> npt.NDArray[Any]:
         """An image's bytes to what `pixels` takes; raises UndecodableError. Runs in threads."""
@@ -90,6 +93,13 @@ class Loaded:
             "early_stopping": False,
         }
 
+    @property
+    def prompt_words(self) -> str:
+        """What each caption begins with because of the prompt; "" where that is left out."""
+        if not self.family.repeats_prompt or self.prompt_ids is None:
+            return ""
+        return self.decode([self.prompt_ids])[0].strip()
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Token ids to text."""
         texts: list[str] = self.processor.tokenizer.batch_decode(ids, skip_special_tokens=True)
@@ -107,28 +117,32 @@ def load(settings: CaptionSettings, device: torch.device) -> Loaded:
     Raises
     ------
     CaptionError
-        There is no such model, it is incomplete, or it is not an image-to-text model.
+        There is no such model, it is incomplete, or it is of no accepted family.
     """
     with needs("captioning", "caption"):
         import transformers
-        from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
     transformers.logging.set_verbosity_error()  # an untied lm_head and such, in every T5
     transformers.logging.disable_progress_bar()
-    source, where = settings.model, {"revision": settings.revision}
+    source: str = settings.model
+    where = {"revision": settings.revision, "trust_remote_code": False}
     try:
+        raw, _ = transformers.PretrainedConfig.get_config_dict(source, **where)
+        if not raw:
+            raise CaptionError(f"{source}: no complete captioning model there: no config.json")
+        family = family_of(raw, source)
         config: Any = transformers.AutoConfig.from_pretrained(source, **where)
-        if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-            raise CaptionError(
-                f"{source} is a {config.model_type} model, not one that makes text of an image; "
-                f"choose one such as {CaptionSettings().model}"
-            )
+        processor: Any = read_processor(source, family, **where)
+        family.start(config, processor.tokenizer, settings)  # refused before the weights are read
         parts = settings.dtype == "asam" and config.model_type == "blip-2"
         dtype = torch.float32 if parts or settings.dtype == "float32" else torch.bfloat16
         model, report = transformers.AutoModelForImageTextToText.from_pretrained(
-            source, **where, dtype=dtype, output_loading_info=True
+            source,
+            **where,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below
         )
-        processor: Any = transformers.AutoProcessor.from_pretrained(source, **where)
     except CaptionError:
         raise
     except Exception as error:  # each loader has its own: OSError, ValueError, SafetensorError ...
@@ -161,17 +175,9 @@ def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) 
     model.eval().requires_grad_(False)
     preprocess = _preprocess(processor.image_processor, settings)
     _check_size(model.config, preprocess, settings)
-    loaded = Loaded(model, processor, settings, preprocess, None)
-    if loaded.is_blip2_t5:
-        if model.config.image_token_index is None:
-            raise CaptionError(
-                f"{settings.model}: config.json names no image_token_index; take a newer revision"
-            )
-        text = processor.tokenizer(settings.prompt).input_ids
-        image = [model.config.image_token_index] * model.config.num_query_tokens
-        loaded.prompt_ids = [*image, *text]
-    elif settings.prompt:
-        loaded.prompt_ids = processor.tokenizer(settings.prompt).input_ids
+    family = family_of(model.config.to_dict(), settings.model)
+    ids = family.start(model.config, processor.tokenizer, settings)
+    loaded = Loaded(model, processor, settings, preprocess, ids, family)
     described = asdict(settings)
     for elsewhere in ("preset", "model", "revision", "dct_scaling"):
         del described[elsewhere]
@@ -226,12 +232,13 @@ def _check_size(config: Any, preprocess: Preprocess | None, settings: CaptionSet
     transformers says nothing where the images are smaller: it takes the first position embeddings,
     which belong to other places of the image.
     """
-    side = getattr(getattr(config, "vision_config", None), "image_size", None)
+    part = "encoder" if hasattr(config, "encoder") else "vision_config"
+    side = getattr(getattr(config, part, None), "image_size", None)
     if preprocess and isinstance(side, int) and preprocess.size != (side, side):
         height, width = preprocess.size
         raise CaptionError(
             f"{settings.model}: its processor makes images of {width} x {height} pixels, its "
-            f"config.json (vision_config.image_size) expects {side} x {side}; take both files from "
+            f"config.json ({part}.image_size) expects {side} x {side}; take both files from "
             "one model"
         )
 

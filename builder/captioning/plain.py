@@ -1,4 +1,4 @@
-"""Captioning by transformers' own `generate`, for any image-to-text model; the reference.
+"""Captioning by transformers' own `generate`, for each accepted family; the reference.
 
 Batches wait for their slowest image and hold the past of the encoder once per beam, so it is slow;
 `builder.captioning.fast.captioner` makes the same captions of a BLIP-2 with a T5 faster.
@@ -53,7 +53,10 @@ def generate(loaded: Loaded, pixels: Tensor, **options: Any) -> Tensor:
     """The token ids (B, L) that `generate` makes of pixel values (B, 3, height, width)."""
     settings = {**loaded.generation(), **options}
     if loaded.prompt_ids is not None:
-        ids = torch.tensor([loaded.prompt_ids], device=pixels.device).expand(len(pixels), -1)
-        settings |= {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        # Rows of their own: BLIP writes into them.
+        ids = torch.tensor([loaded.prompt_ids], device=pixels.device).repeat(len(pixels), 1)
+        settings[loaded.family.argument] = ids
+        if loaded.family.argument == "input_ids":
+            settings["attention_mask"] = torch.ones_like(ids)
     made: Tensor = loaded.model.generate(pixel_values=pixels, **settings)
     return made

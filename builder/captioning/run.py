@@ -24,6 +24,7 @@ from builder.captioning.images import ImageSource
 from builder.captioning.model import Loaded, load
 from builder.captioning.plain import RETRY
 from builder.captioning.settings import CaptionSettings, RunOptions, describe_preset
+from builder.captioning.sight import check_sight
 from builder.captioning.store import CaptionsWriter, captions_path
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
 from builder.core.console import Progress, say
@@ -82,6 +83,7 @@ def caption_sources(
     threads = options.threads or len(os.sched_getaffinity(0))
     with ExitStack() as stack:
         loaded = load(settings, devices[0])
+        check_sight(loaded)
         stream = CaptionStream(loaded, options.engine, options.batch, threads)
         processes = None
         if len(devices) > 1:

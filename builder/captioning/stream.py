@@ -203,10 +203,11 @@ class CaptionStream:
         self, captioner: Captioner, images: ImageSource, name: str, caption: str
     ) -> str | Reject:
         """The caption, or another one if it is degenerate, or a reject if that is too."""
-        if not self.check or degenerate(caption) is None:
+        prompt = self.loaded.prompt_words
+        if not self.check or degenerate(caption.removeprefix(prompt)) is None:
             return caption
         again = captioner.retry(self.loaded.prepare(images.read(name)))
-        reason = degenerate(again)
+        reason = degenerate(again.removeprefix(prompt))
         if reason is None:
             return again
         expected = f"words, no phrase again and again, also when tried again with {RETRY}"

@@ -1,0 +1,225 @@
+"""The families of captioning models that are accepted, and how each one takes a prompt.
+
+A model that is given its prompt in another family's way ends in an error at best. At worst it never
+sees the image: a BLIP-2 puts the image where the image tokens stand, so without these tokens it
+writes one and the same caption for every photograph. Each family here is therefore tested with and
+without a prompt, and every other model is refused before its weights are loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from builder.captioning.settings import CaptionSettings
+from builder.core.errors import CaptionError
+from builder.core.records import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of captioning model.
+
+    Parameters
+    ----------
+    name
+        What a person calls it.
+    model_type
+        As its config.json says.
+    parts
+        The model types that parts of its config.json must have, by the parts' names.
+    architecture
+        The class of transformers that captions with it. Weights of another class, such as one that
+        answers questions, have the same model type and other layers.
+    prompt_ids
+        The token ids that `generate` starts from, of the model's config, its tokenizer and the
+        prompt; None where `generate` finds them itself.
+    argument
+        The argument of `generate` that takes them.
+    positions
+        The entry of the config that says how many tokens the text may have, dots between names;
+        empty where there is no bound.
+    repeats_prompt
+        Whether a caption begins with the prompt. It is what the model was asked to go on from.
+    """
+
+    name: str
+    model_type: str
+    parts: Mapping[str, str]
+    architecture: str
+    prompt_ids: Callable[[Any, Any, str], list[int] | None]
+    argument: str = "input_ids"
+    positions: str = ""
+    repeats_prompt: bool = True
+
+    def start(self, config: Any, tokenizer: Any, settings: CaptionSettings) -> list[int] | None:
+        """The token ids that `generate` starts from, for the prompt of the settings.
+
+        Raises
+        ------
+        CaptionError
+            The prompt holds the token of the image, or leaves no room for a caption; or config.json
+        does not say which token that is.
+        """
+        try:
+            ids = self.prompt_ids(config, tokenizer, settings.prompt)
+        except ValueError as error:
+            raise CaptionError(f"{settings.model}: {error}") from error
+        if not self.positions:
+            return ids
+        bound: Any = config
+        for name in self.positions.split("."):
+            bound = getattr(bound, name)
+        length = len(ids or [0])
+        if length + settings.max_new_tokens > bound:
+            raise CaptionError(
+                f"{settings.model}: its text has at most {bound} tokens; expected a prompt and a "
+                f"caption that fit, found {length} tokens before the caption and --max-new-tokens "
+                f"{settings.max_new_tokens}; shorten one of them"
+            )
+        return ids
+
+
+def _blip(config: Any, tokenizer: Any, prompt: str) -> list[int] | None:
+    """The prompt between two special tokens: `generate` replaces the first and drops the last."""
+    if not prompt:
+        return None
+    text = config.text_config
+    words = tokenizer(prompt, add_special_tokens=False).input_ids
+    return [text.bos_token_id, *words, text.sep_token_id]
+
+
+def _blip2_t5(config: Any, tokenizer: Any, prompt: str) -> list[int]:
+    """The image tokens, then the prompt; an empty prompt is the end token alone, as in LAVIS."""
+    return _behind_image(config, tokenizer(prompt).input_ids)
+
+
+def _blip2_opt(config: Any, tokenizer: Any, prompt: str) -> list[int]:
+    """The image tokens, then the start token and the prompt."""
+    start = [config.text_config.bos_token_id]
+    return _behind_image(config, tokenizer(prompt).input_ids if prompt else start)
+
+
+def _behind_image(config: Any, text: list[int]) -> list[int]:
+    """Text behind the image tokens, in whose place a BLIP-2 puts what it sees."""
+    image = config.image_token_index
+    if image is None:
+        raise ValueError("config.json names no image_token_index; take a newer revision")
+    if image in text:
+        raise ValueError("the prompt holds the token that stands for the image; leave it out")
+    return [image] * int(config.num_query_tokens) + text
+
+
+def _git(config: Any, tokenizer: Any, prompt: str) -> list[int] | None:
+    """The start token and the prompt, without an end token, behind which there is no caption."""
+    if not prompt:
+        return None
+    return [config.bos_token_id, *tokenizer(prompt, add_special_tokens=False).input_ids]
+
+
+def _vit_gpt2(config: Any, tokenizer: Any, prompt: str) -> list[int] | None:
+    """The prompt for the decoder, before which `generate` puts its start token."""
+    words: list[int] = tokenizer(prompt, add_special_tokens=False).input_ids
+    return words or None
+
+
+FAMILIES = (
+    Family(
+        "BLIP",
+        "blip",
+        {},
+        "BlipForConditionalGeneration",
+        _blip,
+        positions="text_config.max_position_embeddings",
+    ),
+    Family(
+        "BLIP-2 with T5",
+        "blip-2",
+        {"text_config": "t5"},
+        "Blip2ForConditionalGeneration",
+        _blip2_t5,
+        repeats_prompt=False,
+    ),
+    Family(
+        "BLIP-2 with OPT",
+        "blip-2",
+        {"text_config": "opt"},
+        "Blip2ForConditionalGeneration",
+        _blip2_opt,
+        positions="text_config.max_position_embeddings",
+    ),
+    Family("GIT", "git", {}, "GitForCausalLM", _git, positions="max_position_embeddings"),
+    Family(
+        "ViT-GPT2",
+        "vision-encoder-decoder",
+        {"encoder": "vit", "decoder": "gpt2"},
+        "VisionEncoderDecoderModel",
+        _vit_gpt2,
+        argument="decoder_input_ids",
+        positions="decoder.max_position_embeddings",
+    ),
+)
+
+
+def family_of(config: Json, source: str) -> Family:
+    """The family of a model.
+
+    Parameters
+    ----------
+    config
+        The content of its config.json.
+    source
+        The model, as a message names it.
+
+    Raises
+    ------
+    CaptionError
+        It is of none of the families.
+    """
+    found = _described(config)
+    architectures = config.get("architectures") or []
+    for family in FAMILIES:
+        same = {"model_type": family.model_type, **family.parts}
+        if all(found.get(name) == kind for name, kind in same.items()):
+            if architectures and family.architecture not in architectures:
+                raise CaptionError(
+                    f"{source}: architecture {architectures[0]} is not accepted for model type "
+                    f"{family.model_type}; expected {family.architecture}, which makes captions"
+                )
+            return family
+    accepted = ", ".join(_shown(family.model_type, family.parts) for family in FAMILIES)
+    kind = _shown(str(found.pop("model_type"))[:60], found)
+    raise CaptionError(f"{source}: model type {kind} is not accepted; accepted are {accepted}")
+
+
+def _described(config: Json) -> dict[str, Any]:
+    """The model type of a config, and those of its parts that tell families apart."""
+    kind = config.get("model_type")
+    found = {"model_type": kind}
+    same_type = [family for family in FAMILIES if family.model_type == kind]
+    for name in sorted({name for family in same_type for name in family.parts}):
+        part = config.get(name)
+        found[name] = part.get("model_type") if isinstance(part, dict) else None
+    return found
+
+
+def _shown(kind: str, parts: Mapping[str, object]) -> str:
+    shown = ", ".join(f"{name} {str(part)[:60]}" for name, part in parts.items())
+    return f"{kind} ({shown})" if shown else kind
+
+
+def read_processor(source: str, family: Family, **where: Any) -> Any:
+    """A model's `tokenizer` and `image_processor`, both as its files describe them.
+
+    A ViT-GPT2 has no processor of both: transformers would give its tokenizer alone.
+    """
+    import transformers
+
+    if family.model_type != "vision-encoder-decoder":
+        return transformers.AutoProcessor.from_pretrained(source, **where)
+    return SimpleNamespace(
+        tokenizer=transformers.AutoTokenizer.from_pretrained(source, **where),
+        image_processor=transformers.AutoImageProcessor.from_pretrained(source, **where),
+    )
