@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.captioning.families import FAMILIES
 from builder.captioning.settings import (
     DTYPES,
     ENGINES,
@@ -103,7 +104,10 @@ def _parser() -> argparse.ArgumentParser:
         f"pretrained: {pretrained}, 224 pixels, no prompt. The options below override it. Without "
         f"--preset, --model {pretrained} takes pretrained",
     )
-    model.add_argument("--model", help="a Hub repo or folder (the preset's)")
+    model.add_argument(
+        "--model",
+        help=f"a Hub repo or folder (the preset's): {', '.join(each.name for each in FAMILIES)}",
+    )
     model.add_argument("--revision", help="of the Hub repo: a branch, tag or commit")
     model.add_argument("--prompt", help='text to go on from, "" for none (the preset\'s)')
     model.add_argument("--beams", type=positive, help=f"({defaults.num_beams})")
@@ -133,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         "--engine",
         choices=ENGINES,
         default=run.engine,
-        help="continuous for a BLIP-2 with a T5, generate (transformers' own) for any other model",
+        help="continuous for a BLIP-2 with a T5, generate (transformers' own) for the other kinds",
     )
     how.add_argument("--threads", type=positive, help="that decode images (one per core)")
     how.add_argument("--json", action="store_true", help="print the result as JSON")

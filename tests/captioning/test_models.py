@@ -179,7 +179,7 @@ def test_a_processor_of_images_of_another_size_is_refused(
     for path in (*tmp_path.glob("p*processor_config.json"), tmp_path / "processor_config.json"):
         if path.exists():
             path.write_text(path.read_text().replace(": 28", ": 14"))
-    with pytest.raises(CaptionError, match="makes images of 14 x 14 pixels.* expects 28 x 28"):
+    with pytest.raises(CaptionError, match=r"makes images of 14 x 14 pixels.* expects 28 x 28"):
         load(settings_for(tmp_path), CPU)
 
 
