@@ -182,7 +182,7 @@ def _loaded(scale: Scale, device: torch.device, dtype: str) -> Loaded:
         as_asam(model)
     elif dtype == "bfloat16":
         model.bfloat16()
-    settings = CaptionSettings(model="random", dtype=dtype, num_beams=BEAMS)
+    settings = CaptionSettings(model="random", search="transformers", dtype=dtype, num_beams=BEAMS)
     return adapt(model, random_processor(scale.config), settings, {})
 
 

@@ -13,6 +13,7 @@ from builder.captioning.settings import (
     DTYPES,
     ENGINES,
     PRESETS,
+    SEARCHES,
     CaptionSettings,
     RunOptions,
     caption_settings,
@@ -46,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prompt=args.prompt,
         num_beams=args.beams,
         max_new_tokens=args.max_new_tokens,
+        search=args.search,
         dtype=args.dtype,
         dct_scaling=args.dct_scaling or None,
     )
@@ -112,6 +114,13 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument("--prompt", help='text to go on from, "" for none (the preset\'s)')
     model.add_argument("--beams", type=positive, help=f"({defaults.num_beams})")
     model.add_argument("--max-new-tokens", type=positive, help=f"({defaults.max_new_tokens})")
+    model.add_argument(
+        "--search",
+        choices=SEARCHES,
+        help="rules of beam search: lavis (the default), those of transformers 4.33.2, which LAVIS "
+        "pins; transformers, those of transformers 5, the only ones for other models than BLIP-2 "
+        "with a T5",
+    )
     model.add_argument(
         "--dtype",
         choices=("auto", *DTYPES),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,8 @@ def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) 
     family = family_of(model.config.to_dict(), settings.model)
     ids = family.start(model.config, processor.tokenizer, settings)
     loaded = Loaded(model, processor, settings, preprocess, ids, family)
+    if not loaded.is_blip2_t5:  # `generate` captions it
+        loaded.settings = settings = replace(settings, search="transformers")
     described = asdict(settings)
     for elsewhere in ("preset", "model", "revision", "dct_scaling"):
         del described[elsewhere]

@@ -10,6 +10,7 @@ from typing import Any
 
 DTYPES = ("asam", "bfloat16", "float32")
 ENGINES = ("auto", "continuous", "generate")
+SEARCHES = ("lavis", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class CaptionSettings:
         The text that the caption goes on from; "" for none.
     num_beams, max_new_tokens, min_length, length_penalty, repetition_penalty
         As in transformers' `generate`.
+    search
+        The rules of beam search (`builder.captioning.fast.search`). "lavis": those of transformers
+        4.33.2, which LAVIS pins. "transformers": those of transformers 5. A model that is no BLIP-2
+        with a T5 has the latter, whatever is set here.
     dtype
         "asam": the vision tower in float16, the Q-Former in float32, T5 in bfloat16, as LAVIS
         runs them; or one dtype for all: "bfloat16", "float32". "auto" is "asam" on a GPU and
@@ -51,6 +56,7 @@ class CaptionSettings:
     min_length: int = 1
     length_penalty: float = 1.0
     repetition_penalty: float = 1.0
+    search: str = "lavis"
     dtype: str = "auto"
     dct_scaling: bool = False
 

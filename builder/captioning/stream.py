@@ -85,6 +85,11 @@ class CaptionStream:
             raise CaptionError(
                 f"{self.loaded.settings.model} is no BLIP-2 with a T5: use --engine generate"
             )
+        elif self.engine == "generate" and self.loaded.settings.search == "lavis":
+            raise CaptionError(
+                "--engine generate searches by the rules of transformers 5 alone: add --search "
+                "transformers, or use --engine continuous"
+            )
         if self.batch is None:
             self.batch = _LARGEST.get(self.loaded.device.type, _LARGEST_ELSEWHERE)
         if self.loaded.device.type == "cuda":

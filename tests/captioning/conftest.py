@@ -45,8 +45,8 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def settings(model_folder: Path) -> CaptionSettings:
-    """ASAM's settings for it."""
-    return CaptionSettings(model=str(model_folder), dtype="float32")
+    """ASAM's settings for it, but for the rules of beam search: so `generate` can check them."""
+    return CaptionSettings(model=str(model_folder), search="transformers", dtype="float32")
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def test_the_presets_are_what_lavis_says() -> None:
     # configs/models/blip2/blip2_caption_flant5xl.yaml and blip2_pretrain_flant5xl.yaml, and the
     # defaults of `generate` in models/blip2_models/blip2_t5.py.
     generate: dict[str, Any] = {"num_beams": 5, "max_new_tokens": 30, "min_length": 1}
-    generate |= {"length_penalty": 1.0, "repetition_penalty": 1.0}
+    generate |= {"length_penalty": 1.0, "repetition_penalty": 1.0, "search": "lavis"}
     expected = {
         "asam": {"model": "Salesforce/blip2-flan-t5-xl-coco", "prompt": "a photo of"},
         "pretrained": {"model": "Salesforce/blip2-flan-t5-xl", "prompt": ""},
@@ -84,7 +84,9 @@ def test_at_364_pixels_the_words_are_those_of_the_models_own_processor_and_gener
     assert model.vision_model.embeddings.position_embedding.shape[1] == 677
     processor = AutoProcessor.from_pretrained(folder)
     jpegs = [photograph(seed) for seed in range(4)]
-    settings = CaptionSettings(model=str(folder), prompt="bane roti", dtype="float32")
+    settings = CaptionSettings(
+        model=str(folder), prompt="bane roti", search="transformers", dtype="float32"
+    )
     expected = []
     for jpeg in jpegs:
         image = Image.open(io.BytesIO(jpeg)).convert("RGB")

@@ -113,7 +113,7 @@ def test_a_tar_is_captioned_in_its_order_with_its_provenance(
     assert provenance["counts"]["captions"] == len(captions)
     assert provenance["complete"]
     assert provenance["runs"][0]["versions"]["torch"] == torch.__version__
-    assert provenance["runs"][0]["preset"] == "asam with another model"
+    assert provenance["runs"][0]["preset"] == "asam with another model, search"
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,8 @@ class OnDeviceAlone(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-@pytest.mark.parametrize("dtype", ["asam", "float32"])
-def test_nothing_of_what_is_recorded_depends_on_the_host(dtype: str) -> None:
+@pytest.mark.parametrize(("dtype", "rules"), [("asam", "lavis"), ("float32", "transformers")])
+def test_nothing_of_what_is_recorded_depends_on_the_host(dtype: str, rules: str) -> None:
     """No value is waited for, and none is copied from the host: on tensors that have only shapes.
 
     A build without CUDA has no such tensors of its device; the lazy one stands in for it.
@@ -137,7 +137,7 @@ def test_nothing_of_what_is_recorded_depends_on_the_host(dtype: str) -> None:
         model.to(device)
         encoder = Encoder(model, [1], 4, Preprocess((28, 28)))
         decoder = BeamDecoder(model.language_model, 8, 5, 30, encoder.tokens)
-        search = BeamSearch(decoder, SearchSettings(5, 30, 1.0, 0, 1, 0), imposed=True)
+        search = BeamSearch(decoder, SearchSettings(5, 30, 1.0, 0, 1, 0, rules), imposed=True)
         slots = torch.zeros(4, dtype=torch.int64, device=device)
         with OnDeviceAlone():  # type: ignore[no-untyped-call]
             encoded = encoder.encode(encoder.pixels)

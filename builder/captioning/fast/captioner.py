@@ -4,7 +4,8 @@
 launches thousands of kernels a step. Here a fixed number of slots is decoded; a slot that is done
 takes the next image at once; nothing is moved (see `decoder`); and each of the three pieces of work
 (encode a batch, admit encoded images, one step of all slots) is one CUDA graph. The captions are
-those of `generate`, whatever the batch size and the batch mates.
+those of `generate` (of transformers 4.33.2 by LAVIS's rules, see `search`), whatever the batch size
+and the batch mates.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from builder.captioning.fast.graph import Recorded, graph_memory
 from builder.captioning.fast.search import BeamSearch, SearchSettings
 from builder.captioning.model import Loaded
 from builder.captioning.plain import PlainCaptioner
+from builder.core.errors import CaptionError
 
 ENCODE_BATCH = 128  # 257 tokens each: enough to fill a GPU
 _ADMIT = 32  # images admitted at a time, at most
@@ -50,6 +52,10 @@ class ContinuousCaptioner:
     def __init__(self, loaded: Loaded, batch: int, lengths: Iterable[int] | None = None) -> None:
         if loaded.preprocess is None or loaded.prompt_ids is None:
             raise ValueError("not a BLIP-2 with a T5")
+        if loaded.settings.min_length > 1 or loaded.settings.repetition_penalty != 1:
+            raise CaptionError(
+                "the engine continuous has no min_length and no repetition_penalty; take generate"
+            )
         self._loaded, self.batch = loaded, batch
         self._lengths = None if lengths is None else list(lengths)
         settings, text = loaded.settings, loaded.model.config.text_config
@@ -76,6 +82,7 @@ class ContinuousCaptioner:
                 text.decoder_start_token_id,
                 text.eos_token_id,
                 text.pad_token_id,
+                settings.search,
             ),
             imposed=lengths is not None,
         )

@@ -1,12 +1,20 @@
 """Beam search over slots that each hold one image, at a position of its own.
 
-The rules are those of `generate(num_beams=K)` in transformers (generation/utils.py, `_beam_search`,
-with `early_stopping=False`): at each step the 2K best continuations of an image; those that end are
-candidates for its K finished ones if they are among the best K, scored by
-log-probability / length ** length_penalty; the K best that go on are its next beams; and an image
-is done when its best beam, at the length it has, no longer beats the worst of K finished ones.
-There, an image waits until the last of its batch is done; here its slot is free at once.
+At each step the 2K best continuations of an image compete. Those that end are candidates for its K
+finished captions if they are among the best K; a finished caption's score is
+log-probability / length ** length_penalty, where the end token counts. The K best that go on are
+its next beams. Two sets of rules say when an image is done, and what becomes of open beams:
 
+- "transformers" is `generate(num_beams=K)` of transformers 5 (generation/utils.py, `_beam_search`,
+  with `early_stopping=False`). The best open beam is scored at the length that it has. The image is
+  done when that is no better than the worst of K finished captions, where a missing one is worse
+  than any. With the last token that is allowed, open beams end at that length.
+- "lavis" is transformers 4.33.2, which LAVIS pins (generation/beam_search.py, `BeamSearchScorer`).
+  The best of all continuations, ending ones too, is scored at one token more. The image is done
+  when there are K finished captions and that is no better than the worst of them. Open beams behind
+  the last token that is allowed are finished captions of one token more.
+
+There, an image waits until the last of its batch is done; here its slot is free at once.
 Everything stands in static buffers, so that a step is one CUDA graph.
 """
 
@@ -24,7 +32,13 @@ _NEVER = -1.0e9  # what transformers adds to a score that must not win
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """What of a generation config beam search needs; one end-of-sequence token."""
+    """What of a generation config beam search needs; one end-of-sequence token.
+
+    Parameters
+    ----------
+    rules
+        "transformers" or "lavis"; see this module's docstring.
+    """
 
     beams: int
     max_new_tokens: int
@@ -32,6 +46,7 @@ class SearchSettings:
     start_token: int
     end_token: int
     pad_token: int
+    rules: str = "transformers"
 
 
 class BeamSearch:
@@ -50,6 +65,8 @@ class BeamSearch:
         self, decoder: BeamDecoder, settings: SearchSettings, *, imposed: bool = False
     ) -> None:
         self._decoder, self._settings = decoder, settings
+        # Both versions take the likeliest token where there is one beam, as these rules do.
+        self._rules = "transformers" if settings.beams == 1 else settings.rules
         slots, beams, device = decoder.slots, settings.beams, decoder.device
         tokens = decoder.positions + 1  # and the start token
 
@@ -103,19 +120,35 @@ class BeamSearch:
             2, (here[:, :1] + 1).expand(-1, 2 * settings.beams, 1), token[..., None]
         )
         length = self._length + self.open
-        ends = (token == settings.end_token) | (length >= settings.max_new_tokens)[:, None]
-        self._finish(score, sequences, ends, length)
+        ends = token == settings.end_token
+        if self._rules == "transformers":
+            ends = ends | (length >= settings.max_new_tokens)[:, None]
+        self._finish(score, sequences, ends & self._among_best, length)
         running_score, keep = (score + ends * _NEVER).topk(settings.beams)
         self._running_score.copy_(running_score)
         self._running.copy_(_take(sequences, keep))
         self._ancestors.copy_(_take(self._ancestors, beam.gather(1, keep)))
-        best = running_score[:, 0] / length.clamp(min=1) ** settings.length_penalty
-        worst = self._finished_score.amin(1, keepdim=True).where(self._is_finished, _NEVER)
-        self.open &= (best[:, None] > worst).any(1)
-        self.open &= length < settings.max_new_tokens
+        self._close(score[:, 0], length)
         self._length.copy_(length)
         done = (~self.open)[:, None]
         return torch.cat([done, self._finished[:, 0, 1:]], dim=1).to(torch.int32)
+
+    def _close(self, best_of_all: Tensor, length: Tensor) -> None:
+        """Close the slots (S,) that are done at `length`, by the rules."""
+        settings = self._settings
+        at_end = length >= settings.max_new_tokens
+        if self._rules == "transformers":
+            best = self._penalized(self._running_score[:, 0], length)
+            worst = self._finished_score.amin(1, keepdim=True).where(self._is_finished, _NEVER)
+            self.open &= (best[:, None] > worst).any(1)
+        else:
+            best = self._penalized(best_of_all, length + 1)
+            self.open &= ~self._is_finished.all(1) | (self._finished_score.amin(1) < best)
+            left = (at_end & self.open)[:, None].expand_as(self._running_score)
+            self._finish(self._running_score, self._running, left, length + 1)
+        if self._imposed is not None:
+            self.open &= length < self._imposed
+        self.open &= ~at_end
 
     def _best(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The 2K best continuations of each slot: score, beam and token, each (S, 2K)."""
@@ -136,10 +169,17 @@ class BeamSearch:
         score, index = score.topk(count)
         return score, index // top.shape[-1], token.flatten(1).gather(1, index)
 
-    def _finish(self, score: Tensor, sequences: Tensor, ends: Tensor, length: Tensor) -> None:
-        """Let what ends in this step compete with what has finished before."""
-        finishes = ends & self._among_best
-        candidate = score / length.clamp(min=1)[:, None] ** self._settings.length_penalty
+    def _penalized(self, score: Tensor, length: Tensor) -> Tensor:
+        """Log-probabilities (S,) or (S, C), to be compared between lengths (S,)."""
+        divisor = length.clamp(min=1) ** self._settings.length_penalty
+        return score / (divisor if score.ndim == 1 else divisor[:, None])
+
+    def _finish(self, score: Tensor, sequences: Tensor, finishes: Tensor, length: Tensor) -> None:
+        """Let candidates compete with what has finished before.
+
+        `score` and `finishes` are (S, C), `sequences` (S, C, L), `length` (S,).
+        """
+        candidate = self._penalized(score, length)
         candidate = candidate + (~self.open)[:, None] * _NEVER + ~finishes * _NEVER
         merged = torch.cat([self._finished_score, candidate], dim=1)
         best, keep = merged.topk(self._settings.beams)
