@@ -2,8 +2,8 @@
 
     python -m benchmarks.build [--json] [TAR]
 
-The recipe is what people write, in ASAM's order: for each mask `pycocotools.mask.decode`, times 255,
-PIL mode L, PNG; the control image painted with numpy and saved by PIL; rows through
+The recipe is what people write, in ASAM's order: for each mask `pycocotools.mask.decode`, times
+255, PIL mode L, PNG; the control image painted with numpy and saved by PIL; rows through
 `Dataset.from_generator`.
 Ours is `builder.engines.config.build_config`: reading, every check, masks, control image, hashes,
 shards synced to disk and read back, receipts and index. Both run in this process, on one core.

@@ -140,6 +140,7 @@ def test_pad_is_the_image_that_sam_sees(size: tuple[int, int]) -> None:
     assert torch.equal(Pad(SIDE).image(image), sam_input(image, SIDE))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20_000), st.integers(1, 20_000), st.sampled_from([64, 256, 1024]))
 def test_pad_takes_the_pixels_that_sam_gives(height: int, width: int, side: int) -> None:
     expected = sam_size((height, width), side)
@@ -165,6 +166,7 @@ def test_a_very_long_image_keeps_one_pixel_of_height(side: int) -> None:
     assert Pad(side).masks(logits, (20, 16_000)).shape == (1, 1, 20, 16_000)
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 4000),
     st.integers(1, 4000),
