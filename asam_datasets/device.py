@@ -5,7 +5,9 @@ Where Triton is, two kernels do it; elsewhere numpy parses the strings and torch
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,6 @@ import numpy as np
 from asam_datasets.arrays import decode_to_array
 from asam_datasets.edges import Edges, fill_by_search, parse_on_host
 from asam_datasets.errors import AsamDatasetsError
-from asam_datasets.kernels import fill_by_kernel, parse_by_kernel
 from asam_datasets.segmentation import Segmentations
 
 if TYPE_CHECKING:
@@ -59,6 +60,22 @@ def parser_and_filler(
     Callable[[torch.Tensor, Edges, int, bool], None],
 ]:
     """How strings become edges on a device, and edges ones in (N, h, w) zeros."""
-    if device.type == "cuda" and importlib.util.find_spec("triton") is not None:
-        return parse_by_kernel, fill_by_kernel
+    if (
+        device.type == "cuda"
+        and importlib.util.find_spec("triton") is not None
+        and (kernels := _kernels()) is not None
+    ):
+        return kernels.parse_by_kernel, kernels.fill_by_kernel
     return parse_on_host, fill_by_search
+
+
+@functools.cache
+def _kernels() -> Any:
+    """The module of the Triton kernels; None in the published file, which has no such module."""
+    if __package__ == "asam_datasets":
+        return importlib.import_module("asam_datasets.kernels")
+    logging.getLogger("asam_datasets").warning(
+        "decode_masks: this single file has no Triton kernels, so torch alone fills the masks, "
+        "which takes longer. The project's package has them: run `pip install .` in its checkout"
+    )
+    return None

@@ -39,6 +39,12 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     BUILDER_CONFIG_CLASS = AsamConfig
     BUILDER_CONFIGS: ClassVar = [AsamConfig(name=n, version=VERSION) for n in config_names()]
 
+    def __init__(
+        self, cache_dir: str | None = None, dataset_name: str | None = None, *args: Any, **kw: Any
+    ) -> None:
+        # The name of the cache's folder, which is else that of the module.
+        super().__init__(cache_dir, dataset_name or "asam_datasets", *args, **kw)
+
     def _create_builder_config(self, **kwargs: Any) -> tuple[AsamConfig, str]:
         """The config and its id, which names the cache: other data, other cache."""
         config, config_id = super()._create_builder_config(**kwargs)

@@ -28,6 +28,7 @@ from builder.core.files import write_bytes
 ROOT = Path(__file__).parents[1]
 PACKAGE = "asam_datasets"
 OUTPUT = f"{PACKAGE}.py"
+OMITTED = ("__init__.py", "kernels.py")  # the front, and what needs a GPU
 RULE = "# " + "-" * 98
 
 HEADER = '''"""{title}
@@ -153,7 +154,9 @@ def in_order(modules: Iterable[Module]) -> list[Module]:
     meanings: dict[str, tuple[str, str]] = {}  # what each name is, and which file says so
     for module in by_name.values():
         if missing := sorted(module.needs - by_name.keys()):
-            raise StructureError(f"{module.file} imports from {PACKAGE}.{missing[0]}: no such file")
+            raise StructureError(
+                f"{module.file} imports {PACKAGE}.{missing[0]}: not in the published file"
+            )
         found = dict.fromkeys(sorted(module.defines), f"defined in {module.file}")
         for name, meaning in (found | module.imports | module.typing_imports).items():
             other, file = meanings.setdefault(name, (meaning, module.file))
@@ -183,7 +186,7 @@ def amalgamate(package: Path) -> str:
     StructureError
         A module is not written as the tool needs it.
     """
-    paths = [path for path in sorted(package.glob("*.py")) if path.name != "__init__.py"]
+    paths = [path for path in sorted(package.glob("*.py")) if path.name not in OMITTED]
     modules = in_order(map(read_module, paths))
     front = ast.parse((package / "__init__.py").read_text("utf-8"))
     title = (ast.get_docstring(front) or "").partition("\n")[0]

@@ -18,7 +18,7 @@ from builder.captioning.model import load
 from builder.captioning.settings import CaptionSettings
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
 from builder.core.errors import CaptionError
-from builder.core.processes import end_with_parent, interrupt_deferred
+from builder.core.processes import end_with_parent, interrupt_deferred, safe_path
 
 _BLOCK = 256  # images; dealt out in turn, so that devices keep close to each other in the source
 
@@ -35,10 +35,10 @@ class DeviceProcesses:
         threads: int,
     ) -> None:
         context = multiprocessing.get_context("spawn")  # CUDA can't be forked
-        self._outcomes: Any = context.Queue()
         self._tasks: list[Any] = []
         self._processes: list[Any] = []
-        with interrupt_deferred():
+        with safe_path(), interrupt_deferred():
+            self._outcomes: Any = context.Queue()
             for device in devices:
                 tasks = context.Queue()
                 arguments = (str(device), settings, engine, batch, threads, tasks, self._outcomes)

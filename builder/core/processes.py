@@ -1,4 +1,7 @@
-"""Worker processes: none outlives its parent, and Ctrl-C is the parent's business alone."""
+"""Worker processes: none outlives its parent, and Ctrl-C is the parent's business alone.
+
+None of them imports anything from the folder that a command stands in.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,25 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import connection
+
+
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """Keep the working directory off the module path of the processes that are started meanwhile.
+
+    A worker of `spawn` is a `python -c`. That has the working directory first on its path, until it
+    gets the path of its parent. The process that watches over semaphores is one too; the first
+    queue or event starts it.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from builder.core.console import default_workers
 from builder.core.errors import ShardError
-from builder.core.processes import end_with_parent, interrupt_deferred
+from builder.core.processes import end_with_parent, interrupt_deferred, safe_path
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,12 +57,13 @@ def run(
     if workers == 1 or len(tasks) <= 1:
         return [function(task, on_row) for task in tasks]
     context = multiprocessing.get_context("spawn")
-    counts, stop = context.SimpleQueue(), context.Event()
-    pool = ProcessPoolExecutor(
-        min(workers, len(tasks)), context, initializer=_start_worker, initargs=(counts, stop)
-    )
+    with safe_path():
+        counts, stop = context.SimpleQueue(), context.Event()
+        pool = ProcessPoolExecutor(
+            min(workers, len(tasks)), context, initializer=_start_worker, initargs=(counts, stop)
+        )
     try:
-        with interrupt_deferred():
+        with safe_path(), interrupt_deferred():
             futures = [pool.submit(_call, function, task) for task in tasks]
         pending: set[Future[R]] = set(futures)
         while pending:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from asam_datasets import AsamDatasetsError, decode_masks, edges, kernels
+from asam_datasets import AsamDatasetsError, decode_masks, edges
 from asam_datasets.rle import MAX_GROUP
 from asam_datasets.segmentation import segmentations
 from tests.masks.images import Masks, annotate, draw
@@ -94,19 +94,21 @@ def compiles(kernel: Any, types: dict[str, str], constants: dict[str, Any]) -> N
 def test_the_kernels_compile_for_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    parse, fill = kernels._kernels()
+    from asam_datasets import kernels
+
     compiles(
-        parse,
+        kernels.parse_kernel,
         {"codes": "*u8", "masks": "*i64", "places": "*i32"},
         {"MAX_GROUP": MAX_GROUP, "BLOCK": 512},
     )
     tensors = {"out": "*u8", "places": "*i32", "masks": "*i64"}
+    sizes = {"height": "i32", "width": "i32"}
     always = {"COLUMNS": 128, "TOO_FAR": kernels.TOO_FAR}
-    for packed in (False, True):
-        compiles(fill, {**tensors, "height": "i32", "width": "i32"}, {**always, "PACKED": packed})
     # A side of 1 is a constant to Triton.
-    compiles(fill, {**tensors, "width": "i32"}, {**always, "PACKED": False, "height": 1})
-    compiles(fill, {**tensors, "height": "i32"}, {**always, "PACKED": False, "width": 1})
+    for ones in ({}, {"height": 1}, {"width": 1}):
+        types = {**tensors, **{side: kind for side, kind in sizes.items() if side not in ones}}
+        compiles(kernels.fill_kernel, types, {**always, **ones, "PACKED": False})
+    compiles(kernels.fill_kernel, {**tensors, **sizes}, {**always, "PACKED": True})
 
 
 @pytest.mark.parametrize("device", DEVICES)
