@@ -17,6 +17,8 @@ pytest.importorskip("transformers")
 from builder.core.console import run_command
 from builder.evaluating.preprocess import Pad, Square
 from examples import evaluate as example
+from tests.examples.conftest import built
+from tests.factory import annotation, members, record, write_tar
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,26 @@ def test_train_configs_can_be_evaluated_too(
     assert result["images"] == 1
     assert result["masks"] == 3
     assert result["published_sam_asam"] is None
+
+
+def test_a_mask_that_the_square_loses_is_counted_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = {"width": 1200, "height": 800}
+    pixel, block = np.zeros((2, 800, 1200), bool)
+    pixel[401, 601] = True
+    block[100:500, 100:900] = True
+    changed = record(1, **size)[1]
+    changed["annotations"] = [annotation(pixel, 1), annotation(block, 2)]
+    tar = write_tar(tmp_path / "sa_000000.tar", members([1], {1: changed}, **size))
+    dist = built(tmp_path / "dist", str(tar))
+    command = ["--data", str(dist), "--configs", "sa_000000", "--quiet", "--json", "--resize"]
+    for resize, told in (("square", True), ("pad", False)):
+        capsys.readouterr()
+        assert example.main([*command, resize]) == 0
+        output = capsys.readouterr()
+        assert json.loads(output.out)["results"][0]["masks"] == 2
+        assert ("sa_000000: 1 masks are too small for the model's square" in output.err) == told
 
 
 def test_an_unknown_config_is_an_error_of_one_line(
@@ -114,8 +136,6 @@ def test_boxes_and_masks_keep_their_place(resize: str, size: tuple[int, int]) ->
 
 
 def test_crowds_count_only_where_asam_counts_them() -> None:
-    from tests.factory import annotation
-
     solid = np.ones((4, 4), bool)
     row = {"annotations": [{**annotation(solid, 1), "iscrowd": True}, annotation(solid, 2)]}
     assert [len(masks) for masks in example.masks_of(row, True, 16)] == [2]
