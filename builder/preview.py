@@ -33,7 +33,6 @@ if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call the
 PAGE = "index.html"
 SHEET = "contact_sheet.jpg"
 ROWS = 12
-SHEET_ROWS = 16  # at most, evenly spread over those of the page
 LOCAL_ROWS, REMOTE_ROWS = 20_000, 1_000  # for the statistics: a whole tar, or 60 MB of a repo
 ALL = "all"
 
@@ -48,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Read, draw, write; returns 1 if counts disagree or something could not be drawn."""
     args = _parser().parse_args(argv)
     from builder.previewing.counts import compare
-    from builder.previewing.reading import Config, spread
+    from builder.previewing.findings import choose
+    from builder.previewing.reading import Config
 
     with needs("builder.preview", "preview"):
         from builder.previewing.charts import draw_charts
@@ -57,13 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         from builder.previewing.views import view_row
 
     config = Config(args.where, args.config, args.revision, args.image_root)
-    numbers = config.find(args.images) if args.images else spread(len(config), args.rows)
-    views = []
-    with Progress(len(numbers), "row", "rows", quiet=args.quiet) as bar:
-        for row in config.rows(numbers):
-            views.append(view_row(*row))
-            bar.update()
     statistics = _statistics(config, args)
+    if args.images:
+        chosen: dict[int, list[str]] = {number: [] for number in config.find(args.images)}
+    else:
+        chosen = choose(statistics.facts, len(config), args.rows)
+    views = []
+    with Progress(len(chosen), "row", "rows", quiet=args.quiet) as bar:
+        for block, number, row in config.rows(list(chosen)):
+            views.append(view_row(block, number, row, chosen[number]))
+            bar.update()
     rejects = config.rejects()
     counts = compare(config, statistics, rejects)
     counts.problems.extend(
@@ -72,9 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():  # a script that matplotlib's font lacks; browsers have theirs
         warnings.filterwarnings("ignore", "Glyph ", UserWarning)
         charts = draw_charts(statistics, config.kind)
-        chosen = [views[i] for i in spread(len(views), SHEET_ROWS)]
-        sheet = draw_sheet(chosen, config.kind) if chosen else None
-    page = render(Contents(config, views, statistics, charts, rejects, counts))
+        sheet = draw_sheet(views, config.kind, len(config)) if views else None
+    page = render(Contents(config, views, statistics, charts, rejects, counts, bool(args.images)))
     # a name read from a tar may be half a surrogate pair
     write_bytes(args.out / PAGE, page.encode(errors="backslashreplace"))
     if sheet:
@@ -101,7 +103,8 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         default=ROWS,
         metavar="N",
-        help=f"rows on the page, evenly spread (default: {ROWS}; about 0.3 MB each)",
+        help="rows on the page: half of them at most are those to look at first, the others are "
+        f"evenly spread (default: {ROWS}; about 0.3 MB each)",
     )
     which.add_argument(
         "--images", nargs="+", metavar="NAME", help="these images instead, by file name"

@@ -1,26 +1,37 @@
 "use strict";
 (() => {
-  document.documentElement.classList.add("script");
   const viewer = document.getElementById("viewer");
   const rows = [...viewer.querySelectorAll(".row")];
   if (!rows.length) return;
   const status = document.getElementById("status");
   const chooser = document.getElementById("chooser");
+  const ways = document.getElementById("ways");
+  const position = document.getElementById("position");
   const previous = document.getElementById("previous");
   const next = document.getElementById("next");
-  const strip = [...document.querySelectorAll(".strip button")];
-  let current = -1;
+  const film = document.querySelector(".strip");
+  const thumbnails = film ? [...film.children] : [];
+  const choices = [...chooser.options];
+  const parts = new Map(); // what `open` gives, by the row's place on the page
+  const sorting = { column: 0, falling: false }; // of the masks, the same for all rows
+  let order = []; // the places on the page of the rows of the chosen way
+  let current = -1; // the place of the row that is shown
 
-  // One row: its shapes on the stage and its list of masks, by the masks' numbers.
-  const parts = rows.map((row) => {
+  // Makes a row work when it is shown first: its shapes on the stage and its list of masks.
+  const open = (row) => {
+    const stage = row.querySelector(".stage");
     const group = row.querySelector(".shapes");
     const list = row.querySelector(".masks");
     const readout = row.querySelector(".readout");
+    const here = row.querySelector(".here");
     const byNumber = (nodes) => new Map([...nodes].map((node) => [node.dataset.mask, node]));
     const shapes = byNumber(group.children);
     const options = byNumber(list ? list.children : []);
     let lit = null;
+    let sorted = "0 false"; // the column and direction that the list is sorted by
 
+    const isOn = (number) => options.get(number).getAttribute("aria-selected") === "true";
+    const label = (number) => options.get(number).getAttribute("aria-label");
     const light = (number, scroll) => {
       for (const node of lit === null ? [] : [shapes.get(lit), options.get(lit)]) node.classList.remove("lit");
       lit = number;
@@ -31,7 +42,7 @@
       }
       const option = options.get(lit);
       for (const node of [shapes.get(lit), option]) node.classList.add("lit");
-      readout.textContent = option.getAttribute("aria-label") + (isOn(lit) ? "" : ", switched off");
+      readout.textContent = label(lit) + (isOn(lit) ? "" : ", switched off");
       if (scroll) {
         const top = option.offsetTop - list.offsetTop;
         if (top < list.scrollTop) list.scrollTop = top;
@@ -39,10 +50,10 @@
           list.scrollTop = top + option.offsetHeight - list.clientHeight;
       }
     };
-    const isOn = (number) => options.get(number).getAttribute("aria-selected") === "true";
     const turn = (number, on) => {
       options.get(number).setAttribute("aria-selected", String(on));
       shapes.get(number).classList.toggle("off", !on);
+      here.querySelector(`[data-mask="${number}"]`)?.setAttribute("aria-pressed", String(on));
     };
     const toggle = (number) => {
       turn(number, !isOn(number));
@@ -50,41 +61,107 @@
       status.textContent = `Mask ${number} ${isOn(number) ? "on" : "off"}`;
     };
     const numberOf = (event) => event.target.closest("[data-mask]")?.dataset.mask ?? null;
-    const active = () => list.querySelector(".active")?.dataset.mask ?? [...options.keys()][0];
-    const activate = (number) => {
+
+    // One mask may cover another: a button for each that lies at a point, the topmost first.
+    const listThose = (x, y) => {
+      const found = document.elementsFromPoint(x, y).filter((node) => shapes.get(node.dataset.mask) === node);
+      here.replaceChildren(...(found.length > 1 ? ["Here, from the top:"] : []), ...found.map((shape) => {
+        const button = document.createElement("button");
+        const colour = document.createElement("i");
+        const { mask } = shape.dataset;
+        button.type = "button";
+        button.dataset.mask = mask;
+        button.setAttribute("aria-pressed", String(isOn(mask)));
+        button.setAttribute("aria-label", label(mask));
+        colour.style.background = shape.style.color;
+        button.append(colour, mask);
+        return button;
+      }));
+    };
+
+    const active = () => list.querySelector(".active") ?? list.children[0];
+    const activate = (option) => {
       list.querySelector(".active")?.classList.remove("active");
-      options.get(number).classList.add("active");
-      list.setAttribute("aria-activedescendant", options.get(number).id);
-      light(number, true);
+      option.classList.add("active");
+      list.setAttribute("aria-activedescendant", option.id);
+      light(option.dataset.mask, true);
+    };
+    const headers = [...row.querySelectorAll(".columns button")];
+    const sort = () => {
+      const wanted = `${sorting.column} ${sorting.falling}`;
+      if (sorted === wanted) return;
+      sorted = wanted;
+      const valueOf = (option) => option.querySelectorAll("span")[sorting.column].textContent;
+      const sign = sorting.falling ? -1 : 1;
+      const compare = (a, b) => {
+        const [one, other] = [a, b].map((text) => Number(text.replaceAll(",", "")));
+        if (Number.isNaN(one) !== Number.isNaN(other)) return Number.isNaN(one) ? 1 : -1; // "-" is last
+        return sign * (Number.isNaN(one) ? a.localeCompare(b) : one - other);
+      };
+      const pairs = [...options.values()].map((option) => [valueOf(option), option]);
+      pairs.sort(([a, one], [b, other]) => compare(a, b) || one.dataset.mask - other.dataset.mask);
+      list.append(...pairs.map(([, option]) => option));
+      headers.forEach((header, i) => {
+        header.setAttribute("aria-pressed", String(i === sorting.column));
+        header.classList.toggle("falling", i === sorting.column && sorting.falling);
+      });
+    };
+
+    let typed = "";
+    let typedAt = 0;
+    // The number or the category that begins with what is typed, from the active one on and around.
+    const find = (key, time) => {
+      typed = (time - typedAt > 1000 ? "" : typed) + key.toLowerCase();
+      typedAt = time;
+      const all = [...list.children];
+      const at = all.indexOf(active()) + (typed.length > 1 ? 0 : 1);
+      const ahead = [...all.slice(at), ...all.slice(0, at)];
+      const begins = (option) => [...option.querySelectorAll(".name")].some((name) => name.textContent.toLowerCase().startsWith(typed));
+      return ahead.find((option) => option.dataset.mask === typed) ?? ahead.find(begins);
+    };
+    const onKey = (event) => {
+      if (event.ctrlKey || event.altKey || event.metaKey) return;
+      const all = [...list.children];
+      const at = all.indexOf(active());
+      const page = Math.max(1, Math.floor(list.clientHeight / all[0].offsetHeight) - 1);
+      const moves = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: all.length - 1, PageDown: at + page, PageUp: at - page };
+      if (event.key in moves) {
+        typed = "";
+        activate(all[Math.min(all.length - 1, Math.max(0, moves[event.key]))]);
+      } else if (event.key === " " || event.key === "Enter") toggle(active().dataset.mask);
+      else if (event.key === "Escape") light(null);
+      else if (event.key.length === 1) {
+        const found = find(event.key, event.timeStamp);
+        if (found) activate(found);
+      } else return;
+      event.preventDefault();
     };
 
     readout.textContent = readout.dataset.hint;
     if (list) {
-      group.addEventListener("pointerover", (event) => light(numberOf(event), true));
-      group.addEventListener("pointerleave", () => light(null));
-      list.addEventListener("pointerover", (event) => light(numberOf(event), false));
-      list.addEventListener("pointerleave", () => light(null));
-      for (const place of [group, list])
+      for (const place of [group, list, here]) {
+        place.addEventListener("pointerover", (event) => light(numberOf(event), place === group));
+        place.addEventListener("pointerleave", () => light(null));
         place.addEventListener("click", (event) => {
           const number = numberOf(event);
           if (number === null) return;
-          if (place === list) activate(number);
+          if (place === list) activate(options.get(number));
           toggle(number);
         });
+      }
+      stage.addEventListener("click", (event) => listThose(event.clientX, event.clientY));
+      here.addEventListener("focusin", (event) => light(numberOf(event), true));
       list.addEventListener("focus", () => { if (list.matches(":focus-visible")) activate(active()); });
-      list.addEventListener("blur", () => light(null));
-      list.addEventListener("keydown", (event) => {
-        const numbers = [...options.keys()];
-        const at = numbers.indexOf(active());
-        const page = Math.max(1, Math.floor(list.clientHeight / options.get(numbers[0]).offsetHeight) - 1);
-        const moves = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: numbers.length - 1, PageDown: at + page, PageUp: at - page };
-        if (event.ctrlKey || event.altKey || event.metaKey) return;
-        if (event.key in moves) activate(numbers[Math.min(numbers.length - 1, Math.max(0, moves[event.key]))]);
-        else if (event.key === " " || event.key === "Enter") toggle(active());
-        else if (event.key === "Escape") light(null);
-        else return;
-        event.preventDefault();
-      });
+      for (const place of [list, here]) place.addEventListener("focusout", () => light(null));
+      list.addEventListener("keydown", onKey);
+      headers.forEach((header, i) => header.addEventListener("click", () => {
+        const again = sorting.column === i;
+        sorting.falling = again ? !sorting.falling : header.dataset.falls === "true";
+        sorting.column = i;
+        sort();
+        list.scrollTop = 0;
+        status.textContent = `Sorted by ${header.textContent}, ${sorting.falling ? "falling" : "rising"}`;
+      }));
     }
     for (const button of row.querySelectorAll("[data-all]"))
       button.addEventListener("click", () => {
@@ -92,51 +169,88 @@
         for (const number of options.keys()) turn(number, on);
         status.textContent = `All ${options.size} masks ${button.dataset.all}`;
       });
-    return { clear: () => light(null) };
-  });
+    return {
+      show: () => { if (list) sort(); },
+      hide: () => { light(null); here.replaceChildren(); },
+    };
+  };
 
-  const show = (place, say) => {
-    place = Math.min(rows.length - 1, Math.max(0, place));
-    if (place === current) return;
-    if (current >= 0) parts[current].clear();
+  const turnTo = (place) => {
     const held = document.activeElement?.closest(".row") ? document.activeElement : null;
-    current = place;
-    rows.forEach((row, i) => { row.hidden = i !== place; });
-    strip.forEach((button, i) => button.classList.toggle("current", i === place));
-    if (strip[place]) {
-      const film = strip[place].parentElement;
-      film.scrollLeft = strip[place].offsetLeft - film.offsetLeft - film.clientWidth / 2 + strip[place].clientWidth / 2;
+    if (current >= 0) {
+      parts.get(current).hide();
+      rows[current].classList.remove("current");
+      thumbnails[current]?.classList.remove("current");
     }
-    chooser.value = String(place);
-    // Not `disabled`: a button that loses the focus loses its user too.
-    previous.setAttribute("aria-disabled", String(place === 0));
-    next.setAttribute("aria-disabled", String(place === rows.length - 1));
+    current = place;
+    const row = rows[place];
+    row.classList.add("current");
+    if (!parts.has(place)) parts.set(place, open(row));
+    parts.get(place).show();
+    if (film) {
+      const thumbnail = thumbnails[place];
+      thumbnail.classList.add("current");
+      film.scrollLeft = thumbnail.offsetLeft - film.offsetLeft - film.clientWidth / 2 + thumbnail.clientWidth / 2;
+    }
     // What held the focus is hidden now: the same thing of the new row takes it.
-    if (held) (held.matches(".masks") && rows[place].querySelector(".masks") || chooser).focus();
+    if (held) (held.matches(".masks") && row.querySelector(".masks") || chooser).focus();
+  };
+  const show = (place, say) => {
+    if (place !== current) turnTo(place);
+    const row = rows[place];
+    const at = order.indexOf(place);
+    chooser.value = String(place);
+    position.textContent = `${at + 1} of ${order.length}`;
+    // Not `disabled`: a button that loses the focus loses its user too.
+    previous.setAttribute("aria-disabled", String(at === 0));
+    next.setAttribute("aria-disabled", String(at === order.length - 1));
     if (say) {
-      const count = rows[place].querySelectorAll(".masks li").length;
-      status.textContent = `Row ${place + 1} of ${rows.length}: ${rows[place].getAttribute("aria-label")}, ${count} masks`;
+      const count = row.querySelectorAll(".masks li").length;
+      status.textContent = `Row ${at + 1} of ${order.length}: ${row.getAttribute("aria-label")}, ${count} masks`;
       try { history.replaceState(null, "", `#row-${place + 1}`); } catch { /* a browser that forbids it for files */ }
     }
   };
-  const fromAddress = () => {
+  const step = (by) => {
+    const at = order.indexOf(current) + by;
+    if (at in order) show(order[at], true);
+  };
+  // Takes a way through the rows, and shows its first row.
+  const go = (way, say) => {
+    ways.value = way;
+    order = ways.selectedOptions[0].dataset.places.split(" ").map(Number);
+    chooser.replaceChildren(...order.map((place) => choices[place]));
+    film?.replaceChildren(...order.map((place) => thumbnails[place]));
+    show(order[0], say);
+  };
+  const fromAddress = (say) => {
     const found = /^#row-(\d+)$/.exec(location.hash);
-    return found ? Number(found[1]) - 1 : 0;
+    const place = found ? Number(found[1]) - 1 : -1;
+    if (!(place in rows)) return;
+    if (!order.includes(place)) go("all", false);
+    show(place, say);
   };
 
-  previous.addEventListener("click", () => show(current - 1, true));
-  next.addEventListener("click", () => show(current + 1, true));
+  previous.addEventListener("click", () => step(-1));
+  next.addEventListener("click", () => step(1));
   chooser.addEventListener("change", () => show(Number(chooser.value), true));
-  strip.forEach((button, i) => button.addEventListener("click", () => show(i, true)));
-  window.addEventListener("hashchange", () => show(fromAddress(), true));
+  ways.addEventListener("change", () => go(ways.value, true));
+  thumbnails.forEach((button, place) => button.addEventListener("click", () => show(place, true)));
+  for (const card of document.querySelectorAll("[data-way]"))
+    card.addEventListener("click", (event) => {
+      go(card.dataset.way, true);
+      document.getElementById("rows").focus(); // scrolls there too
+      event.preventDefault();
+    });
+  window.addEventListener("hashchange", () => fromAddress(true));
   document.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!step || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!by || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     if (event.target.matches("input, select, .wide")) return; // theirs
-    show(current + step, true);
+    step(by);
     event.preventDefault();
   });
   for (const set of document.querySelectorAll("[data-sets]"))
     set.addEventListener("change", (event) => { viewer.dataset[set.dataset.sets] = event.target.value; });
-  show(fromAddress(), false);
+  go("all", false);
+  fromAddress(false);
 })();

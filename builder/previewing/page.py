@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
+import posixpath
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
 from builder.core.records import Json
+from builder.previewing.cards import make_cards, ways_through
 from builder.previewing.charts import Chart, short
 from builder.previewing.counts import Counts
 from builder.previewing.reading import Config, shards
@@ -26,7 +28,7 @@ _QUALITY = 80
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that the page shows."""
+    """All that the page shows; `asked` says that the user named the rows."""
 
     config: Config
     views: Sequence[View]
@@ -34,6 +36,15 @@ class Contents:
     charts: Sequence[Chart]
     rejects: Sequence[Json]
     counts: Counts
+    asked: bool = False
+
+
+class Column(NamedTuple):
+    """A column of the list of masks; `falls` when its largest numbers come first when sorted."""
+
+    head: str
+    meaning: str
+    falls: bool
 
 
 def render(contents: Contents) -> str:
@@ -56,8 +67,14 @@ def render(contents: Contents) -> str:
         index=index,
         counts=contents.counts,
         statistics=contents.statistics,
-        tiles=list(_tiles(contents)),
-        rows=[_row(view, i) for i, view in enumerate(contents.views)],
+        totals=list(_totals(contents)),
+        cards=list(
+            make_cards(contents.config, contents.statistics, contents.views, contents.rejects)
+        ),
+        ways=list(ways_through(contents.views)),
+        columns=_columns(contents.config.kind),
+        rows=list(_rows(contents)),
+        asked=contents.asked,
         total=len(contents.config),
         charts=[(chart, Markup(chart.svg)) for chart in contents.charts],
         reasons=_reasons(contents.rejects),
@@ -69,38 +86,20 @@ def _packaged(name: str) -> str:
     return (files(__package__) / name).read_text(encoding="utf-8")
 
 
-def _tiles(contents: Contents) -> Iterator[tuple[str, str, str]]:
-    """The numbers at the top: what, how many, and a remark."""
+def _totals(contents: Contents) -> Iterator[str]:
+    """The line at the top: what there is, and how much of it."""
     index, statistics = contents.config.json, contents.statistics
-    counts = index["counts"]
-    images, masks = len(contents.config), counts["masks"]
+    images, masks = len(contents.config), index["counts"]["masks"]
     splits = ", ".join(f"{name} {split['num_rows']:,}" for name, split in index["splits"].items())
-    yield "images", f"{images:,}", splits
-    yield "masks", f"{masks:,}", f"{masks / images:.1f} an image" if images else ""
-    if index["kind"] == "train":
-        missing = counts["captions_missing"]
-        yield (
-            "captions missing",
-            f"{missing:,}",
-            _share(missing, images, "of the images", "every image has one"),
-        )
-    else:
-        named = len(statistics.categories)
+    yield f"{images:,} images ({splits})"
+    yield f"{masks:,} masks" + (f", {masks / images:.1f} an image" if images else "")
+    if index["kind"] == "eval":
         where = "" if statistics.complete else " in the rows counted"
-        yield "categories", f"{named:,}", f"{statistics.crowds:,} crowd masks{where}"
-    rejects = index["rejects"]["rows"]
-    yield (
-        "rejects",
-        f"{rejects:,}",
-        _share(rejects, masks + rejects, "of what was read", "all was used"),
-    )
+        named = len(statistics.categories)
+        yield f"{named:,} categories and {statistics.crowds:,} crowd masks{where}"
     size = sum(shard["bytes"] for shard in shards(index))
     number = len(shards(index))
-    yield index["format"], _bytes(size), f"{number:,} shard" + ("s" if number != 1 else "")
-
-
-def _share(part: int, whole: int, of: str, none: str) -> str:
-    return f"{short(100 * part / whole)} % {of}" if whole and part else none
+    yield f"{_bytes(size)} in {number:,} {index['format']} shard" + ("s" if number != 1 else "")
 
 
 def _bytes(size: float) -> str:
@@ -111,7 +110,27 @@ def _bytes(size: float) -> str:
     return f"{size:.3g} TB"
 
 
-def _row(view: View, place: int) -> dict[str, Any]:
+def _rows(contents: Contents) -> Iterator[dict[str, Any]]:
+    """The rows of the page, each with the rejects of its annotations."""
+    train = contents.config.kind == "train"
+    rejects: dict[str, list[Json]] = {}
+    for reject in contents.rejects:
+        if reject["annotation_id"] is not None:
+            rejects.setdefault(_stem(reject["member"], bare=train), []).append(reject)
+    for place, view in enumerate(contents.views):
+        found = rejects.get(_stem(view.row["file_name"], bare=train), [])
+        yield _row(view, place, contents.config.kind, found)
+
+
+def _stem(name: str, *, bare: bool) -> str:
+    """A name without its extension: a picture's and its json's are the same.
+
+    A training source may keep both in a folder, which `file_name` does not hold: `bare` drops it.
+    """
+    return posixpath.splitext(posixpath.basename(name) if bare else name)[0]
+
+
+def _row(view: View, place: int, kind: str, rejects: Sequence[Json]) -> dict[str, Any]:
     row = view.row
     pixels = row["width"] * row["height"]
     return {
@@ -121,32 +140,50 @@ def _row(view: View, place: int) -> dict[str, Any]:
         "photo": _jpeg(view.photo) if view.photo else None,
         "control": _png(view.control) if view.control else None,
         "thumbnail": _thumbnail(view),
+        "rejects": rejects,
         "void": svg_path(view.void) if view.void else None,
         "shapes": [(mask, svg_path(mask.outline)) for mask in view.masks],
         "masks": [
-            (mask, _label(mask, pixels), list(_cells(mask)))
+            (mask, _label(mask, pixels), _cells(mask, kind))
             for mask in sorted(view.masks, key=lambda mask: mask.number)
         ],
     }
 
 
-def _cells(mask: Mask) -> Iterator[str]:
-    """What the list says of a mask: its category, its area, its scores."""
+def _columns(kind: str) -> list[Column]:
+    """The columns of the list of masks."""
+    number = Column("no.", "place in the annotations", falls=False)
+    pixels = Column("pixels", "area in pixels", falls=True)
+    if kind == "eval":
+        return [number, Column("category", "category", falls=False), pixels]
+    return [
+        number,
+        Column("ASAM", "number that ASAM gives the mask: the largest box has 0", falls=False),
+        pixels,
+        Column("IoU", "predicted_iou", falls=True),
+        Column("stability", "stability_score", falls=True),
+    ]
+
+
+def _cells(mask: Mask, kind: str) -> list[str]:
+    """What the list says of a mask, column by column."""
     annotation = mask.annotation
-    if "category" in annotation:
+    pixels = f"{mask.area:,}"
+    if kind == "eval":
         crowd = " (crowd)" if annotation["iscrowd"] else ""
-        yield (annotation["category"] or "no category") + crowd
-    yield f"{mask.area:,}"
-    for score in ("predicted_iou", "stability_score"):
-        if annotation.get(score) is not None:
-            yield f"{annotation[score]:.3f}"
+        return [str(mask.number), (annotation["category"] or "no category") + crowd, pixels]
+    scores = [annotation.get(name) for name in ("predicted_iou", "stability_score")]
+    shown = ["-" if score is None else f"{score:.3f}" for score in scores]
+    return [str(mask.number), str(mask.rank), pixels, *shown]
 
 
 def _label(mask: Mask, pixels: int) -> str:
     """The same in words."""
     annotation = mask.annotation
     parts = [f"Mask {mask.number}"]
-    if "category" in annotation:
+    if "category" not in annotation:
+        parts.append(f"ASAM's number {mask.rank}")
+    else:
         parts.append(annotation["category"] or "no category")
         parts += ["crowd"] if annotation["iscrowd"] else []
     parts.append(f"{mask.area:,} pixels, {short(100 * mask.area / pixels)} % of the image")

@@ -14,8 +14,10 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from PIL import Image
 
+from builder.previewing.reading import spread
 from builder.previewing.views import Outline, View
 
+SHEET_ROWS = 16
 WIDTH = 1480  # pixels of the sheet
 _DPI = 100
 _MARGIN, _GAP, _BETWEEN = 14, 6, 24  # pixels around, between pictures, between cards
@@ -38,26 +40,39 @@ class _Card:
             shown = ["(no caption)"]
         name = f"{view.row['file_name']}, {view.row['width']} x {view.row['height']}"
         shown += [f"{name}, {len(view.row['annotations'])} masks", *view.problems]
+        if view.reasons:
+            shown.append("look here first: " + ", ".join(view.reasons))
         room = max(20, int(self.width / _CHARACTER))
         self.text = [part for line in shown for part in textwrap.wrap(line, room)]
         self.height = self.picture[1] + 8 + _LINE * len(self.text)
 
 
-def draw_sheet(views: Sequence[View], kind: str) -> bytes:
+def draw_sheet(views: Sequence[View], kind: str, total_rows: int) -> bytes:
     """A JPEG with a card per row: picture, picture with masks and outlines, control image, caption.
 
     Cards of upright pictures stand side by side, in the first line with room for them. For an
-    evaluation config the third picture shows the masks alone, the void region hatched.
+    evaluation config the third picture shows the masks alone, the void region hatched. The sheet
+    holds SHEET_ROWS rows at most: first those to look at first, then others, evenly spread. Its
+    last line says how many rows there are.
+
+    Parameters
+    ----------
+    views
+        The rows of the page, at least one.
+    kind
+        "train" or "eval".
+    total_rows
+        How many rows the config has.
     """
     lines: list[list[_Card]] = []
-    for card in map(_Card, views):
+    for card in map(_Card, choose_cards(views)):
         room = (line for line in lines if _width(line) + card.width <= WIDTH - 2 * _MARGIN)
         line = next(room, [])
         if not line:
             lines.append(line)
         line.append(card)
     heights = [max(card.height for card in line) for line in lines]
-    total = 2 * _MARGIN + sum(heights) + _BETWEEN * max(0, len(lines) - 1)
+    total = 2 * _MARGIN + sum(heights) + _BETWEEN * len(lines) + _LINE
     figure = Figure(figsize=(WIDTH / _DPI, total / _DPI), dpi=_DPI, facecolor="white")
     top = _MARGIN
     for line, height in zip(lines, heights, strict=True):
@@ -66,12 +81,41 @@ def draw_sheet(views: Sequence[View], kind: str) -> bytes:
             _draw(figure, card, left, total - top, kind)
             left += card.width + _BETWEEN
         top += height + _BETWEEN
+    shown = min(len(views), SHEET_ROWS)
+    remark = f"{shown:,} of the page's {len(views):,} rows; the config has {total_rows:,}"
+    if any(view.reasons for view in views):
+        remark += ". Rows to look at first come first"
+    _write(figure, remark, _MARGIN, total - top)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     data = io.BytesIO()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]
     Image.fromarray(pixels).save(data, "JPEG", quality=88, optimize=True)
     return data.getvalue()
+
+
+def choose_cards(views: Sequence[View]) -> list[View]:
+    """The rows of the sheet, SHEET_ROWS at most.
+
+    Those to look at first come first and are half of them at most. The others are evenly spread.
+    """
+    first = [view for view in views if view.reasons][: SHEET_ROWS // 2]
+    taken = {view.number for view in first}
+    rest = [view for view in views if view.number not in taken]
+    return first + [rest[i] for i in spread(len(rest), SHEET_ROWS - len(first))]
+
+
+def _write(figure: Figure, line: str, left: float, top: float, *, large: bool = False) -> None:
+    """Write a line whose upper left corner is `left` and `top` pixels from the lower left one."""
+    figure.text(
+        left / figure.bbox.width,
+        top / figure.bbox.height,
+        line,
+        fontsize=9.5 if large else 8,
+        color="#1b1f24" if large else "#59636e",
+        verticalalignment="top",
+        parse_math=False,
+    )
 
 
 def _width(line: list[_Card]) -> int:
@@ -110,16 +154,7 @@ def _draw(figure: Figure, card: _Card, left: int, top: int, kind: str) -> None:
             hatching = {"facecolor": "none", "edgecolor": "white", "linewidth": 0.6}
             axes.add_artist(PathPatch(_path(view.void), hatch="////", **hatching))
     for i, line in enumerate(card.text):
-        bottom = top - height - 8 - _LINE * i
-        figure.text(
-            left / full_width,
-            bottom / full_height,
-            line,
-            fontsize=9.5 if i == 0 else 8,
-            color="#1b1f24" if i == 0 else "#59636e",
-            verticalalignment="top",
-            parse_math=False,
-        )
+        _write(figure, line, left, top - height - 8 - _LINE * i, large=i == 0)
 
 
 def _backdrop(size: tuple[int, int]) -> Image.Image:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from builder.previewing.findings import Facts
 from builder.previewing.reading import Block, Config
 
 _Floats = npt.NDArray[np.float64]
@@ -19,6 +20,7 @@ _COLUMNS = {
     "eval": ["width", "height", "annotations", "num_rejected"],
 }
 _SCORES = ("predicted_iou", "stability_score")
+_FACTS = ("numbers", "rejected", "uncaptioned", "largest", "smallest")
 
 
 @dataclass(slots=True)
@@ -27,7 +29,8 @@ class Statistics:
 
     `masks_per_image` (rows,); `areas` in pixels, (masks,); `scores` maps
     predicted_iou and stability_score to (masks,), without nulls; `caption_words` (captions,);
-    `sizes` counts (width, height); `categories` counts instances by name.
+    `sizes` counts (width, height); `categories` counts instances by name; `facts` holds what
+    the findings need to know of each row.
     """
 
     rows: int = 0
@@ -41,6 +44,7 @@ class Statistics:
     caption_words: _Floats = field(default_factory=lambda: np.zeros(0))
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     categories: Counter[str] = field(default_factory=Counter)
+    facts: Facts = field(default_factory=lambda: Facts(*[np.zeros(0)] * 6))
 
     @property
     def masks(self) -> int:
@@ -65,6 +69,9 @@ def gather(
         on_rows(block.rows)
     joined = {name: np.concatenate(values) for name, values in parts.items()}
     result.scores = {name: joined.pop(name) for name in _SCORES if name in joined}
+    if joined:
+        named = {name: joined.pop(name) for name in _FACTS}
+        result.facts = Facts(masks=joined["masks_per_image"], **named)
     for name, values in joined.items():
         setattr(result, name, values)
     return result
@@ -77,7 +84,7 @@ def _count(config: Config, block: Block, result: Statistics) -> dict[str, _Float
     masks = _floats(pc.fill_null(pc.list_value_length(lists), 0))
     annotations = lists.flatten()
     areas = _floats(pc.struct_field(annotations, "area"))
-    values = {"masks_per_image": masks, "areas": areas}
+    values = {"masks_per_image": masks, "areas": areas, **_facts(block, table, masks, areas)}
     result.rows += len(table)
     result.rejected += pc.sum(table["num_rejected"]).as_py() or 0
     sizes = zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True)
@@ -93,6 +100,27 @@ def _count(config: Config, block: Block, result: Statistics) -> dict[str, _Float
         names = pc.value_counts(pc.struct_field(annotations, "category").drop_null())
         result.categories.update({pair["values"]: pair["counts"] for pair in names.to_pylist()})
     return values
+
+
+def _facts(block: Block, table: pa.Table, masks: _Floats, areas: _Floats) -> dict[str, _Floats]:
+    """What the findings need to know of each row of a block."""
+    pixels = table["width"].to_numpy().astype(np.float64) * table["height"].to_numpy()
+    largest, smallest = np.full((2, len(table)), np.nan)
+    some = masks > 0  # reduceat gives nonsense for an empty part
+    starts = (np.cumsum(masks) - masks)[some].astype(np.int64)
+    if len(starts):
+        largest[some] = np.maximum.reduceat(areas, starts) / pixels[some]
+        smallest[some] = np.minimum.reduceat(areas, starts)
+    missing = np.zeros(len(table))
+    if "text" in table.column_names:
+        missing = table["text"].is_null().to_numpy().astype(np.float64)
+    return {
+        "numbers": np.arange(block.first, block.first + len(table), dtype=np.float64),
+        "rejected": _floats(pc.fill_null(table["num_rejected"], 0)),
+        "uncaptioned": missing,
+        "largest": largest,
+        "smallest": smallest,
+    }
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

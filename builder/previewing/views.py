@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import contourpy
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from matplotlib.path import Path
 from PIL import Image
 
-from asam_datasets import AsamDatasetsError, decode_masks
+from asam_datasets import AsamDatasetsError, decode_masks, mask_order
 from builder.core.errors import what_went_wrong
 from builder.core.records import Json
 from builder.previewing.reading import Block
@@ -30,9 +31,14 @@ GOLDEN_ANGLE = 137.50776  # degrees: neighbours in number lie far apart in hue
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A mask to draw: `number` is its place in the row, `outline` is in pixels of the view."""
+    """A mask to draw.
+
+    `number` is its place in the row's annotations, `rank` is the number that ASAM gives it (the
+    largest box has rank 0), and `outline` is in pixels of the view.
+    """
 
     number: int
+    rank: int
     color: str
     outline: Outline
     area: int
@@ -44,7 +50,7 @@ class View:
     """A row to draw; `size` is the (width, height) that everything is drawn at.
 
     `masks` come in descending area, so that what is drawn later is on top. `problems` says what
-    could not be drawn, and why.
+    could not be drawn, and why. `reasons` says why the row was chosen to be looked at first.
     """
 
     number: int
@@ -56,6 +62,7 @@ class View:
     void: Outline | None = None
     masks: list[Mask] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    reasons: Sequence[str] = ()
 
 
 def mask_color(number: int) -> str:
@@ -66,21 +73,25 @@ def mask_color(number: int) -> str:
     return "#" + "".join(f"{round(255 * value):02x}" for value in rgb)
 
 
-def view_row(block: Block, number: int, row: Json) -> View:
+def view_row(block: Block, number: int, row: Json, reasons: Sequence[str] = ()) -> View:
     """Decode and shrink a row's pictures, and outline its masks; faults become `problems`."""
-    view = View(number, block.split, row, shown_size(row["width"], row["height"]))
+    size = shown_size(row["width"], row["height"])
+    view = View(number, block.split, row, size, reasons=reasons)
     view.photo = _picture(view, "image", "RGB", Image.Resampling.LANCZOS)
     view.control = _picture(view, "conditioning_image", None, Image.Resampling.NEAREST)
     void = _picture(view, "void_mask", "1", Image.Resampling.NEAREST)
     if void is not None:
         view.void = outline(np.asarray(void, bool))
+    ranks = np.argsort(mask_order(row["annotations"])).tolist()
     for i, annotation in enumerate(row["annotations"]):
         try:
             shape = _outline_of(annotation, view.size)
         except AsamDatasetsError as error:
             view.problems.append(f"mask {i}: {error}")
             continue
-        view.masks.append(Mask(i, mask_color(i), shape, int(annotation["area"]), annotation))
+        view.masks.append(
+            Mask(i, ranks[i], mask_color(i), shape, int(annotation["area"]), annotation)
+        )
     view.masks.sort(key=lambda mask: (-mask.area, mask.number))
     return view
 

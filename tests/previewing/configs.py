@@ -29,11 +29,15 @@ SHARD_SIZE = 20_000
 def build_train(folder: Path, fmt: str = "arrow", **options: Any) -> Path:
     """Twenty-four records, one of them broken, one annotation bad, one caption HTML, one missing.
 
-    Returns the dist.
+    The last mask of the second record covers its first one. Returns the dist.
     """
     bad = record(5)[1]
     bad["annotations"][1]["area"] += 1
-    tar = write_tar(folder / "sa_000000.tar", members(range(1, 25), {3: {"image": {}}, 5: bad}))
+    covered = record(2)[1]
+    covered["annotations"].append(covered["annotations"][0] | {"id": 2999, "predicted_iou": 0.5})
+    tar = write_tar(
+        folder / "sa_000000.tar", members(range(1, 25), {2: covered, 3: {"image": {}}, 5: bad})
+    )
     (source,) = open_sources([str(tar)])
     captions = {f"sa_{i}.jpg": f"a picture of number {i}" for i in range(1, 25) if i != 7}
     captions["sa_1.jpg"] = HOSTILE

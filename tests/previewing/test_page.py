@@ -173,7 +173,7 @@ def test_rows_are_paged_by_the_arrow_keys(page: webdriver.Chrome) -> None:
 
 
 def test_pointing_at_a_mask_brings_it_out_and_a_click_switches_it(page: webdriver.Chrome) -> None:
-    page.execute_script("window.scrollTo(0, 0)")
+    page.execute_script("document.querySelector('#row-1 .stage').scrollIntoView()")
     shape = page.find_elements(By.CSS_SELECTOR, "#row-1 .shapes path")[-1]  # the one on top
     number = shape.get_attribute("data-mask")
     option = one(page, f"#r0m{number}")
@@ -204,8 +204,8 @@ def test_the_list_of_masks_works_by_keyboard_alone(page: webdriver.Chrome) -> No
         if reached[-1].startswith("masks train"):
             break
     assert reached[0] == "skip"
-    order = [name for name in reached if name in ("previous", "chooser", "next")]
-    assert order == ["previous", "chooser", "next"]
+    order = [name for name in reached if name in ("ways", "previous", "chooser", "next")]
+    assert order == ["ways", "previous", "chooser", "next"]
     assert reached[-1].startswith("masks train")
     options = page.find_elements(By.CSS_SELECTOR, "#row-1 [role=option]")
     assert "lit" in str(options[0].get_attribute("class"))
@@ -251,6 +251,123 @@ def test_masks_and_what_lies_behind_them_can_be_chosen(page: webdriver.Chrome) -
     assert look("#row-1 .shapes path", "strokeOpacity") == "1"
 
 
+def test_cards_lead_to_the_rows_to_look_at_first(page: webdriver.Chrome) -> None:
+    cards = {
+        card.find_element(By.CLASS_NAME, "title").text: card
+        for card in page.find_elements(By.CSS_SELECTOR, ".cards li")
+    }
+    assert list(cards)[:2] == ["rejects", "captions missing"]
+    assert [cards[name].find_element(By.TAG_NAME, "b").text for name in list(cards)[:2]] == [
+        "2",
+        "1",
+    ]
+    link = cards["captions missing"].find_element(By.TAG_NAME, "a")
+    page.execute_script("arguments[0].focus()", link)
+    press(page, Keys.ENTER)
+    assert shown(page) == ["row-4"]
+    assert focused(page) == "rows"
+    assert one(page, "#ways").get_attribute("value") == "uncaptioned"
+    assert one(page, "#position").text == "1 of 1"
+    press(page, Keys.ARROW_RIGHT)
+    assert shown(page) == ["row-4"]
+    cards["rejects"].find_element(By.TAG_NAME, "a").click()
+    assert shown(page) == ["row-3"]
+    problems = page.find_elements(By.CSS_SELECTOR, "#row-3 .problem")
+    assert [problem.text.split(",")[0] for problem in problems] == [
+        "1 annotation rejected:",
+        "area_mismatch",
+    ]
+
+
+def test_rows_are_shown_in_the_order_that_is_chosen(page: webdriver.Chrome) -> None:
+    one(page, "#ways option[value=most]").click()
+    assert shown(page) == ["row-2"]  # four masks
+    names = [option.text for option in page.find_elements(By.CSS_SELECTOR, "#chooser option")]
+    assert names == ["sa_2.jpg", "sa_1.jpg", "sa_7.jpg", "sa_5.jpg"]
+    assert one(page, "#position").text == "1 of 4"
+    press(page, Keys.TAB, Keys.TAB, Keys.TAB, Keys.ENTER)  # the button that goes on
+    assert shown(page) == ["row-1"]
+    one(page, "#ways option[value=fewest]").click()
+    assert shown(page) == ["row-3"]
+    page.find_elements(By.CSS_SELECTOR, ".strip button")[-1].click()
+    assert shown(page) == ["row-2"]
+    one(page, "#ways option[value=rejects]").click()
+    page.execute_script("location.hash = '#row-1'")  # a row that is no part of what is shown
+    until(page, lambda: shown(page) == ["row-1"])
+    assert one(page, "#ways").get_attribute("value") == "all"
+
+
+def test_masks_are_sorted_by_every_column(page: webdriver.Chrome) -> None:
+    def column(row: int, place: int) -> list[float]:
+        cells = page.find_elements(
+            By.CSS_SELECTOR, f"#row-{row} .masks li span:nth-of-type({place})"
+        )
+        return [float(cell.text.replace(",", "")) for cell in cells]
+
+    one(page, "#next").click()
+    heads = page.find_elements(By.CSS_SELECTOR, "#row-2 .columns button")
+    assert [head.text.split()[0] for head in heads] == ["no.", "ASAM", "pixels", "IoU", "stability"]
+    assert column(2, 1) == [0, 1, 2, 3]
+    assert sorted(column(2, 2)) == [0, 1, 2, 3]
+    for place, head in enumerate(heads[2:4], start=3):
+        head.click()
+        assert column(2, place) == sorted(column(2, place), reverse=True)
+        head.click()
+        assert column(2, place) == sorted(column(2, place))
+        assert head.get_attribute("aria-pressed") == "true"
+    assert column(2, 1)[0] == 3  # the lowest IoU
+    assert status(page) == "Sorted by IoU, rising"
+    one(page, "#previous").click()
+    assert column(1, 4) == sorted(column(1, 4))  # the next row is sorted the same way
+    one(page, "#row-1 .columns button").click()
+    assert column(1, 1) == [0, 1, 2]
+
+
+def test_every_mask_of_a_stack_is_reached_by_pointing(page: webdriver.Chrome) -> None:
+    one(page, "#next").click()
+    page.execute_script("document.querySelector('#row-2 .stage').scrollIntoView()")
+    shapes = page.find_elements(By.CSS_SELECTOR, "#row-2 .shapes path")
+    drawn = [str(shape.get_attribute("data-mask")) for shape in shapes]
+    assert page.execute_script(FIND_POINT, shapes[drawn.index("0")]) is None  # covered by mask 3
+    point = page.execute_script(FIND_POINT, shapes[drawn.index("3")])
+    actions: Any = ActionChains(page)
+    actions.w3c_actions.pointer_action.move_to_location(*point)
+    actions.click().perform()
+    buttons = page.find_elements(By.CSS_SELECTOR, "#row-2 .here button")
+    found = [button.text for button in buttons]
+    assert found.index("3") < found.index("0")
+    assert buttons[0].get_attribute("aria-pressed") == "false"  # what the click switched off
+    below = buttons[found.index("0")]
+    below.click()
+    assert below.get_attribute("aria-pressed") == "false"
+    assert one(page, "#r1m0").get_attribute("aria-selected") == "false"
+    assert "lit" in str(one(page, "#r1m0").get_attribute("class"))
+    one(page, "#row-2 [data-all=on]").click()
+    assert below.get_attribute("aria-pressed") == "true"
+    one(page, "#next").click()
+    one(page, "#previous").click()
+    assert page.find_elements(By.CSS_SELECTOR, ".here button") == []
+
+
+def test_typing_finds_a_mask_by_its_number_or_category(
+    browser: webdriver.Chrome, train: str, evaluation: str
+) -> None:
+    for address, keys, expected in (
+        (train, ["2"], "2"),
+        (evaluation, ["d"], "2"),
+        (evaluation, ["d", Keys.HOME, "d", "o", "g"], "2"),
+        (evaluation, ["N", "o"], "0"),
+        (evaluation, ["x"], "0"),  # nothing begins with it
+    ):
+        page = opened(browser, address)
+        masks = one(page, ".row.current .masks")
+        masks.send_keys(*keys)
+        assert masks.get_attribute("aria-activedescendant") == f"r0m{expected}", keys
+    page.execute_script("document.querySelectorAll('.row.current .columns button')[1].click()")
+    names = page.find_elements(By.CSS_SELECTOR, ".row.current .masks li span:nth-of-type(2)")
+    assert [name.text for name in names] == ["<b>$猫$</b>", "dog", "dog (crowd)", "no category"]
+
+
 def test_the_charts_have_bars_words_and_numbers(page: webdriver.Chrome) -> None:
     figures = page.find_elements(By.CSS_SELECTOR, "figure")
     assert len(figures) == 6
@@ -271,7 +388,7 @@ def test_without_scripts_and_in_print_every_row_is_there(
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     page = opened(browser, train)
-    assert page.find_elements(By.CSS_SELECTOR, "article.row[hidden]") == []
+    assert shown(page) == ["row-1", "row-2", "row-3", "row-4"]
     assert not one(page, "#chooser").is_displayed()
     page.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 

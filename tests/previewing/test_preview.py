@@ -160,7 +160,7 @@ def test_what_does_not_agree_is_named_and_the_status_is_1(
     rejects_path(dist, "sa_000000").write_text("")
     written = preview(capsys, dist, "sa_000000", "--out", tmp_path / "out")
     lines = "\n".join(written["disagreements"])
-    assert "masks: 69 in the index, 68 in the rows read" in lines
+    assert "masks: 70 in the index, 69 in the rows read" in lines
     assert "rejects: 2 in the index, 0 in rejects.jsonl" in lines
     assert re.search(r"bytes: [\d,]+ in the index, [\d,]+ in the folder", lines)
     page = Page(tmp_path / "out" / "index.html")
@@ -185,10 +185,12 @@ def test_a_picture_that_does_not_decode_and_an_rle_that_is_malformed_are_problem
     assert len(view.masks) == len(row["annotations"]) - 1
 
 
-def test_text_of_the_data_is_escaped(drawn: Path) -> None:
-    page = Page(drawn / "index.html")
+def test_text_of_the_data_is_escaped(arrow: Path, tmp_path: Path) -> None:
+    command = [str(arrow), "sa_000000", "--out", str(tmp_path), "--quiet", "--images", "sa_1.jpg"]
+    assert main(command) == EXIT_OK
+    page = Page(tmp_path / "index.html")
     assert HOSTILE in page.text
-    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    assert sum(tag == "script" for tag, _ in page.tags) == 2
     assert not any("onerror" in attributes for _, attributes in page.tags)
 
 
