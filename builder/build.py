@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import asam_datasets
 from builder.captioning.settings import PRESETS, RunOptions, caption_settings
@@ -32,6 +32,7 @@ from builder.masks.device import DEVICES, choose_device
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 
 if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+    from builder.captioning.run import CaptionSummary
     from builder.core.records import Source
     from builder.engines.config import Built
     from builder.sources.sa1b import Sa1bSource
@@ -51,39 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.list_eval:
         return _list_eval(args)
     from builder.card.render import write_card
-    from builder.engines.config import build_config
 
     dist: Path = args.out
     if args.device != "auto":
         say(choose_device(args.device)[1])
     with ExitStack() as stack:
         sources = list(_sources(args, stack))
-        failed = 0
-        documents = []
-        for source in sources:
-            settings = Settings(args.format, args.shard_size, source.settings())
-            if args.dry_run:
-                documents.append(_dry_run(source, settings, args))
-                continue
-            try:
-                built = build_config(
-                    source,
-                    dist,
-                    settings,
-                    workers=args.workers,
-                    resume=not args.no_resume,
-                    quiet=args.quiet,
-                )
-            except asam_datasets.AsamDatasetsError as error:
-                if len(sources) == 1:
-                    raise
-                failed += 1
-                say(f"error: {source.config}: {error}")
-                continue
-            documents.append(_report(source, dist, built, args))
-            if not built.index["counts"]["images"]:  # load_dataset refuses a split without rows
-                failed += 1
-                say(f"error: {source.config}: no image could be used; see its rejects.jsonl")
+        documents, failed = _build_all(sources, args)
         if not args.dry_run and documents:
             write_bytes(dist / SCRIPT, script_path().read_bytes())
             write_card(dist)
@@ -95,6 +70,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif not args.dry_run:
         say(f"next: python -m builder.verify {dist}")
     return EXIT_FAILED if failed else EXIT_OK
+
+
+def _build_all(
+    sources: Sequence[Source], args: argparse.Namespace
+) -> tuple[list[dict[str, Any]], int]:
+    """What `--json` prints of each source that was built, and how many failed.
+
+    A source that fails does not keep the others from being built, unless it is the only one.
+    """
+    captioned = _caption(sources, args) if args.caption_model and not args.dry_run else {}
+    documents: list[dict[str, Any]] = []
+    failed = 0
+    for source in sources:
+        captions = captioned.get(source.config)
+        if captions and captions.error is not None:  # said when it was captioned
+            failed += 1
+            continue
+        try:
+            document = _build_one(_with_captions(source, args), args)
+        except asam_datasets.AsamDatasetsError as error:
+            if len(sources) == 1:
+                raise
+            failed += 1
+            say(f"error: {source.config}: {error}")
+            continue
+        documents.append(document)
+        if captions and captions.warning:
+            say(captions.warning)
+            document["notes"] = [*document["notes"], captions.warning]
+        if not args.dry_run and not document["counts"]["images"]:
+            failed += 1  # load_dataset refuses a split without rows
+            say(f"error: {source.config}: no image could be used; see its rejects.jsonl")
+    return documents, failed
+
+
+def _build_one(source: Source, args: argparse.Namespace) -> dict[str, Any]:
+    """Build a source, or estimate it, and report; returns what `--json` prints of it."""
+    from builder.engines.config import build_config
+
+    settings = Settings(args.format, args.shard_size, source.settings())
+    if args.dry_run:
+        return _dry_run(source, settings, args)
+    built = build_config(
+        source,
+        args.out,
+        settings,
+        workers=args.workers,
+        resume=not args.no_resume,
+        quiet=args.quiet,
+    )
+    return _report(source, args.out, built, args)
 
 
 def _list_eval(args: argparse.Namespace) -> int:
@@ -238,34 +264,26 @@ def _eval_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
 
 
 def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
-    from builder.captioning.join import join_captions
     from builder.sources.sa1b import Selection, open_sources, read_image_ids
     from builder.sources.sample import write_sample
 
-    paths, captions_path = args.sources, args.captions
+    paths = args.sources
     if args.sample:
         sample = write_sample(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        paths, captions_path = [str(sample.tar)], captions_path or sample.captions
+        paths, args.captions = [str(sample.tar)], args.captions or sample.captions
     ids = read_image_ids(args.image_ids) if args.image_ids else None
     opened = open_sources(paths, config=args.config, allow_truncated=args.allow_truncated)
-    sources = [
-        replace(
+    for source in opened:
+        yield replace(
             source,
             selection=Selection(ids, args.limit),
             annotations_only=args.annotations_only,
             sample=args.sample,
         )
-        for source in opened
-    ]
-    if args.caption_model and not args.dry_run:
-        captions_path = args.out / CAPTIONS
-        _caption(sources, captions_path, args)
-    for source in sources:
-        yield join_captions(source, captions_path) if captions_path else source
 
 
-def _caption(sources: Sequence[Sa1bSource], folder: Path, args: argparse.Namespace) -> None:
-    """Caption the images that have no caption yet."""
+def _caption(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, CaptionSummary]:
+    """Caption the images that have no caption yet; what became of each source, by its config."""
     from builder.captioning.images import SelectedImages
 
     with needs("--caption-model", "caption"):
@@ -273,7 +291,17 @@ def _caption(sources: Sequence[Sa1bSource], folder: Path, args: argparse.Namespa
     chosen = args.caption_model
     settings = caption_settings(**{"preset" if chosen in PRESETS else "model": chosen})
     options = RunOptions(devices=(args.device,), quiet=args.quiet)
-    caption_sources([SelectedImages(source) for source in sources], folder, settings, options)
+    images = [SelectedImages(cast("Sa1bSource", source)) for source in sources]
+    summaries = caption_sources(images, args.out / CAPTIONS, settings, options)
+    return {summary.config: summary for summary in summaries}
+
+
+def _with_captions(source: Source, args: argparse.Namespace) -> Source:
+    """The source joined to its captions, if there are any."""
+    from builder.captioning.join import join_captions
+
+    path = args.out / CAPTIONS if args.caption_model and not args.dry_run else args.captions
+    return join_captions(cast("Sa1bSource", source), path) if path else source
 
 
 def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:

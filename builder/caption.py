@@ -18,7 +18,16 @@ from builder.captioning.settings import (
     RunOptions,
     caption_settings,
 )
-from builder.core.console import EXIT_OK, emit_json, parser, positive, run_command, say, whole
+from builder.core.console import (
+    EXIT_FAILED,
+    EXIT_OK,
+    emit_json,
+    parser,
+    positive,
+    run_command,
+    say,
+    whole,
+)
 from builder.core.extras import needs
 
 if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
@@ -64,10 +73,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     sources = open_images(args.sources, config=args.config, allow_truncated=args.allow_truncated)
     summaries = caption_sources(sources, args.out, settings, options)
     for summary in summaries:
-        _report(summary)
+        if summary.error is None:
+            _report(summary)
     if args.json:
         emit_json([summary.as_json() for summary in summaries])
-    return EXIT_OK
+    failed = [summary.config for summary in summaries if summary.error is not None]
+    if failed:
+        others = "; the others are captioned" if len(failed) < len(summaries) else ""
+        say(f"{len(failed)} of {len(summaries)} sources failed: {', '.join(failed)}{others}")
+    return EXIT_FAILED if failed else EXIT_OK
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -164,6 +178,8 @@ def _report(summary: CaptionSummary) -> None:
     )
     for reason, count in sorted(summary.rejects.items()):
         say(f"  rejected {count:,} x {reason} (see {rejects_path(summary.path).name})")
+    if summary.warning:
+        say(summary.warning)
     say(f"next: python -m builder.build SOURCE --captions {summary.path}")
 
 

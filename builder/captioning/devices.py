@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import queue
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +18,7 @@ from builder.captioning.images import ImageSource
 from builder.captioning.model import load
 from builder.captioning.settings import CaptionSettings
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
-from builder.core.errors import CaptionError
+from builder.core.errors import CaptionError, SourceError
 from builder.core.processes import end_with_parent, interrupt_deferred, safe_path
 
 _BLOCK = 256  # images; dealt out in turn, so that devices keep close to each other in the source
@@ -35,13 +36,17 @@ class DeviceProcesses:
         threads: int,
     ) -> None:
         context = multiprocessing.get_context("spawn")  # CUDA can't be forked
+        self._shared = 0
         self._tasks: list[Any] = []
         self._processes: list[Any] = []
         with safe_path(), interrupt_deferred():
             self._outcomes: Any = context.Queue()
+            # The number of the source that is captioned now; 0 for none.
+            self._source: Any = context.Value("q", 0)
             for device in devices:
                 tasks = context.Queue()
-                arguments = (str(device), settings, engine, batch, threads, tasks, self._outcomes)
+                queues = (self._source, tasks, self._outcomes)
+                arguments = (str(device), settings, engine, batch, threads, *queues)
                 process = context.Process(target=_work, args=arguments, daemon=True)
                 process.start()
                 self._tasks.append(tasks)
@@ -56,30 +61,42 @@ class DeviceProcesses:
         ------
         CaptionError
             A process failed or was killed.
+        SourceError
+            The source can't be read on. Every process leaves it, and is ready for the next one.
         """
+        self._shared += 1
+        self._source.value = self._shared
         parts = _deal(todo, 1 + len(self._processes))
         for tasks, part in zip(self._tasks, parts[1:], strict=True):
-            tasks.put((images, part))
+            tasks.put((self._shared, images, part))
         expected = sum(len(part) for part in parts[1:])
-        for outcomes in stream(images, parts[0]):
-            yield outcomes
-            for others in self._arrived(wait=False):
-                expected -= len(others)
-                yield others
-        while expected:
-            for others in self._arrived(wait=True):
-                expected -= len(others)
-                yield others
+        try:
+            with closing(stream(images, parts[0])) as own:
+                for outcomes in own:
+                    yield outcomes
+                    for others in self._arrived(wait=False):
+                        expected -= len(others)
+                        yield others
+            while expected:
+                for others in self._arrived(wait=True):
+                    expected -= len(others)
+                    yield others
+        finally:
+            self._source.value = 0
 
     def _arrived(self, *, wait: bool) -> Iterator[Sequence[Outcome]]:
         while True:
             try:
-                outcomes = self._outcomes.get(timeout=1.0) if wait else self._outcomes.get_nowait()
+                source, outcomes = self._outcomes.get(wait, timeout=1.0)
             except queue.Empty:
                 self._check()
                 return
             if isinstance(outcomes, str):
                 raise CaptionError(f"a device's process failed: {outcomes}")
+            if source != self._shared:  # of a source that was given up
+                continue
+            if isinstance(outcomes, SourceError):
+                raise outcomes
             yield outcomes
             if wait:
                 return
@@ -121,18 +138,27 @@ def _work(
     engine: str,
     batch: int | None,
     threads: int,
+    current: Any,
     tasks: Any,
     outcomes: Any,
 ) -> None:
-    """A process: load the model, caption what comes, never outlive the first process."""
+    """A process: load the model, caption what comes, never outlive the first process.
+
+    A source is left as soon as `current` is another one's number.
+    """
     end_with_parent()
     torch.set_num_threads(threads)
     try:
         loaded = load(settings, torch.device(device))
         stream = CaptionStream(loaded, engine, batch, threads)
         while True:
-            images, todo = tasks.get()
-            for some in stream(images, todo):
-                outcomes.put(some)
+            source, images, todo = tasks.get()
+            try:
+                for some in stream(images, todo):
+                    if current.value != source:
+                        break
+                    outcomes.put((source, some))
+            except SourceError as error:
+                outcomes.put((source, SourceError(str(error))))
     except Exception as error:
-        outcomes.put(f"{type(error).__name__}: {error}")
+        outcomes.put((0, f"{type(error).__name__}: {error}"))

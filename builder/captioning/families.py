@@ -210,6 +210,28 @@ def _shown(kind: str, parts: Mapping[str, object]) -> str:
     return f"{kind} ({shown})" if shown else kind
 
 
+def check_engine(engine: str, family: Family, settings: CaptionSettings) -> None:
+    """Refuse an engine of `CaptionStream` that can't caption with a family as the settings say.
+
+    Raises
+    ------
+    CaptionError
+        "continuous" for anything but a BLIP-2 with a T5; "generate" for that one with LAVIS's
+        search, which only "continuous" has.
+    """
+    with_t5 = family.parts.get("text_config") == "t5"
+    if engine == "continuous" and not with_t5:
+        raise CaptionError(
+            f"{settings.model}: --engine continuous is for a BLIP-2 with T5, found {family.name}; "
+            "use --engine generate"
+        )
+    if engine == "generate" and with_t5 and settings.search == "lavis":
+        raise CaptionError(
+            "--engine generate searches by the rules of transformers 5 alone: add --search "
+            "transformers, or use --engine continuous"
+        )
+
+
 def read_processor(source: str, family: Family, **where: Any) -> Any:
     """A model's `tokenizer` and `image_processor`, both as its files describe them.
 

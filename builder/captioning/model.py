@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from builder.captioning.families import Family, family_of, read_processor
+from builder.captioning.families import Family, check_engine, family_of, read_processor
 from builder.captioning.preprocess import Preprocess, decode
 from builder.captioning.settings import CaptionSettings
 from builder.core.errors import CaptionError
@@ -111,13 +111,14 @@ def normalize(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
-def load(settings: CaptionSettings, device: torch.device) -> Loaded:
-    """Load a captioning model.
+def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") -> Loaded:
+    """Load a captioning model that is to be used with an engine of `CaptionStream`.
 
     Raises
     ------
     CaptionError
-        There is no such model, it is incomplete, or it is of no accepted family.
+        There is no such model, it is incomplete, or it is of no accepted family, or of one
+        that the engine is not for.
     """
     with needs("captioning", "caption"):
         import transformers
@@ -131,6 +132,7 @@ def load(settings: CaptionSettings, device: torch.device) -> Loaded:
         if not raw:
             raise CaptionError(f"{source}: no complete captioning model there: no config.json")
         family = family_of(raw, source)
+        check_engine(engine, family, settings)
         config: Any = transformers.AutoConfig.from_pretrained(source, **where)
         processor: Any = read_processor(source, family, **where)
         family.start(config, processor.tokenizer, settings)  # refused before the weights are read

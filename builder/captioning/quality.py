@@ -8,6 +8,11 @@ pair of words twice); if that is degenerate too, the image is rejected with the 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
+
+_MANY = 20  # fewer captions may well be the same
+_SHARED = 0.9
 
 # A phrase of one to four words, four times or more in a row.
 _REPEATED = re.compile(r"(?:^|\s)((?:\S+\s+){0,3}\S+)(?:\s+\1){3}(?:\s|$)")
@@ -27,3 +32,21 @@ def degenerate(caption: str) -> str | None:
     if not any(character.isalpha() for character in caption):
         return "caption_without_words"
     return "caption_repeats" if _REPEATED.search(caption) else None
+
+
+def shared_caption(captions: Iterable[str]) -> tuple[str, int] | None:
+    """The caption that nine images in ten have, or more, and how many have it.
+
+    A model that does not see the images gives them all one caption. None where there is no such
+    caption, or fewer than 20 captions, which may well be the same.
+
+    >>> shared_caption(["a dog"] * 27 + ["a cat", "a man", "a car"])
+    ('a dog', 27)
+    >>> shared_caption(["a dog"] * 26 + ["a cat", "a man", "a car", "a tree"])
+    >>> shared_caption(["a dog"] * 19)
+    """
+    counts = Counter(captions)
+    if counts.total() < _MANY:
+        return None
+    caption, images = counts.most_common(1)[0]
+    return (caption, images) if images >= _SHARED * counts.total() else None

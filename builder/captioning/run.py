@@ -6,6 +6,7 @@ times leaves the file of an undisturbed one; an image that is done early waits f
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import time
@@ -23,12 +24,13 @@ from builder.captioning.devices import DeviceProcesses
 from builder.captioning.images import ImageSource
 from builder.captioning.model import Loaded, load
 from builder.captioning.plain import RETRY
+from builder.captioning.quality import shared_caption
 from builder.captioning.settings import CaptionSettings, RunOptions, describe_preset
 from builder.captioning.sight import check_sight
 from builder.captioning.store import CaptionsWriter, captions_path
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
 from builder.core.console import Progress, say
-from builder.core.errors import CaptionError, SettingsError
+from builder.core.errors import CaptionError, CaptionsFileError, SettingsError, SourceError
 from builder.core.records import Json, Reject
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "pillow", "simplejpeg")
@@ -38,14 +40,28 @@ _FLUSH_SECONDS = 2.0
 
 @dataclass(slots=True)
 class CaptionSummary:
-    """What a run left of one source."""
+    """What a run left of one source.
+
+    Parameters
+    ----------
+    captions
+        In the file, those of earlier runs included.
+    made
+        Images looked at in this run.
+    shared
+        The caption that nearly all images have, and how many have it; None where there is none.
+    error
+        Why the source could not be captioned; None where it could.
+    """
 
     config: str
     path: Path
     captions: int = 0
-    made: int = 0  # in this run
+    made: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
+    shared: tuple[str, int] | None = None
     seconds: float = 0.0
+    error: str | None = None
 
     def as_json(self) -> Json:
         """For `--json`."""
@@ -55,8 +71,21 @@ class CaptionSummary:
             "captions": self.captions,
             "made": self.made,
             "rejects": dict(sorted(self.rejects.items())),
+            "shared_caption": self.shared and {"caption": self.shared[0], "images": self.shared[1]},
             "seconds": round(self.seconds, 3),
+            "error": self.error,
         }
+
+    @property
+    def warning(self) -> str | None:
+        """What a person should know of captions that are nearly all the same; None otherwise."""
+        if self.shared is None:
+            return None
+        caption, images = self.shared
+        return (
+            f"warning: {self.config}: {images:,} of {self.captions:,} images have the caption "
+            f"{caption[:80]!r}: look at some of them; the model may not see the images"
+        )
 
 
 def caption_sources(
@@ -67,31 +96,51 @@ def caption_sources(
 ) -> list[CaptionSummary]:
     """Caption every image of the sources that has no caption yet in the files in `out`.
 
+    A source that can't be read, or whose captions file is refused, is named at once and does not
+    keep the others from being captioned: its summary says why. Where it is the only source, its
+    error is raised.
+
     Raises
     ------
+    SettingsError
+        `out` can't be a folder, or there is no such device.
     CaptionError
-        The model can't be used, a captions file is another model's, the disk is full, or not even
-        one image fits a device's memory.
+        The model can't be used, the disk is full, or not even one image fits a device's memory;
+        of a single source also a captions file that is refused.
     SourceError
-        A source can't be read.
+        The only source can't be read.
     """
     options = options or RunOptions()
     devices, fell_back = choose_devices(options.devices)
+    _make_folder(out)
     settings = replace(settings or CaptionSettings())
     if settings.dtype == "auto":
         settings = replace(settings, dtype="float32" if devices[0].type == "cpu" else "asam")
-    threads = options.threads or len(os.sched_getaffinity(0))
-    with ExitStack() as stack:
-        loaded = load(settings, devices[0])
-        check_sight(loaded)
-        stream = CaptionStream(loaded, options.engine, options.batch, threads)
-        processes = None
-        if len(devices) > 1:
-            each = max(1, threads // len(devices))
-            others = (settings, options.engine, options.batch, each)
-            processes = stack.enter_context(DeviceProcesses(devices[1:], *others))
-        run = _Run(stream, processes, out, options, fell_back)
-        return [run.caption(images) for images in sources]
+    summaries = []
+    with _Run(devices, settings, out, options, fell_back) as run:
+        for images in sources:
+            try:
+                summary = run.caption(images)
+            except (SourceError, CaptionsFileError) as error:
+                if len(sources) == 1:
+                    raise
+                say(f"error: {images.config}: {error}")
+                path = captions_path(out, images.config)
+                summary = CaptionSummary(images.config, path, error=str(error))
+            summaries.append(summary)
+    return summaries
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder, so that one that can't be is known before a model is loaded."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"{path} can't be a folder ({error.strerror}): choose another --out"
+        ) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise SettingsError(f"{path}: no permission to write there: choose another --out")
 
 
 def choose_devices(names: Sequence[str]) -> tuple[list[torch.device], bool]:
@@ -120,18 +169,41 @@ def choose_devices(names: Sequence[str]) -> tuple[list[torch.device], bool]:
 
 
 class _Run:
-    """One run over sources, with its model."""
+    """One run over sources. The model is loaded for the first source that can be read."""
 
     def __init__(
         self,
-        stream: CaptionStream,
-        processes: DeviceProcesses | None,
+        devices: Sequence[torch.device],
+        settings: CaptionSettings,
         out: Path,
         options: RunOptions,
         fell_back: bool,
     ) -> None:
-        self._stream, self._processes = stream, processes
+        self._devices, self._settings = devices, settings
         self._out, self._options, self._fell_back = out, options, fell_back
+        self._stack = ExitStack()
+        self._processes: DeviceProcesses | None = None
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @functools.cached_property
+    def _stream(self) -> CaptionStream:
+        """The captions of this process's device; with it, the other devices' processes start."""
+        options = self._options
+        threads = options.threads or len(os.sched_getaffinity(0))
+        loaded = load(self._settings, self._devices[0], options.engine)
+        check_sight(loaded)
+        stream = CaptionStream(loaded, options.engine, options.batch, threads)
+        if len(self._devices) > 1:
+            each = max(1, threads // len(self._devices))
+            others = (self._settings, options.engine, options.batch, each)
+            processes = DeviceProcesses(self._devices[1:], *others)
+            self._processes = self._stack.enter_context(processes)
+        return stream
 
     def caption(self, images: ImageSource) -> CaptionSummary:
         """Caption one source."""
@@ -154,6 +226,7 @@ class _Run:
             writer.finish()
             summary.captions = len(writer.prompts)
             summary.rejects = Counter(writer.rejected.values())
+            summary.shared = shared_caption(writer.prompts.values())
         summary.seconds = time.monotonic() - start
         return summary
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from builder.core.errors import CaptionError
+from builder.core.errors import CaptionError, CaptionsFileError
 from builder.core.files import remove_unfinished, write_json
 from builder.core.records import Json, Reject
 
@@ -74,11 +74,17 @@ class Captions:
 
 
 def read_captions(path: Path) -> Captions:
-    """Read a captions file; raises CaptionError when it can't be read or holds no usable line."""
+    """Read a captions file.
+
+    Raises
+    ------
+    CaptionsFileError
+        It can't be read, or holds no usable line.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise CaptionError(f"captions file {path}: {error.strerror}") from error
+        raise CaptionsFileError(f"captions file {path}: {error.strerror}") from error
     prompts: dict[str, str] = {}
     problems: list[Reject] = []
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
@@ -99,7 +105,7 @@ def read_captions(path: Path) -> Captions:
                 continue
         problems.append(Reject(Path(path).name, f"line {number}", reason, expected, found))
     if problems and not prompts:
-        raise CaptionError(
+        raise CaptionsFileError(
             f"captions file {path}: none of its lines can be used; expected JSON Lines such as "
             f"{LINE}, found at {problems[0].member}: {problems[0].found}"
         )
@@ -158,7 +164,7 @@ class CaptionsWriter:
     retry_rejects
         Forget the earlier rejects, so that those images are tried again.
 
-    Raises CaptionError when the file is refused, broken, in use by another run, or can't be
+    Raises CaptionsFileError when the file is refused, broken, in use by another run, or can't be
     written.
     """
 
@@ -233,7 +239,7 @@ class CaptionsWriter:
         provenance = provenance_path(self.path)
         if not provenance.exists():
             if self._captions.size and not force_mix:
-                raise CaptionError(
+                raise CaptionsFileError(
                     f"{self.path} holds captions but no {provenance.name} says what made them: "
                     "choose another folder, or append all the same with --force-mix"
                 )
@@ -243,7 +249,9 @@ class CaptionsWriter:
         try:
             earlier = dict(json.loads(provenance.read_bytes()))
         except (ValueError, TypeError) as error:
-            raise CaptionError(f"{provenance}: expected a JSON object, found {error}") from error
+            raise CaptionsFileError(
+                f"{provenance}: expected a JSON object, found {error}"
+            ) from error
         changed = list(_differences({key: earlier.get(key) for key in identity}, identity))
         runs = earlier.get("runs", [])
         self._provenance["runs"] = [run for run in runs if run not in self._provenance["runs"]] + (
@@ -252,7 +260,7 @@ class CaptionsWriter:
         mixed = earlier.get("mixed_with", [])
         if changed and self._captions.size:
             if not force_mix:
-                raise CaptionError(
+                raise CaptionsFileError(
                     f"{self.path} was made with other settings: {'; '.join(changed)}. Choose "
                     "another folder, the same settings, or mix all the same with --force-mix"
                 )
@@ -266,7 +274,7 @@ class CaptionsWriter:
         captions = read_captions(self.path)
         if captions.problems:
             first = captions.problems[0]
-            raise CaptionError(
+            raise CaptionsFileError(
                 f"{self.path}, {first.member}: expected {first.expected}, found {first.found}; "
                 "repair or remove that line before going on"
             )
@@ -294,7 +302,9 @@ class _Lines:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self.close()
-            raise CaptionError(f"{path} is being written by another run: wait for it") from error
+            raise CaptionsFileError(
+                f"{path} is being written by another run: wait for it"
+            ) from error
         self._mend()
 
     @property
@@ -302,14 +312,14 @@ class _Lines:
         return os.fstat(self._file).st_size
 
     def entries(self) -> list[Json]:
-        """The file's entries; raises CaptionError at a line that is none."""
+        """The file's entries; raises CaptionsFileError at a line that is none."""
         found = []
         for number, line in enumerate(self.path.read_bytes().splitlines(), 1):
             try:
                 entry = json.loads(line)
                 found.append({"member": entry["member"], "reason": entry["reason"]})
             except (ValueError, TypeError, KeyError) as error:
-                raise CaptionError(
+                raise CaptionsFileError(
                     f"{self.path}, line {number}: expected a reject, found {line[:80]!r}; repair "
                     "or remove that line before going on"
                 ) from error

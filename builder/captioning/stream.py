@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy.typing as npt
 import torch
 
+from builder.captioning.families import check_engine
 from builder.captioning.fast.captioner import ContinuousCaptioner
 from builder.captioning.model import Loaded
 from builder.captioning.plain import RETRY, PlainCaptioner
@@ -81,15 +82,7 @@ class CaptionStream:
     def __post_init__(self) -> None:
         if self.engine == "auto":
             self.engine = "continuous" if self.loaded.is_blip2_t5 else "generate"
-        elif self.engine == "continuous" and not self.loaded.is_blip2_t5:
-            raise CaptionError(
-                f"{self.loaded.settings.model} is no BLIP-2 with a T5: use --engine generate"
-            )
-        elif self.engine == "generate" and self.loaded.settings.search == "lavis":
-            raise CaptionError(
-                "--engine generate searches by the rules of transformers 5 alone: add --search "
-                "transformers, or use --engine continuous"
-            )
+        check_engine(self.engine, self.loaded.family, self.loaded.settings)
         if self.batch is None:
             self.batch = _LARGEST.get(self.loaded.device.type, _LARGEST_ELSEWHERE)
         if self.loaded.device.type == "cuda":
@@ -132,7 +125,7 @@ class CaptionStream:
             traceback.clear_frames(each.__traceback__)
         say(f"out of memory: going on with batch size {self.batch}")
 
-    def __call__(self, images: ImageSource, todo: Sequence[Numbered]) -> Iterator[list[Outcome]]:
+    def __call__(self, images: ImageSource, todo: Sequence[Numbered]) -> Generator[list[Outcome]]:
         """Caption images of a source; yields outcomes as they come, in any order."""
         refused: list[Outcome] = [
             (number, name, _refused(images, name)) for number, name in todo if not holds_name(name)
@@ -160,13 +153,17 @@ class CaptionStream:
             rejects.append((number, name, reject))
 
         prepared = self._prepare(images, todo, 3 * captioner.batch, undecodable)
-        for captions in captioner(prepared):
-            outcomes = rejects[:]
-            rejects.clear()
-            for number, caption in captions:
-                name = names[number]
-                outcomes.append((number, name, self._checked(captioner, images, name, caption)))
-            yield outcomes
+        try:
+            for captions in captioner(prepared):
+                outcomes = rejects[:]
+                rejects.clear()
+                for number, caption in captions:
+                    name = names[number]
+                    outcomes.append((number, name, self._checked(captioner, images, name, caption)))
+                yield outcomes
+        except BaseException:
+            self.captioner = None  # it holds images of a source that was given up
+            raise
         if rejects:
             yield rejects
 

@@ -10,6 +10,7 @@
     ├── SettingsError                  options that contradict each other, or the dist they meet
     ├── ShardError                     a shard that could not be written or is not what it says
     ├── CaptionError                   a captions file or model that can't be used
+    │   └── CaptionsFileError          one captions file; the other sources' are not concerned
     ├── ModelError                     a model of evaluation or of an example that can't be used
     ├── HubError                       the Hub refused, or holds what was not expected
     └── MissingExtraError              an optional package is not installed
@@ -49,6 +50,10 @@ class CaptionError(AsamDatasetsError):
 
 class ModelError(AsamDatasetsError):
     """A model that evaluation or an example can't use."""
+
+
+class CaptionsFileError(CaptionError):
+    """A captions file that can't be used. Other sources have files of their own."""
 
 
 class HubError(AsamDatasetsError):

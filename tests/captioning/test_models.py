@@ -115,7 +115,7 @@ def test_the_families_that_are_tested_are_those_that_are_accepted() -> None:
 def test_only_a_blip2_with_a_t5_is_captioned_continuously(folders: dict[str, Path]) -> None:
     loaded = load(settings_for(folders["blip"]), CPU)
     assert CaptionStream(loaded, "auto", 2, 1).engine == "generate"
-    with pytest.raises(CaptionError, match="use --engine generate"):
+    with pytest.raises(CaptionError, match="--engine generate"):
         CaptionStream(loaded, "continuous", 2, 1)
 
 
