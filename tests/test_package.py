@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import logging
 import os
 import subprocess
 import sys
 import venv
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -24,24 +21,12 @@ from builder.engines.config import build_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import open_sources
 from tests.factory import members, write_tar
+from tests.published import published
 
 ROOT = Path(__file__).parents[1]
 FRONT = ROOT / "asam_datasets" / "__init__.py"
 HEAVY = {"datasets", "fsspec", "huggingface_hub", "pandas", "PIL", "pyarrow", "torch", "triton"}
 SPY = "from pathlib import Path\nPath({!r}).write_text('was run')\nraise SystemExit('was run')\n"
-
-
-@pytest.fixture(scope="module")
-def published() -> Iterator[ModuleType]:
-    """The published file, imported by path under a name of its own."""
-    spec = importlib.util.spec_from_file_location("published_asam", ROOT / "asam_datasets.py")
-    if spec is None or spec.loader is None:
-        raise ImportError("no asam_datasets.py at the top")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
 
 
 @pytest.fixture(scope="session")
@@ -115,27 +100,28 @@ def test_the_front_names_each_public_name_three_times_alike() -> None:
         asam_datasets.lost  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_the_published_file_has_the_same_names_and_version(published: ModuleType) -> None:
-    assert published.__all__ == asam_datasets.__all__
-    assert published.__version__ == asam_datasets.__version__
-    assert all(hasattr(published, name) for name in published.__all__)
+def test_the_published_file_has_the_same_names_and_version() -> None:
+    module = published()
+    assert module.__all__ == asam_datasets.__all__
+    assert module.__version__ == asam_datasets.__version__
+    assert all(hasattr(module, name) for name in module.__all__)
 
 
 def test_masks_on_a_gpu_fall_back_to_torch_in_the_published_file(
-    published: ModuleType, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("triton")
     from asam_datasets import device, kernels
 
-    cuda = torch.device("cuda")
+    module, cuda = published(), torch.device("cuda")
     expected = (kernels.parse_by_kernel, kernels.fill_by_kernel)
     with caplog.at_level(logging.WARNING, "asam_datasets"):
         assert device.parser_and_filler(cuda) == expected
         assert caplog.messages == []
         for _ in range(2):
-            found = published.parser_and_filler(cuda)
-            assert found == (published.parse_on_host, published.fill_by_search)
+            found = module.parser_and_filler(cuda)
+            assert found == (module.parse_on_host, module.fill_by_search)
     (message,) = caplog.messages
     assert "pip install ." in message
 

@@ -13,6 +13,7 @@ import pytest
 
 from asam_datasets import TRAIN_FEATURES, legacy_metadata
 from builder.shards.write import ShardWriter
+from tests.published import published
 from tests.shards.test_write import train_row
 
 Row = dict[str, Any]
@@ -61,6 +62,24 @@ def card(configs: dict[str, list[str]], fmt: str = "arrow") -> str:
         for split in splits:
             lines += [f"  - split: {split}", f"    path: data/{config}/{split}-*.{fmt}"]
     return "\n".join([*lines, "---", ""])
+
+
+# Each of their tests runs twice: on the package, and on the published file.
+ON_BOTH = ("test_builder", "test_images", "test_load", "test_resume")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__.rpartition(".")[2] in ON_BOTH:
+        metafunc.parametrize("loading_code", ["package", "file"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def loading_code(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For "file": what a test imported from asam_datasets comes from the published file."""
+    if getattr(request, "param", "package") == "file":
+        for name in published().__all__:
+            if name in vars(request.module):
+                monkeypatch.setattr(request.module, name, getattr(published(), name))
 
 
 @pytest.fixture(scope="session")

@@ -123,8 +123,9 @@ def test_a_folder_that_shadows_the_repo_is_read_with_a_warning(
 
 
 def test_any_url_that_fsspec_opens(dist: Path, rows: list[Row], tmp_path: Path) -> None:
-    fsspec.filesystem("memory").put(str(dist / "data"), "/bucket/dist/data", recursive=True)
-    options: dict[str, Any] = {"repo_or_path": "memory://bucket/dist", "columns": ["text"]}
+    bucket = f"{tmp_path.name}/dist"
+    fsspec.filesystem("memory").put(str(dist / "data"), f"/{bucket}/data", recursive=True)
+    options: dict[str, Any] = {"repo_or_path": f"memory://{bucket}", "columns": ["text"]}
     expected = [row["text"] for row in rows]
     assert [row["text"] for row in load("sa_000000", streaming=True, **options)] == expected
     assert load("sa_000000", cache_dir=tmp_path, **options)["text"][:] == expected
