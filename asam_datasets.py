@@ -21,6 +21,8 @@ import logging
 import os
 import posixpath
 import re
+import reprlib
+import struct
 import tarfile
 import zlib
 from collections import deque
@@ -32,12 +34,16 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from functools import cached_property
 from itertools import accumulate
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from typing import BinaryIO
 from typing import ClassVar
+from typing import NoReturn
 from typing import TYPE_CHECKING
 from typing import cast
 from typing import overload
@@ -86,7 +92,7 @@ __all__ = [
     "AsamConfig",
     "AsamDatasets",
     "AsamDatasetsError",
-    "Batch",
+    "ContractError",
     "CorruptDataError",
     "Files",
     "Hub",
@@ -96,6 +102,8 @@ __all__ = [
     "MaskRuns",
     "Reader",
     "RowStream",
+    "Shard",
+    "Split",
     "UnknownNameError",
     "UnreachableError",
     "config_names",
@@ -108,7 +116,9 @@ __all__ = [
     "mask_bits",
     "mask_boxes",
     "mask_order",
+    "open_index",
     "open_store",
+    "parse_index",
     "parse_rle",
     "units",
 ]
@@ -278,95 +288,15 @@ class CorruptDataError(AsamDatasetsError):
     """A file is not what the index says."""
 
 
-class ImageRootError(AsamDatasetsError):
-    """An image is missing from `image_root`, or is not the one that was annotated."""
+class ContractError(CorruptDataError):
+    """An index.json or a receipt is damaged, or is no such file.
 
-
-# --------------------------------------------------------------------------------------------------
-# schema.py. The columns of a row, for training and for evaluation.
-# --------------------------------------------------------------------------------------------------
-
-
-_SEGMENTATION = {"size": [datasets.Value("int32")], "counts": datasets.Value("string")}
-
-# Column order matters: diffusers' ControlNet scripts default to the names image, text and
-# conditioning_image, and fall back to the positions 0, 1 and 2.
-TRAIN_FEATURES = datasets.Features(
-    {
-        "image": datasets.Image(),
-        "text": datasets.Value("string"),
-        "conditioning_image": datasets.Image(mode="RGB"),
-        "image_id": datasets.Value("int64"),
-        "file_name": datasets.Value("string"),
-        "width": datasets.Value("int32"),
-        "height": datasets.Value("int32"),
-        "masks": [datasets.Image(decode=False)],
-        "annotations": [
-            {
-                "id": datasets.Value("int64"),
-                "segmentation": _SEGMENTATION,
-                "bbox": [datasets.Value("float64")],
-                "area": datasets.Value("int64"),
-                "predicted_iou": datasets.Value("float64"),
-                "point_coords": [[datasets.Value("float64")]],
-                "crop_box": [datasets.Value("float64")],
-                "stability_score": datasets.Value("float64"),
-            }
-        ],
-        "image_sha256": datasets.Value("string"),
-        "source": datasets.Value("string"),
-        "num_rejected": datasets.Value("int32"),
-    }
-)
-EVAL_FEATURES = datasets.Features(
-    {
-        "image": datasets.Image(),
-        "image_id": datasets.Value("string"),
-        "file_name": datasets.Value("string"),
-        "width": datasets.Value("int32"),
-        "height": datasets.Value("int32"),
-        "masks": [datasets.Image(decode=False)],
-        "void_mask": datasets.Image(decode=False),
-        "annotations": [
-            {
-                "id": datasets.Value("int64"),
-                "category": datasets.Value("string"),
-                "category_id": datasets.Value("int64"),
-                "segmentation": _SEGMENTATION,
-                "bbox": [datasets.Value("float64")],
-                "area": datasets.Value("int64"),
-                "iscrowd": datasets.Value("bool"),
-            }
-        ],
-        "image_sha256": datasets.Value("string"),
-        "source": datasets.Value("string"),
-        "num_rejected": datasets.Value("int32"),
-    }
-)
-
-
-def features_of(kind: str) -> datasets.Features:
-    """The features of a config's kind, "train" or "eval"."""
-    return {"train": TRAIN_FEATURES, "eval": EVAL_FEATURES}[kind]
-
-
-def legacy_metadata(features: datasets.Features) -> dict[str, Any]:
-    """The Hugging Face schema metadata of `features`, with lists as `[X]`.
-
-    datasets 4 and later write `{"_type": "List", "feature": X}`, which 3.x refuses; all of them
-    read the older form (datasets/features/features.py, `generate_from_dict`).
+    The message names the file and the field, and says what was expected and what was found.
     """
 
-    def legacy(node: Any) -> Any:
-        if isinstance(node, list):
-            return [legacy(x) for x in node]
-        if isinstance(node, dict) and node.get("_type") in ("List", "Sequence"):
-            return [legacy(node["feature"])]
-        if isinstance(node, dict):
-            return {key: legacy(value) for key, value in node.items()}
-        return node
 
-    return {"info": {"features": legacy(features.to_dict())}}
+class ImageRootError(AsamDatasetsError):
+    """An image is missing from `image_root`, or is not the one that was annotated."""
 
 
 # --------------------------------------------------------------------------------------------------
@@ -463,6 +393,179 @@ def mask_bits(
 
 
 # --------------------------------------------------------------------------------------------------
+# contract.py. JSON from someone else, checked field by field.
+#
+# index.json and the receipts are read through `Node`, which checks the kind and the range of each
+# value. Both files state the sha256 of their own content, so a flipped bit anywhere is found.
+# --------------------------------------------------------------------------------------------------
+
+
+MAX_CONTRACT_BYTES = 256 << 20  # the index of a whole SA-1B tar has about 2 MB
+MAX_COUNT = 2**53  # what JSON readers of any language hold exactly
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CHECKSUM = "sha256"  # the field that holds a document's own checksum
+_REMEDY = "the file is damaged or was not written by this project: get it or build it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value of a JSON document, and where it stands.
+
+    Parameters
+    ----------
+    file
+        The document's name, for messages.
+    path
+        The value's place in the document, such as `splits.train.shards[0].rows`.
+    value
+        What `json.loads` gave.
+
+    Each method returns the value in the form that its name says, and raises ContractError if the
+    value is something else.
+    """
+
+    file: str
+    path: str
+    value: Any
+
+    def fail(self, expected: str) -> NoReturn:
+        """Raise a ContractError that says what was expected here and what was found."""
+        where = self.path or "the document"
+        found = reprlib.repr(self.value)
+        raise ContractError(f"{self.file}: {where}: expected {expected}, found {found}; {_REMEDY}")
+
+    def __getitem__(self, key: str) -> Node:
+        """A member of an object; raises ContractError if there is none."""
+        members = self.mapping()
+        if key not in members:
+            where = self.path or "the document"
+            raise ContractError(f"{self.file}: {where}: expected a field {key!r}, found none")
+        name = key if key.isprintable() and len(key) < 100 else reprlib.repr(key)
+        return Node(self.file, f"{self.path}.{name}" if self.path else name, members[key])
+
+    def mapping(self) -> dict[str, Any]:
+        """An object, as plain values."""
+        if not isinstance(self.value, dict):
+            self.fail("an object")
+        return self.value
+
+    def members(self) -> dict[str, Node]:
+        """An object's members."""
+        return {key: self[key] for key in self.mapping()}
+
+    def items(self) -> list[Node]:
+        """A list's items."""
+        if not isinstance(self.value, list):
+            self.fail("a list")
+        return [Node(self.file, f"{self.path}[{i}]", x) for i, x in enumerate(self.value)]
+
+    def integer(self, low: int, high: int = MAX_COUNT) -> int:
+        """An integer from `low` to `high`."""
+        if type(self.value) is not int or not low <= self.value <= high:  # bool is no integer
+            self.fail(f"an integer from {low} to {high}")
+        return self.value
+
+    def integers(self, count: int, low: int, high: int) -> tuple[int, ...]:
+        """A list of `count` integers from `low` to `high`."""
+        found = self.value
+        good = isinstance(found, list) and len(found) == count and {*map(type, found)} <= {int}
+        if not good or (found and not low <= min(found) <= max(found) <= high):
+            self.fail(f"{count} integers from {low} to {high}")
+        return tuple(found)
+
+    def text(self, pattern: re.Pattern[str] | None = None, expected: str = "a string") -> str:
+        """A string, the whole of which matches the pattern."""
+        if not isinstance(self.value, str) or (pattern and not pattern.fullmatch(self.value)):
+            self.fail(expected)
+        return self.value
+
+    def choice(self, *values: str) -> str:
+        """One of these strings."""
+        if not isinstance(self.value, str) or self.value not in values:
+            self.fail(f"one of {', '.join(values)}")
+        return self.value
+
+    def sha256(self) -> str:
+        """A sha256 in hex."""
+        return self.text(_SHA256, "64 hexadecimal digits")
+
+    def flag(self) -> bool:
+        """True or false."""
+        if not isinstance(self.value, bool):
+            self.fail("true or false")
+        return self.value
+
+    def equal(self, value: object) -> None:
+        """Check that this is the value that all else implies."""
+        if type(self.value) is not type(value) or self.value != value:
+            self.fail(repr(value))
+
+    def counts(self) -> dict[str, int]:
+        """An object of numbers from 0."""
+        return {key: node.integer(0) for key, node in self.members().items()}
+
+
+def sha256_json(value: Any) -> str:
+    """The sha256 of a value's canonical JSON, in hex.
+
+    Canonical means keys in order, no space, and ASCII alone; so equal values give equal sums.
+    Raises ValueError for a number that JSON has no form for.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def signed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the checksum of all its other fields."""
+    rest = {key: value for key, value in document.items() if key != _CHECKSUM}
+    return {_CHECKSUM: sha256_json(rest), **rest}
+
+
+def check_size(size: int, file: str) -> None:
+    """Raise ContractError for a file that is too large to be read whole."""
+    if size > MAX_CONTRACT_BYTES:
+        raise ContractError(f"{file}: expected at most {MAX_CONTRACT_BYTES} bytes, found {size}")
+
+
+def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
+    """Parse a document and check its checksum; returns it and its format's number.
+
+    Parameters
+    ----------
+    content
+        The file's bytes.
+    file
+        The file's name, for messages.
+    newest
+        The highest format that the caller reads. Format 1 had no checksum.
+
+    Raises
+    ------
+    ContractError
+        It is too large, no JSON, of a newer format, or not what its checksum says.
+    """
+    check_size(len(content), file)
+    try:
+        node = Node(file, "", json.loads(content))
+        version = node["format_version"].integer(1)
+        if version > newest:
+            raise ContractError(
+                f"{file} is of format {version}, this version of asam_datasets reads up to "
+                f"{newest}: get a newer one, such as the repo's own asam_datasets.py"
+            )
+        if version > 1:
+            stated = node[_CHECKSUM].sha256()
+            if (found := signed(node.value)[_CHECKSUM]) != stated:
+                raise ContractError(
+                    f"{file}: sha256: its content was expected to have {stated}, and has {found}; "
+                    f"{_REMEDY}"
+                )
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, infinite, or far too deep
+        raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
+    return node, version
+
+
+# --------------------------------------------------------------------------------------------------
 # images.py. Someone's own copy of the images, joined to rows that have only the annotations.
 # --------------------------------------------------------------------------------------------------
 
@@ -536,6 +639,9 @@ class ImageRoot:
 
 REPO_ID = "xhk/ASAM-Datasets"
 CONFIG_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+SPLIT_NAME = re.compile(r"(?!all$)\w+(\.\w+)*")  # datasets keeps "all" for itself
+LONGEST_NAME = 100  # characters of a config's or split's name
+FORMATS = ("arrow", "parquet")
 TRAIN_CONFIG = re.compile(r"sa_\d{6}")
 PROTOCOLS = ("native", "sam", "asam")
 _SAM_SUITE = (  # of SAM's Table 7
@@ -558,6 +664,11 @@ def config_names() -> list[str]:
         names += [f"{name}_sam"] if name in _SAM_SUITE else []
         names += [f"{name}_asam"] if name not in _NOT_IN_ASAM else []
     return names
+
+
+def shard_name(split: str, index: int, total: int, fmt: str) -> str:
+    """The file name of a shard, `train-00000-of-00064.arrow`."""
+    return f"{split}-{index:05d}-of-{total:05d}.{fmt}"
 
 
 def unknown_name(what: str, name: object, known: Iterable[str], where: str) -> UnknownNameError:
@@ -661,7 +772,7 @@ def segmentations(annotations: Any) -> Segmentations:
 # --------------------------------------------------------------------------------------------------
 
 
-_LOG = logging.getLogger("asam_datasets")
+LOG = logging.getLogger("asam_datasets")
 
 
 class Files:
@@ -812,13 +923,369 @@ def open_store(
     folder = Path(where).expanduser()
     if folder.is_dir():
         if repo and isinstance(repo_or_path, str):
-            _LOG.warning("reading the folder %s; hf://datasets/%s is the Hub's repo", where, where)
+            LOG.warning("reading the folder %s; hf://datasets/%s is the Hub's repo", where, where)
         return Files(str(folder.resolve()))
     if repo and isinstance(repo_or_path, str):
         return Hub(where, revision, token, retries)
     raise UnknownNameError(
         f"{where} is not a folder, nor a repo named owner/name, nor a URL such as s3://bucket/dist"
     )
+
+
+# --------------------------------------------------------------------------------------------------
+# batches.py. Record batches from their parts: the numbers that describe one, and the bytes of its columns.
+#
+# The Arrow library reads a record batch through a message of its own binary form, and trusts what
+# that says. An index from someone else could end the process that way. So an index holds plain
+# numbers, which are checked here, and arrays are made of them one by one:
+#
+#     lengths, nulls    of each array of the batch, depth first, a column's own array before its parts
+#     buffers           the bytes of each buffer, in the same order; each starts at the first multiple
+#                       of 8 that is not before the end of the one before it
+#     crc32             of each column's bytes, from its first buffer to its last
+#
+# That is the order of the Arrow format (https://arrow.apache.org/docs/format/Columnar.html, "IPC").
+# --------------------------------------------------------------------------------------------------
+
+
+ALIGNMENT = 8
+_MOST_ROWS = 2**31 - 1
+_MOST_BYTES = 2**31 - 1  # of a buffer: offsets are int32
+_RECORD_BATCH = 3  # of the union MessageHeader in Arrow's Message.fbs
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many arrays and buffers each column of a schema has.
+
+    `arrays` and `buffers` hold where each column's begin, and at the end how many there are.
+    """
+
+    schema: pa.Schema
+
+    @cached_property
+    def arrays(self) -> list[int]:
+        return list(accumulate((_parts(field.type)[0] for field in self.schema), initial=0))
+
+    @cached_property
+    def buffers(self) -> list[int]:
+        return list(accumulate((_parts(field.type)[1] for field in self.schema), initial=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A record batch of an Arrow shard; the module's docstring describes its lists of numbers.
+
+    `offset` is where its body starts in the file, and `body` how many bytes that has.
+    """
+
+    rows: int
+    offset: int
+    body: int
+    lengths: tuple[int, ...]
+    nulls: tuple[int, ...]
+    buffers: tuple[int, ...]
+    crc32: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, node: Node, layout: Layout, start: int, end: int) -> Batch:
+        """Check and take what an index says of a record batch.
+
+        Parameters
+        ----------
+        node
+            What the index says.
+        layout
+            Of the config's schema.
+        start, end
+            The part of the file in which the body must lie, in bytes.
+
+        Raises
+        ------
+        ContractError
+            It describes no record batch of that schema in that part of the file.
+        """
+        arrays, buffers = layout.arrays[-1], layout.buffers[-1]
+        rows = node["rows"].integer(1, _MOST_ROWS)
+        offset = node["offset"].integer(start, end)
+        batch = cls(
+            rows=rows,
+            offset=offset,
+            body=node["body"].integer(0, end - offset),
+            lengths=node["lengths"].integers(arrays, 0, _MOST_ROWS),
+            nulls=node["nulls"].integers(arrays, 0, _MOST_ROWS),
+            buffers=node["buffers"].integers(buffers, 0, _MOST_BYTES),
+            crc32=node["crc32"].integers(len(layout.schema), 0, 2**32 - 1),
+        )
+        if any(batch.lengths[i] != rows for i in layout.arrays[:-1]):
+            node["lengths"].fail(f"{rows} rows in every column")
+        if sum(-(-size // ALIGNMENT) * ALIGNMENT for size in batch.buffers) > batch.body:
+            node["buffers"].fail(f"buffers that fit in a body of {batch.body} bytes")
+        return batch
+
+    def to_json(self) -> dict[str, Any]:
+        """As the index holds it."""
+        return {
+            "rows": self.rows,
+            "offset": self.offset,
+            "body": self.body,
+            "lengths": list(self.lengths),
+            "nulls": list(self.nulls),
+            "buffers": list(self.buffers),
+            "crc32": list(self.crc32),
+        }
+
+    def starts(self) -> list[int]:
+        """Where each buffer starts in the body."""
+        padded = (-(-size // ALIGNMENT) * ALIGNMENT for size in self.buffers)
+        return list(accumulate(padded, initial=0))[:-1]
+
+    def columns(self, layout: Layout) -> list[tuple[int, int]]:
+        """Where each column's bytes start in the body, and how many they are."""
+        starts = self.starts()
+        found = []
+        for first, stop in zip(layout.buffers, layout.buffers[1:], strict=False):
+            ends = [starts[i] + self.buffers[i] for i in range(first, stop) if self.buffers[i]]
+            found.append((starts[first], ends[-1] - starts[first] if ends else 0))
+        return found
+
+    def column(self, number: int, layout: Layout, data: pa.Buffer) -> pa.Array:
+        """A column from its bytes, with everything in it checked.
+
+        Raises
+        ------
+        pyarrow.ArrowException
+            The numbers or the bytes are those of no valid array.
+        """
+        first, stop = layout.arrays[number : number + 2]
+        arrays = iter(zip(self.lengths[first:stop], self.nulls[first:stop], strict=True))
+        first, stop = layout.buffers[number : number + 2]
+        starts = self.starts()
+        buffers = (
+            data.slice(starts[i] - starts[first], self.buffers[i]) if self.buffers[i] else None
+            for i in range(first, stop)
+        )
+        array = _array(layout.schema.field(number).type, arrays, buffers)
+        array.validate(full=True)
+        return array
+
+
+def _parts(kind: pa.DataType) -> tuple[int, int]:
+    """How many arrays and buffers an array of a type has, with those of its parts."""
+    found = [_parts(part) for part in _children(kind)]
+    arrays = 1 + sum(count for count, _ in found)
+    return arrays, kind.num_buffers + sum(count for _, count in found)
+
+
+def _children(kind: pa.DataType) -> list[pa.DataType]:
+    if pa.types.is_struct(kind):
+        return [kind.field(i).type for i in range(kind.num_fields)]
+    return [kind.value_type] if pa.types.is_list(kind) else []
+
+
+def _array(
+    kind: pa.DataType, arrays: Iterator[tuple[int, int]], buffers: Iterator[pa.Buffer | None]
+) -> pa.Array:
+    """An array and its parts, depth first; the caller validates it."""
+    length, nulls = next(arrays)
+    own = [next(buffers)]  # the bits that say which values are there
+    if own[0] is None and nulls:
+        raise pa.ArrowInvalid(f"{nulls} nulls in an array of {kind} that says nowhere which")
+    own += [next(buffers) or pa.py_buffer(b"") for _ in range(kind.num_buffers - 1)]
+    children = [_array(child, arrays, buffers) for child in _children(kind)]
+    return pa.Array.from_buffers(kind, length, own, nulls, children=children or None)
+
+
+def read_message(head: bytes) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+    """What stands before a record batch's body in an Arrow stream, read with all bounds checked.
+
+    Returns the arrays' lengths and nulls, and (start in the body, bytes) of each buffer. The form
+    is that of Arrow's Message.fbs in flatbuffers' encoding
+    (https://flatbuffers.dev/internals/), after a marker and a length of 4 bytes each.
+
+    Raises
+    ------
+    ValueError
+        It is no message of a plain record batch: another kind, compressed, or malformed.
+    """
+    try:
+        marker, size = struct.unpack_from("<Ii", head)
+        if marker != 0xFFFFFFFF or size != len(head) - 8:
+            raise ValueError(f"no message of {len(head) - 8} bytes")
+        data = head[8:]
+        message = _table(data, _unsigned(data, 0), 4)
+        kind = data[message[1]] if message[1] else None
+        if kind != _RECORD_BATCH or not message[2]:
+            raise ValueError(f"a message of kind {kind}")
+        fields = _table(data, message[2] + _unsigned(data, message[2]), 5)
+        if fields[3] or fields[4]:
+            raise ValueError("a compressed or variadic record batch")
+        nodes, buffers = _pairs(data, fields[1]), _pairs(data, fields[2])
+    except (struct.error, IndexError) as error:
+        raise ValueError(f"a malformed message: {error}") from error
+    return [length for length, _ in nodes], [nulls for _, nulls in nodes], buffers
+
+
+def _unsigned(data: bytes, at: int) -> int:
+    return int(struct.unpack_from("<I", data, at)[0])
+
+
+def _table(data: bytes, at: int, count: int) -> Sequence[int]:
+    """Where the first fields of a flatbuffers table stand, 0 for those that it lacks."""
+    vtable = at - struct.unpack_from("<i", data, at)[0]
+    if vtable < 0:
+        raise ValueError("a table outside the message")
+    size = struct.unpack_from("<H", data, vtable)[0]
+    slots = range(vtable + 4, vtable + 4 + 2 * count, 2)
+    offsets = [struct.unpack_from("<H", data, s)[0] if s < vtable + size else 0 for s in slots]
+    return [at + offset if offset else 0 for offset in offsets]
+
+
+def _pairs(data: bytes, at: int) -> list[tuple[int, int]]:
+    """A vector of structs of two int64; `at` is where its reference stands, 0 for none."""
+    if not at:
+        return []
+    at += _unsigned(data, at)
+    count = _unsigned(data, at)
+    if count > len(data) // 16:
+        raise ValueError(f"{count} pairs in {len(data)} bytes")
+    numbers = struct.unpack_from(f"<{2 * count}q", data, at + 4)
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+# --------------------------------------------------------------------------------------------------
+# schema.py. The columns of a row, for training and for evaluation.
+# --------------------------------------------------------------------------------------------------
+
+
+KINDS = ("train", "eval")
+_DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float32", "float64", "string", "binary"),
+)
+_DEEPEST = 16  # lists and structs within each other
+_SEGMENTATION = {"size": [datasets.Value("int32")], "counts": datasets.Value("string")}
+
+# Column order matters: diffusers' ControlNet scripts default to the names image, text and
+# conditioning_image, and fall back to the positions 0, 1 and 2.
+TRAIN_FEATURES = datasets.Features(
+    {
+        "image": datasets.Image(),
+        "text": datasets.Value("string"),
+        "conditioning_image": datasets.Image(mode="RGB"),
+        "image_id": datasets.Value("int64"),
+        "file_name": datasets.Value("string"),
+        "width": datasets.Value("int32"),
+        "height": datasets.Value("int32"),
+        "masks": [datasets.Image(decode=False)],
+        "annotations": [
+            {
+                "id": datasets.Value("int64"),
+                "segmentation": _SEGMENTATION,
+                "bbox": [datasets.Value("float64")],
+                "area": datasets.Value("int64"),
+                "predicted_iou": datasets.Value("float64"),
+                "point_coords": [[datasets.Value("float64")]],
+                "crop_box": [datasets.Value("float64")],
+                "stability_score": datasets.Value("float64"),
+            }
+        ],
+        "image_sha256": datasets.Value("string"),
+        "source": datasets.Value("string"),
+        "num_rejected": datasets.Value("int32"),
+    }
+)
+EVAL_FEATURES = datasets.Features(
+    {
+        "image": datasets.Image(),
+        "image_id": datasets.Value("string"),
+        "file_name": datasets.Value("string"),
+        "width": datasets.Value("int32"),
+        "height": datasets.Value("int32"),
+        "masks": [datasets.Image(decode=False)],
+        "void_mask": datasets.Image(decode=False),
+        "annotations": [
+            {
+                "id": datasets.Value("int64"),
+                "category": datasets.Value("string"),
+                "category_id": datasets.Value("int64"),
+                "segmentation": _SEGMENTATION,
+                "bbox": [datasets.Value("float64")],
+                "area": datasets.Value("int64"),
+                "iscrowd": datasets.Value("bool"),
+            }
+        ],
+        "image_sha256": datasets.Value("string"),
+        "source": datasets.Value("string"),
+        "num_rejected": datasets.Value("int32"),
+    }
+)
+
+
+def features_of(kind: str) -> datasets.Features:
+    """The features of a config's kind, "train" or "eval"."""
+    return {"train": TRAIN_FEATURES, "eval": EVAL_FEATURES}[kind]
+
+
+def legacy_metadata(features: datasets.Features) -> dict[str, Any]:
+    """The Hugging Face schema metadata of `features`, with lists as `[X]`.
+
+    datasets 4 and later write `{"_type": "List", "feature": X}`, which 3.x refuses; all of them
+    read the older form (datasets/features/features.py, `generate_from_dict`).
+    """
+
+    def legacy(node: Any) -> Any:
+        if isinstance(node, list):
+            return [legacy(x) for x in node]
+        if isinstance(node, dict) and node.get("_type") in ("List", "Sequence"):
+            return [legacy(node["feature"])]
+        if isinstance(node, dict):
+            return {key: legacy(value) for key, value in node.items()}
+        return node
+
+    return {"info": {"features": legacy(features.to_dict())}}
+
+
+def features_to_json(features: datasets.Features) -> dict[str, Any]:
+    """Features as an index holds them: the library's own form, with lists as `[X]`."""
+    found: dict[str, Any] = legacy_metadata(features)["info"]["features"]
+    return found
+
+
+def features_from_json(node: Node) -> datasets.Features:
+    """The features that an index states.
+
+    Only plain values, images, lists and structs are accepted: the library itself would make an
+    object of any class that a `_type` names. Raises ContractError for anything else.
+    """
+    columns = {name: _feature(column, 0) for name, column in node.members().items()}
+    if not columns:
+        node.fail("at least one column")
+    return datasets.Features(columns)
+
+
+def _feature(node: Node, depth: int) -> Any:
+    if depth > _DEEPEST:
+        node.fail(f"at most {_DEEPEST} lists and structs within each other")
+    if isinstance(node.value, list):
+        if len(node.value) != 1:
+            node.fail("a list of one feature")
+        return [_feature(node.items()[0], depth + 1)]
+    fields = node.mapping()
+    if "_type" not in fields:
+        if not fields:
+            node.fail("a struct with at least one field")
+        return {name: _feature(field, depth + 1) for name, field in node.members().items()}
+    if fields["_type"] == "Value":
+        if fields.get("dtype") not in _DTYPES:
+            node.fail(f"a dtype among {', '.join(_DTYPES)}")
+        return datasets.Value(fields["dtype"])
+    if fields["_type"] == "Image":
+        mode, decode = fields.get("mode"), fields.get("decode", True)
+        if not (mode is None or isinstance(mode, str)) or not isinstance(decode, bool):
+            node.fail("an Image with a mode that is a string, and decode true or false")
+        return datasets.Image(mode=mode, decode=decode)
+    return node.fail("a Value or an Image")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -1056,119 +1523,187 @@ def fill_by_search(out: torch.Tensor, edges: Edges, width: int, packed: bool) ->
 
 
 # --------------------------------------------------------------------------------------------------
-# index.py. A config's index.json: what the config holds.
-#
-# It says where each record batch of each shard lies and each column of it, with checksums: a reader
-# needs nothing else of a shard but the bytes of the columns that it wants.
+# shards.py. The shards of a config, as its index and the receipts of a build describe them.
 # --------------------------------------------------------------------------------------------------
 
 
-FORMAT_VERSION = 1
+_MOST_SHARD_BYTES = 2**48
 
 
-@dataclass(frozen=True)
-class Batch:
-    """A record batch of a shard.
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard: a file of the config's folder. `batches` are those of an Arrow shard."""
 
-    `body` is where its body starts in the file and how long it is; `columns` hold start in the
-    body, length and crc32 of each column; `message` is what stands before the body, base64 of zlib.
-    """
+    file: str
+    rows: int
+    bytes: int
+    sha256: str
+    batches: tuple[Batch, ...] = ()
+
+    @classmethod
+    def from_json(cls, node: Node, file: str, layout: Layout | None) -> Shard:
+        """Check and take what an index or a receipt says of a shard.
+
+        Parameters
+        ----------
+        node
+            What it says.
+        file
+            The name that the shard must have.
+        layout
+            Of the config's schema; None for a Parquet shard, which describes itself.
+
+        Raises
+        ------
+        ContractError
+            It is malformed, or its record batches don't make up the shard.
+        """
+        node["file"].equal(file)
+        size = node["bytes"].integer(1, _MOST_SHARD_BYTES)
+        rows = node["rows"].integer(0, size)  # a row has more than one byte
+        batches = []
+        if layout is not None:
+            end = 0
+            for item in node["batches"].items():
+                batches.append(Batch.from_json(item, layout, end, size))
+                end = batches[-1].offset + batches[-1].body
+            if (found := sum(batch.rows for batch in batches)) != rows:
+                node["rows"].fail(f"{found}, the rows of its record batches")
+        return cls(file, rows, size, node["sha256"].sha256(), tuple(batches))
+
+    def to_json(self) -> dict[str, Any]:
+        """As the index holds it."""
+        found = {"file": self.file, "rows": self.rows, "bytes": self.bytes, "sha256": self.sha256}
+        batches = [batch.to_json() for batch in self.batches]
+        return {**found, "batches": batches} if self.file.endswith(".arrow") else found
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A split: its shards in order."""
+
+    name: str
+    shards: tuple[Shard, ...]
+
+    @property
+    def num_rows(self) -> int:
+        """The rows of all its shards."""
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of all its shards."""
+        return sum(shard.bytes for shard in self.shards)
+
+    @classmethod
+    def from_json(cls, node: Node, name: str, fmt: str, layout: Layout | None) -> Split:
+        """Check and take what an index says of a split; raises ContractError."""
+        if len(name) > LONGEST_NAME or not SPLIT_NAME.fullmatch(name):
+            node.fail("a split whose name is words joined by dots, and is not 'all'")
+        items = node["shards"].items()
+        if not items:
+            node["shards"].fail("at least one shard")
+        names = (shard_name(name, i, len(items), fmt) for i in range(len(items)))
+        shards = tuple(Shard.from_json(x, n, layout) for x, n in zip(items, names, strict=True))
+        split = cls(name, shards)
+        node["num_rows"].equal(split.num_rows)
+        node["num_bytes"].equal(split.num_bytes)
+        return split
+
+    def to_json(self) -> dict[str, Any]:
+        """As the index holds it."""
+        shards = [shard.to_json() for shard in self.shards]
+        return {"num_rows": self.num_rows, "num_bytes": self.num_bytes, "shards": shards}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A record batch, the path of its shard in the dist, and its number there."""
 
     path: str
     number: int
-    rows: int
-    body: tuple[int, int]
-    message: str
-    columns: list[list[int]]
+    batch: Batch
+
+    @property
+    def rows(self) -> int:
+        """The rows of the record batch."""
+        return self.batch.rows
 
 
-class Index:
-    """What a config holds. Raises UnknownNameError where there is no such config."""
+# --------------------------------------------------------------------------------------------------
+# format1.py. Indexes of format 1, which had no checksum, put into the form of format 2.
+#
+# They differ in what they say of record batches: the Arrow library's own message, base64 of zlib, and
+# each column's start, length and crc32. They hold the schema as a message, too, which is not used:
+# the kind of the config says what its columns are.
+# --------------------------------------------------------------------------------------------------
 
-    def __init__(self, store: Files | Hub, config: str) -> None:
-        self.store = store
-        self.config = config
-        try:
-            content = store.read(f"data/{config}/index.json")
-        except FileNotFoundError as error:
-            if config in (known := store.configs()):
-                raise self._corrupt(error) from error
-            raise unknown_name("config", config, known, store.name) from None
-        self.sha256 = hashlib.sha256(content).hexdigest()
-        try:
-            found = json.loads(content)
-            version = int(found["format_version"])
-            self.format = str(found["format"])
-            self.splits: dict[str, Any] = dict(found["splits"])
-            if self.format not in ("arrow", "parquet"):
-                raise ValueError(f"format {self.format!r}")
-            if self.format == "arrow":
-                self.schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(found["schema"])))
-                self.features = datasets.Features.from_arrow_schema(self.schema)
-            else:
-                self.features = features_of(found["kind"])
-                self.schema = self.features.arrow_schema
-        except Exception as error:  # datasets and pyarrow raise what they like
-            raise self._corrupt(error) from error
-        if version > FORMAT_VERSION:
-            raise CorruptDataError(
-                f"{store.name}/data/{config}/index.json is of format {version}, this "
-                f"asam_datasets.py reads up to {FORMAT_VERSION}: get the newer one from the repo"
-            )
 
-    def split(self, name: str | None) -> str:
-        """The split of that name; for None the only one."""
-        if name is None and len(self.splits) == 1:
-            return next(iter(self.splits))
-        if name not in self.splits:
-            raise unknown_name(
-                "split", name, self.splits, f"{self.store.name}, config {self.config}"
-            )
-        return str(name)
+_LONGEST_MESSAGE = 1 << 20  # bytes; those of both schemas have less than 4 kB
 
-    def columns(self, names: Sequence[str] | None) -> list[str]:
-        """The columns of those names; for None all of them."""
-        for name in names or ():
-            if name not in self.features:
-                raise unknown_name("column", name, self.features, f"config {self.config}")
-        return list(dict.fromkeys(names or self.features))
 
-    def shards(self, split: str) -> dict[str, Any]:
-        """The entries of a split's shards by their path."""
-        try:
-            return {f"data/{self.config}/{s['file']}": s for s in self.splits[split]["shards"]}
-        except (KeyError, TypeError) as error:
-            raise self._corrupt(error) from error
+def upgraded(node: Node) -> Node:
+    """An index of format 1 in the form of format 2.
 
-    def batches(self, split: str) -> list[Batch]:
-        """The record batches of a split's Arrow shards, in order."""
-        shards = self.shards(split).items()
-        try:
-            return [
-                Batch(
-                    path=path,
-                    number=number,
-                    rows=int(batch["rows"]),
-                    body=(int(batch["offset"]) + int(batch["metadata"]), int(batch["body"])),
-                    message=str(batch["message"]),
-                    columns=[
-                        [int(start), int(length), int(crc32)]
-                        for _, (start, length, crc32) in zip(
-                            self.schema, batch["columns"], strict=True
-                        )
-                    ],
-                )
-                for path, shard in shards
-                for number, batch in enumerate(shard["batches"])
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._corrupt(error) from error
+    Raises
+    ------
+    ContractError
+        What it says of a record batch is malformed, or contradicts itself.
+    """
+    features = features_of(node["kind"].choice(*KINDS))
+    layout = Layout(features.arrow_schema)
+    arrow = node["format"].value == "arrow"
+    splits = {}
+    for name, split in node["splits"].members().items():
+        shards = []
+        for shard in split["shards"].items():
+            entry = dict(shard.mapping())
+            if arrow:
+                batches = shard["batches"].items()
+                entry["batches"] = [_batch(batch, layout).to_json() for batch in batches]
+            shards.append(entry)
+        splits[name] = {**split.mapping(), "shards": shards}
+    document = {**node.mapping(), "features": features_to_json(features), "splits": splits}
+    return Node(node.file, "", document)
 
-    def _corrupt(self, error: Exception) -> CorruptDataError:
-        return CorruptDataError(
-            f"{self.store.name}/data/{self.config}/index.json is absent or damaged: {error!r}; "
-            "get it or build the config again"
-        )
+
+def _batch(node: Node, layout: Layout) -> Batch:
+    head = _inflated(node["message"], node["metadata"].integer(8, _LONGEST_MESSAGE))
+    try:
+        lengths, nulls, buffers = read_message(head)
+    except ValueError as error:
+        node["message"].fail(f"a record batch's message ({error})")
+    columns = [tuple(column.integers(3, 0, 2**53)) for column in node["columns"].items()]
+    batch = Batch(
+        rows=node["rows"].integer(0),
+        offset=node["offset"].integer(0) + len(head),
+        body=node["body"].integer(0),
+        lengths=tuple(lengths),
+        nulls=tuple(nulls),
+        buffers=tuple(length for _, length in buffers),
+        crc32=tuple(crc32 for _, _, crc32 in columns),
+    )
+    if len(buffers) != layout.buffers[-1] or min(batch.buffers) < 0:
+        node["message"].fail(f"a message of {layout.buffers[-1]} buffers")
+    if [start for start, _ in buffers] != batch.starts():
+        node["message"].fail(f"buffers that follow each other at multiples of {ALIGNMENT} bytes")
+    found = [(start, length) if length else (0, 0) for start, length in batch.columns(layout)]
+    if found != [(start, length) for start, length, _ in columns]:
+        node["columns"].fail(f"the columns of its message, {found}")
+    return batch
+
+
+def _inflated(node: Node, size: int) -> bytes:
+    """A message that inflates to `size` bytes; no more than that is ever inflated."""
+    text = node.text()
+    try:
+        inflater = zlib.decompressobj()
+        head = inflater.decompress(base64.b64decode(text, validate=True), size)
+    except (ValueError, zlib.error) as error:
+        node.fail(f"base64 of zlib ({error})")
+    if len(head) != size or not inflater.eof or inflater.unused_data:
+        node.fail(f"a message of {size} bytes")
+    return head
 
 
 # --------------------------------------------------------------------------------------------------
@@ -1238,154 +1773,305 @@ def _kernels() -> Any:
 
 
 # --------------------------------------------------------------------------------------------------
-# reading.py. The columns of a record batch, checked, with the next batches already on their way.
+# index.py. A config's index.json: what the config holds.
+#
+# It says which shards there are, with size and sha256, and where each record batch of an Arrow shard
+# lies, with a crc32 for each column: a reader needs nothing else of a shard but the bytes of the
+# columns that it wants.
+#
+# The file may come from anyone. `parse_index` checks each field of it, and raises one kind of error,
+# ContractError. What it returns is as the types here describe it, and safe to use: no name leads out
+# of the config's folder, no number out of its file, and all sums add up.
 # --------------------------------------------------------------------------------------------------
 
 
-GAP_BYTES = 16 << 10  # read at most this much of a record batch in vain, to save requests
-AHEAD_BYTES = 32 << 20  # on the way while a batch is consumed: four of 8 MiB ...
-AHEAD_BATCHES = 16  # ... or as many small ones, whose time is all latency
+FORMAT_VERSION = 2
 
 
-class Reader:
-    """Reads chosen columns of record batches, each checked against the index."""
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a config's build counted: rejects by their reason, and keys that no schema documents."""
 
-    def __init__(
-        self, index: Index, columns: Sequence[str] | None, image_root: ImageRoot | None
-    ) -> None:
-        names = index.columns(columns)
-        self.schema = pa.schema([index.schema.field(name) for name in names])
-        self.features = datasets.Features({name: index.features[name] for name in names})
-        self._store = index.store
-        self._file_schema = index.schema
-        self._images = image_root if "image" in names else None
-        wanted = set(names)
-        if self._images:
-            wanted = wanted - {"image"} | {"file_name", "image_sha256"}
-        self._fields = [i for i, name in enumerate(index.schema.names) if name in wanted]
+    images: int
+    masks: int
+    captions_missing: int
+    rejects: Mapping[str, int]
+    unknown_keys: Mapping[str, int]
 
-    def size(self, batch: Batch) -> int:
-        """The bytes to read of a batch."""
-        return sum(batch.columns[i][1] for i in self._fields)
-
-    def read(self, batch: Batch) -> pa.RecordBatch:
-        """The chosen columns of a record batch.
-
-        Raises CorruptDataError when they are not what the index says, twice; UnreachableError when
-        they can't be read at all.
-        """
-        where = f"{self._store.name}/{batch.path}, record batch {batch.number}"
-        try:
-            chosen, problem = self._read(batch)
-        except (ValueError, zlib.error, pa.ArrowException, OSError, OverflowError) as error:
-            raise CorruptDataError(
-                f"{where}: index.json describes no record batch there: {error!r}"
-            ) from error
-        if problem:
-            raise CorruptDataError(
-                f"{where}: {problem}. The file is damaged, or is not the one that index.json "
-                "describes: `python -m builder.verify` says more"
-            )
-        return chosen
-
-    def _read(self, batch: Batch) -> tuple[pa.RecordBatch | None, str | None]:
-        """The chosen columns of a record batch, or what is wrong with their bytes."""
-        head = zlib.decompress(base64.b64decode(batch.message))
-        # A message in which only the wanted columns' bytes are there; the others are never touched,
-        # so their zeros cost no memory.
-        message = bytearray(len(head) + batch.body[1])
-        message[: len(head)] = head
-        body = memoryview(message)[len(head) :]
-        if problem := self._fill(body, batch) and self._fill(body, batch):
-            return None, problem
-        read = pa.ipc.read_record_batch(pa.py_buffer(message), self._file_schema)
-        if read.num_rows != batch.rows:
-            return None, f"{batch.rows} rows expected, {read.num_rows} found"
-        return self._chosen(read), None
-
-    def read_parquet(self, path: str) -> Iterator[pa.RecordBatch]:
-        """The chosen columns of a Parquet shard, its pages checked.
-
-        Raises CorruptDataError when it is absent or damaged, UnreachableError when the Hub fails.
-        """
-        wanted = [self._file_schema.names[i] for i in self._fields]
-        try:
-            with self._store.open(path) as opened:
-                file = pq.ParquetFile(opened, pre_buffer=True, page_checksum_verification=True)
-                for group in range(file.num_row_groups):
-                    for batch in file.read_row_group(group, columns=wanted).to_batches():
-                        yield self._chosen(batch)
-        except (pa.ArrowException, OSError) as error:
-            kind = UnreachableError if isinstance(error, HfHubHTTPError) else CorruptDataError
-            raise kind(f"{self._store.name}/{path}: can't be read: {error}") from error
-
-    def _chosen(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        names = [self._file_schema.names[i] for i in self._fields]
-        columns = {name: batch.column(name) for name in names}
-        if self._images:
-            columns["image"] = self._joined(columns["file_name"], columns["image_sha256"])
-        return pa.RecordBatch.from_arrays(
-            [columns[n] for n in self.schema.names], schema=self.schema
+    @classmethod
+    def from_json(cls, node: Node) -> Counts:
+        """Check and take an index's counts; raises ContractError."""
+        return cls(
+            images=node["images"].integer(0),
+            masks=node["masks"].integer(0),
+            captions_missing=node["captions_missing"].integer(0),
+            rejects=node["rejects"].counts(),
+            unknown_keys=node["unknown_keys"].counts(),
         )
 
-    def _fill(self, body: memoryview, batch: Batch) -> str | None:
-        """Read the wanted columns into their places; what is wrong with them, if anything."""
-        for start, end in _runs([batch.columns[i] for i in self._fields]):
-            try:
-                data = self._store.read(batch.path, batch.body[0] + start, batch.body[0] + end)
-            except FileNotFoundError:
-                return "the file is not there"
-            except Exception as error:  # whatever the transport raises after its retries
-                raise UnreachableError(
-                    f"{self._store.name}/{batch.path}, record batch {batch.number}, bytes "
-                    f"{batch.body[0] + start} to {batch.body[0] + end}: {error!r}"
-                ) from error
-            if len(data) != end - start:
-                return f"the file is cut: {end - start} bytes expected, {len(data)} found"
-            body[start:end] = data
-        for i in self._fields:
-            start, length, expected = batch.columns[i]
-            found = zlib.crc32(body[start : start + length])
-            if found != expected:
-                name = self._file_schema.names[i]
-                return f"column {name}: crc32 {expected:08x} expected, {found:08x} found"
-        return None
-
-    def _joined(self, names: pa.Array, sha256s: pa.Array) -> pa.Array:
-        pairs = zip(names.to_pylist(), sha256s.to_pylist(), strict=True)
-        images = [{"bytes": self._images.read(n, s), "path": n} for n, s in pairs if self._images]
-        return pa.array(images, self._file_schema.field("image").type)
-
-    def read_ahead(self, batches: Iterable[Batch]) -> Iterator[pa.RecordBatch]:
-        """The batches in order, read by threads while the ones before are consumed."""
-        pool = ThreadPoolExecutor(AHEAD_BATCHES, thread_name_prefix="asam_datasets")
-        ahead: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
-        try:
-            for batch in batches:
-                size = self.size(batch)
-                while ahead and (
-                    len(ahead) == AHEAD_BATCHES or sum(s for s, _ in ahead) + size > AHEAD_BYTES
-                ):
-                    yield ahead.popleft()[1].result()
-                ahead.append((size, pool.submit(self.read, batch)))
-            while ahead:
-                yield ahead.popleft()[1].result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    def to_json(self) -> dict[str, Any]:
+        """As the index holds them."""
+        return {
+            "images": self.images,
+            "masks": self.masks,
+            "captions_missing": self.captions_missing,
+            "rejects": dict(self.rejects),
+            "unknown_keys": dict(self.unknown_keys),
+        }
 
 
-def _runs(columns: list[list[int]]) -> list[tuple[int, int]]:
-    """The [start, length, ...] of columns as (start, end), the smallest gaps closed first."""
-    ranges = sorted((start, start + length) for start, length, _ in columns if length)
-    gaps = sorted((b[0] - a[1], i) for i, (a, b) in enumerate(pairwise(ranges), 1))
-    spare = list(accumulate(size for size, _ in gaps))
-    closed = {i for (_, i), total in zip(gaps, spare, strict=True) if total <= GAP_BYTES}
-    runs: list[tuple[int, int]] = []
-    for i, (start, end) in enumerate(ranges):
-        if i in closed:
-            start = runs.pop()[0]
-        runs.append((start, end))
-    return runs
+@dataclass(frozen=True, slots=True)
+class Rejects:
+    """The config's rejects.jsonl: how many lines it has, and its sha256."""
+
+    rows: int
+    sha256: str
+
+    @classmethod
+    def from_json(cls, node: Node) -> Rejects:
+        """Check and take what an index says of the table; raises ContractError."""
+        return cls(node["rows"].integer(0), node["sha256"].sha256())
+
+    def to_json(self) -> dict[str, Any]:
+        """As the index holds it."""
+        return {"rows": self.rows, "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a config holds.
+
+    Parameters
+    ----------
+    config, kind, format
+        The config's name, "train" or "eval", "arrow" or "parquet".
+    features
+        Of its rows.
+    annotations_only
+        Whether its rows have no pixels.
+    source
+        What names the input: plain values, among them `name`.
+    settings
+        What else it was built with, and `sample` where that is the project's own sample.
+    code_version
+        Of the project that built it.
+    counts, rejects, splits
+        What is in it.
+    name
+        Where the index was read, for messages.
+    sha256
+        Of the index's content; another index has another.
+    format_version
+        Of the file that it was read from.
+    """
+
+    config: str
+    kind: str
+    format: str
+    features: datasets.Features
+    annotations_only: bool
+    source: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    code_version: str
+    counts: Counts
+    rejects: Rejects
+    splits: Mapping[str, Split]
+    name: str = field(default="", compare=False)
+    sha256: str = field(default="", compare=False)
+    format_version: int = field(default=FORMAT_VERSION, compare=False)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of its rows."""
+        return self.features.arrow_schema
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Of its record batches."""
+        return Layout(self.schema)
+
+    @cached_property
+    def settings_sha256(self) -> str:
+        """What names its settings in receipts."""
+        return sha256_json(self.settings)
+
+    @property
+    def sample(self) -> bool:
+        """Whether it was built from the sample that this project makes by code."""
+        return self.settings.get("sample") is True
+
+    @property
+    def captions_model(self) -> str | None:
+        """Which model and preset made its captions, where that is recorded."""
+        found = self.settings.get("captions_model")
+        return found if isinstance(found, str) else None
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The shards of all splits."""
+        return [shard for split in self.splits.values() for shard in split.shards]
+
+    @property
+    def num_rows(self) -> int:
+        """The rows of all splits."""
+        return sum(split.num_rows for split in self.splits.values())
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of all shards."""
+        return sum(split.num_bytes for split in self.splits.values())
+
+    def split(self, name: str | None) -> Split:
+        """The split of that name, for None the only one; raises UnknownNameError."""
+        if name is None and len(self.splits) == 1:
+            return next(iter(self.splits.values()))
+        if name is None or name not in self.splits:
+            raise unknown_name("split", name, self.splits, self.name)
+        return self.splits[name]
+
+    def columns(self, names: Sequence[str] | None) -> list[str]:
+        """The columns of those names, each once, for None all; raises UnknownNameError."""
+        for name in names or ():
+            if name not in self.features:
+                raise unknown_name("column", name, self.features, f"config {self.config}")
+        return list(dict.fromkeys(names or self.features))
+
+    def path(self, shard: Shard) -> str:
+        """Where a shard stands in the dist."""
+        return f"data/{self.config}/{shard.file}"
+
+    def places(self, shards: Sequence[Shard]) -> list[Place]:
+        """The record batches of Arrow shards, in order."""
+        return [
+            Place(self.path(shard), number, batch)
+            for shard in shards
+            for number, batch in enumerate(shard.batches)
+        ]
+
+    @classmethod
+    def from_json(cls, node: Node, config: str) -> Index:
+        """Check and take an index of format 2, whose checksum was found good.
+
+        Parameters
+        ----------
+        node
+            The document.
+        config
+            The config that it must be of.
+
+        Raises
+        ------
+        ContractError
+            A field is not what it should be, or contradicts another.
+        """
+        if len(config) > LONGEST_NAME or not CONFIG_NAME.fullmatch(config):
+            node["config"].fail("letters, digits, '_', '.' and '-', after a letter or digit")
+        node["config"].equal(config)
+        fmt = node["format"].choice(*FORMATS)
+        features = features_from_json(node["features"])
+        layout = Layout(features.arrow_schema) if fmt == "arrow" else None
+        index = cls(
+            config=config,
+            kind=node["kind"].choice(*KINDS),
+            format=fmt,
+            features=features,
+            annotations_only=node["annotations_only"].flag(),
+            source=source_from_json(node["source"]),
+            settings=node["settings"].mapping(),
+            code_version=node["code_version"].text(),
+            counts=Counts.from_json(node["counts"]),
+            rejects=Rejects.from_json(node["rejects"]),
+            splits={
+                name: Split.from_json(split, name, fmt, layout)
+                for name, split in node["splits"].members().items()
+            },
+            name=node.file,
+        )
+        node["settings_sha256"].equal(index.settings_sha256)
+        node["settings"]["format"].equal(fmt)
+        node["counts"]["images"].equal(index.num_rows)
+        node["rejects"]["rows"].equal(sum(index.counts.rejects.values()))
+        return index
+
+    def to_json(self) -> dict[str, Any]:
+        """As the file holds it, with its checksum."""
+        return signed(
+            {
+                "format_version": FORMAT_VERSION,
+                "config": self.config,
+                "kind": self.kind,
+                "format": self.format,
+                "features": features_to_json(self.features),
+                "annotations_only": self.annotations_only,
+                "source": dict(self.source),
+                "settings": dict(self.settings),
+                "settings_sha256": self.settings_sha256,
+                "code_version": self.code_version,
+                "counts": self.counts.to_json(),
+                "rejects": self.rejects.to_json(),
+                "splits": {name: split.to_json() for name, split in self.splits.items()},
+            }
+        )
+
+
+def source_from_json(node: Node) -> dict[str, Any]:
+    """What names an input: plain values, among them its name; raises ContractError."""
+    node["name"].text()
+    for member in node.members().values():
+        if not isinstance(member.value, str | int | None):
+            member.fail("a string, an integer, true, false or null")
+    return node.mapping()
+
+
+def parse_index(content: bytes, name: str, config: str) -> Index:
+    """The index that a file holds.
+
+    Parameters
+    ----------
+    content
+        The file's bytes.
+    name
+        Where the file is, for messages.
+    config
+        The config that it must be of.
+
+    Raises
+    ------
+    ContractError
+        It is no index of that config that can be used.
+    """
+    node, version = read_document(content, name, FORMAT_VERSION)
+    if version > 1:
+        return replace(Index.from_json(node, config), sha256=node["sha256"].sha256())
+    LOG.warning("%s is of format 1, which had no checksum of its own: build the config again", name)
+    index = Index.from_json(upgraded(node), config)
+    return replace(index, sha256=hashlib.sha256(content).hexdigest(), format_version=version)
+
+
+def open_index(store: Files | Hub, config: str) -> Index:
+    """The index of a config of a dist.
+
+    Raises
+    ------
+    UnknownNameError
+        The dist holds no such config.
+    ContractError
+        It has no index, or one that can't be used.
+    UnreachableError
+        It can't be read.
+    """
+    path = f"data/{config}/index.json"
+    name = f"{store.name}/{path}"
+    if not CONFIG_NAME.fullmatch(config):
+        raise unknown_name("config", config, store.configs(), store.name)
+    try:
+        if store.is_local:
+            check_size(os.stat(store.local(path)).st_size, name)  # noqa: PTH116
+        return parse_index(store.read(path), name, config)
+    except FileNotFoundError as error:
+        if config in (known := store.configs()):
+            raise ContractError(f"{name} is not there: get it, or build the config") from error
+        raise unknown_name("config", config, known, store.name) from None
 
 
 # --------------------------------------------------------------------------------------------------
@@ -1468,6 +2154,175 @@ def decode_masks(
 
 
 # --------------------------------------------------------------------------------------------------
+# reading.py. The columns of a record batch, checked, with the next batches already on their way.
+# --------------------------------------------------------------------------------------------------
+
+
+GAP_BYTES = 16 << 10  # read at most this much of a record batch in vain, to save requests
+AHEAD_BYTES = 32 << 20  # on the way while a batch is consumed: four of 8 MiB ...
+AHEAD_BATCHES = 16  # ... or as many small ones, whose time is all latency
+
+
+class Reader:
+    """Reads chosen columns of record batches, each checked against the index.
+
+    Parameters
+    ----------
+    store
+        Where the dist is.
+    index
+        Of the config.
+    columns
+        The columns to give; None for all.
+    image_root
+        The images to give in the column `image`; None for those of the shards.
+    """
+
+    def __init__(
+        self,
+        store: Files | Hub,
+        index: Index,
+        columns: Sequence[str] | None,
+        image_root: ImageRoot | None,
+    ) -> None:
+        names = index.columns(columns)
+        self.schema = pa.schema([index.schema.field(name) for name in names])
+        self.features = datasets.Features({name: index.features[name] for name in names})
+        self._store = store
+        self._layout = index.layout
+        self._images = image_root if "image" in names else None
+        wanted = set(names)
+        if self._images:
+            wanted = wanted - {"image"} | {"file_name", "image_sha256"}
+        self._fields = {name: i for i, name in enumerate(index.schema.names) if name in wanted}
+
+    def size(self, place: Place) -> int:
+        """The bytes to read of a record batch."""
+        columns = place.batch.columns(self._layout)
+        return sum(columns[i][1] for i in self._fields.values())
+
+    def read(self, place: Place) -> pa.RecordBatch:
+        """The chosen columns of a record batch.
+
+        Raises CorruptDataError when they are not what the index says, twice; UnreachableError when
+        they can't be read at all.
+        """
+        where = f"{self._store.name}/{place.path}, record batch {place.number}"
+        columns, problem = self._read(place, where)
+        if problem:
+            columns, problem = self._read(place, where)
+        if problem:
+            raise CorruptDataError(
+                f"{where}: {problem}. The file is damaged, or is not the one that index.json "
+                "describes: `python -m builder.verify` says more"
+            )
+        try:
+            return self._chosen(
+                {
+                    name: place.batch.column(i, self._layout, columns[name])
+                    for name, i in self._fields.items()
+                }
+            )
+        except (ValueError, OverflowError, pa.ArrowException) as error:
+            raise CorruptDataError(
+                f"{where}: index.json describes no valid record batch there: {error}"
+            ) from error
+
+    def _read(self, place: Place, where: str) -> tuple[dict[str, pa.Buffer], str | None]:
+        """The bytes of each wanted column, and what is wrong with them, if anything."""
+        columns = place.batch.columns(self._layout)
+        wanted = {name: columns[i] for name, i in self._fields.items()}
+        parts: dict[int, pa.Buffer] = {}  # what was read, by its start in the body
+        for start, end in _runs(wanted.values()):
+            first, stop = place.batch.offset + start, place.batch.offset + end
+            try:
+                data = self._store.read(place.path, first, stop)
+            except FileNotFoundError:
+                return {}, "the file is not there"
+            except Exception as error:  # whatever the transport raises after its retries
+                raise UnreachableError(f"{where}, bytes {first} to {stop}: {error!r}") from error
+            if len(data) != end - start:
+                return {}, f"the file is cut: {end - start} bytes expected, {len(data)} found"
+            parts[start] = pa.py_buffer(data)
+        found: dict[str, pa.Buffer] = {}
+        for name, (start, length) in wanted.items():
+            found[name] = pa.py_buffer(b"")
+            if length:
+                part = max(first for first in parts if first <= start)
+                found[name] = parts[part].slice(start - part, length)
+            expected, crc32 = place.batch.crc32[self._fields[name]], zlib.crc32(found[name])
+            if crc32 != expected:
+                return {}, f"column {name}: crc32 {expected:08x} expected, {crc32:08x} found"
+        return found, None
+
+    def read_parquet(self, path: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """The chosen columns of a Parquet shard of so many rows, its pages checked.
+
+        Raises CorruptDataError when it is absent or damaged, UnreachableError when the Hub fails.
+        """
+        where = f"{self._store.name}/{path}"
+        try:
+            with self._store.open(path) as opened:
+                file = pq.ParquetFile(opened, pre_buffer=True, page_checksum_verification=True)
+                if (found := file.metadata.num_rows) != rows:
+                    raise CorruptDataError(f"{where}: {rows} rows expected, {found} found")
+                for group in range(file.num_row_groups):
+                    for batch in file.read_row_group(group, columns=[*self._fields]).to_batches():
+                        batch.validate(full=True)
+                        yield self._chosen({name: batch.column(name) for name in self._fields})
+        except (pa.ArrowException, OSError, KeyError) as error:
+            kind = UnreachableError if isinstance(error, HfHubHTTPError) else CorruptDataError
+            raise kind(f"{where}: can't be read: {error}") from error
+
+    def _chosen(self, columns: dict[str, pa.Array]) -> pa.RecordBatch:
+        if self._images:
+            images = self._joined(columns["file_name"], columns["image_sha256"])
+            columns = {**columns, "image": images}
+        for field in self.schema:
+            if (found := columns[field.name].type) != field.type:
+                raise pa.ArrowInvalid(f"column {field.name} is {found}, expected {field.type}")
+        return pa.RecordBatch.from_arrays(
+            [columns[name] for name in self.schema.names], schema=self.schema
+        )
+
+    def _joined(self, names: pa.Array, sha256s: pa.Array) -> pa.Array:
+        pairs = zip(names.to_pylist(), sha256s.to_pylist(), strict=True)
+        images = [{"bytes": self._images.read(n, s), "path": n} for n, s in pairs if self._images]
+        return pa.array(images, self._layout.schema.field("image").type)
+
+    def read_ahead(self, places: Iterable[Place]) -> Iterator[pa.RecordBatch]:
+        """Record batches in order, read by threads while the ones before are consumed."""
+        pool = ThreadPoolExecutor(AHEAD_BATCHES, thread_name_prefix="asam_datasets")
+        ahead: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
+        try:
+            for place in places:
+                size = self.size(place)
+                while ahead and (
+                    len(ahead) == AHEAD_BATCHES or sum(s for s, _ in ahead) + size > AHEAD_BYTES
+                ):
+                    yield ahead.popleft()[1].result()
+                ahead.append((size, pool.submit(self.read, place)))
+            while ahead:
+                yield ahead.popleft()[1].result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _runs(columns: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The (start, length) of columns as (start, end), the smallest gaps closed first."""
+    ranges = sorted((start, start + length) for start, length in columns if length)
+    gaps = sorted((b[0] - a[1], i) for i, (a, b) in enumerate(pairwise(ranges), 1))
+    spare = list(accumulate(size for size, _ in gaps))
+    closed = {i for (_, i), total in zip(gaps, spare, strict=True) if total <= GAP_BYTES}
+    runs: list[tuple[int, int]] = []
+    for i, (start, end) in enumerate(ranges):
+        if i in closed:
+            start = runs.pop()[0]
+        runs.append((start, end))
+    return runs
+
+
+# --------------------------------------------------------------------------------------------------
 # stream.py. A stream of rows in an order that a seed fixes, which stops and resumes at any row.
 # --------------------------------------------------------------------------------------------------
 
@@ -1475,7 +2330,7 @@ def decode_masks(
 WINDOW = 8  # record batches whose rows are shuffled together: 64 MiB with all columns
 
 
-def units(batches: list[Batch]) -> list[list[Batch]]:
+def units(batches: list[Place]) -> list[list[Place]]:
     """The batches in order, as what ranks and workers are dealt: equal numbers of batches.
 
     As many units as there are batches or somewhat fewer, a number that most numbers of ranks and
@@ -1495,7 +2350,7 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
     """
 
     def __init__(
-        self, reader: Reader, shards: list[list[Batch]], seed: int | None, epoch: int
+        self, reader: Reader, shards: list[list[Place]], seed: int | None, epoch: int
     ) -> None:
         super().__init__()
         self._reader = reader
@@ -1508,14 +2363,14 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
             self._units = [shards[i] for i in order]
         self._sleep_on_threads_shutdown = False
 
-    def _order(self) -> list[Batch]:
+    def _order(self) -> list[Place]:
         batches = [batch for unit in self._units for batch in unit]
         if self._seed is None:
             return batches
         order = np.random.default_rng([self._seed, self._epoch, 1]).permutation(len(batches))
         return [batches[i] for i in order]
 
-    def _fingerprint(self, order: list[Batch]) -> str:
+    def _fingerprint(self, order: list[Place]) -> str:
         names = [(batch.path, batch.number, batch.rows) for batch in order]
         return hashlib.sha256(repr((self._seed, self._epoch, names)).encode()).hexdigest()[:16]
 
@@ -1628,8 +2483,8 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _create_builder_config(self, **kwargs: Any) -> tuple[AsamConfig, str]:
         """The config and its id, which names the cache: other data, other cache."""
         config, config_id = super()._create_builder_config(**kwargs)
-        store = open_store(config.data_dir or config.repo_or_path, token=self.token)
-        self.index = Index(store, config.name)
+        self.store = open_store(config.data_dir or config.repo_or_path, token=self.token)
+        self.index = open_index(self.store, config.name)
         return config, f"{config_id}-{self.index.sha256[:16]}"
 
     def _info(self) -> datasets.DatasetInfo:
@@ -1639,23 +2494,28 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
         root = self.config.image_root
-        self._reader = Reader(self.index, self.config.columns, ImageRoot(root) if root else None)
+        images = ImageRoot(root) if root else None
+        self._reader = Reader(self.store, self.index, self.config.columns, images)
         return [
-            datasets.SplitGenerator(split, {"parts": self._parts(split)})
-            for split in self.index.splits
+            datasets.SplitGenerator(name, {"parts": self._parts(split.shards)})
+            for name, split in self.index.splits.items()
         ]
 
-    def _parts(self, split: str) -> Sequence[list[Batch] | str]:
+    def _parts(self, shards: Sequence[Shard]) -> list[list[Place]] | list[Shard]:
         if self.index.format == "arrow":
-            return units(self.index.batches(split))
-        return list(self.index.shards(split))
+            return units(self.index.places(shards))
+        return list(shards)
 
     def _generate_tables(
-        self, parts: Sequence[list[Batch] | str]
+        self, parts: Sequence[list[Place] | Shard]
     ) -> Iterator[tuple[tuple[int, int], pa.Table]]:
         read = self._reader
         for i, part in enumerate(parts):
-            tables = read.read_parquet(part) if isinstance(part, str) else read.read_ahead(part)
+            tables = (
+                read.read_parquet(self.index.path(part), part.rows)
+                if isinstance(part, Shard)
+                else read.read_ahead(part)
+            )
             for j, table in enumerate(tables):
                 yield (i, j), pa.Table.from_batches([table])
 
@@ -1726,52 +2586,69 @@ def load(
         raise AsamDatasetsError(
             f"shuffle_seed and epoch must be 0 or more, not {shuffle_seed} and {epoch}"
         )
-    index = Index(open_store(repo_or_path, revision, token, retries), config)
-    split = index.split(split)
+    store = open_store(repo_or_path, revision, token, retries)
+    index = open_index(store, config)
+    chosen = index.split(split)
     names = index.columns(columns)
     if index.format == "arrow" and streaming:
-        reader = Reader(index, names, ImageRoot(image_root) if image_root else None)
-        stream = RowStream(reader, units(index.batches(split)), shuffle_seed, epoch)
+        reader = Reader(store, index, names, ImageRoot(image_root) if image_root else None)
+        stream = RowStream(reader, units(index.places(chosen.shards)), shuffle_seed, epoch)
         info = datasets.DatasetInfo(features=reader.features, config_name=config)
-        return datasets.IterableDataset(stream, info=info, split=datasets.NamedSplit(split))
+        return datasets.IterableDataset(stream, info=info, split=datasets.NamedSplit(chosen.name))
     if shuffle_seed is not None:
         raise AsamDatasetsError(
             "shuffle_seed is for streaming=True on Arrow shards; elsewhere use .shuffle(seed=...)"
         )
-    if index.format == "arrow" and not image_root and (index.store.is_local or not columns):
-        mapped = _map_shards(index, split, verify)
+    if index.format == "arrow" and not image_root and (store.is_local or not columns):
+        mapped = _map_shards(store, index, chosen, verify)
         return mapped.select_columns(names) if columns else mapped
     builder = AnyConfig(
         cache_dir=None if cache_dir is None else str(cache_dir),
         config_name=config,
-        repo_or_path=index.store.name,
+        repo_or_path=store.name,
         columns=names if columns else None,
         image_root=str(image_root) if image_root else None,
         token=token,
     )
     if streaming:
-        return builder.as_streaming_dataset(split)
-    builder.download_and_prepare()
-    return builder.as_dataset(split)
+        return builder.as_streaming_dataset(chosen.name)
+    try:
+        builder.download_and_prepare()
+    except datasets.exceptions.DatasetGenerationError as error:
+        if isinstance(error.__cause__, AsamDatasetsError):
+            raise error.__cause__ from error
+        raise
+    return builder.as_dataset(chosen.name)
 
 
-def _map_shards(index: Index, split: str, verify: bool) -> datasets.Dataset:
+def _map_shards(store: Files | Hub, index: Index, split: Split, verify: bool) -> datasets.Dataset:
     """The shards as one memory-mapped Dataset; nothing is copied."""
     parts = []
-    for path, shard in index.shards(split).items():
+    for shard in split.shards:
         try:
-            local = index.store.local(path)
+            local = store.local(index.path(shard))
             with Path(local).open("rb") as file:
-                found: dict[str, object] = {"bytes": os.fstat(file.fileno()).st_size}
+                _compare(local, "bytes", shard.bytes, os.fstat(file.fileno()).st_size)
                 if verify:
-                    found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                    _compare(local, "sha256", shard.sha256, sha256)
         except FileNotFoundError as error:
             raise CorruptDataError(f"a shard that the index names is not there: {error}") from error
-        for what, value in found.items():
-            if value != shard[what]:
-                raise CorruptDataError(
-                    f"{local}: {what} {shard[what]} expected, {value} found; remove the file and "
-                    "get or build it again"
-                )
-        parts.append(datasets.Dataset.from_file(local, split=datasets.NamedSplit(split)))
+        try:
+            part = datasets.Dataset.from_file(local, split=datasets.NamedSplit(split.name))
+        except Exception as error:  # datasets and pyarrow raise what they like
+            raise CorruptDataError(
+                f"{local}: can't be read: {error!r}; remove the file and get or build it again"
+            ) from error
+        _compare(local, "rows", shard.rows, part.num_rows)
+        _compare(local, "columns", index.features, part.features)
+        parts.append(part)
     return datasets.concatenate_datasets(parts)
+
+
+def _compare(local: str, what: str, expected: object, found: object) -> None:
+    if expected != found:
+        raise CorruptDataError(
+            f"{local}: {what} {expected} expected, {found} found; remove the file and get or "
+            "build it again"
+        )

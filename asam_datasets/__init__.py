@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from asam_datasets.decode import decode_masks
     from asam_datasets.errors import (
         AsamDatasetsError,
+        ContractError,
         CorruptDataError,
         ImageRootError,
         UnknownNameError,
         UnreachableError,
     )
     from asam_datasets.images import ImageRoot
-    from asam_datasets.index import FORMAT_VERSION, Batch, Index
+    from asam_datasets.index import FORMAT_VERSION, Index, open_index, parse_index
     from asam_datasets.loading import load
     from asam_datasets.names import (
         CONFIG_NAME,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from asam_datasets.rle import MaskRuns, parse_rle
     from asam_datasets.schema import EVAL_FEATURES, TRAIN_FEATURES, features_of, legacy_metadata
     from asam_datasets.script import VERSION, AnyConfig, AsamConfig, AsamDatasets
+    from asam_datasets.shards import Shard, Split
     from asam_datasets.stores import Files, Hub, open_store
     from asam_datasets.stream import WINDOW, RowStream, units
 
@@ -47,15 +49,17 @@ _HOMES = {
     "bits": "mask_bits mask_boxes",
     "control": "control_colors decode_control mask_order",
     "decode": "decode_masks",
-    "errors": "AsamDatasetsError CorruptDataError ImageRootError UnknownNameError UnreachableError",
+    "errors": "AsamDatasetsError ContractError CorruptDataError ImageRootError UnknownNameError "
+    "UnreachableError",
     "images": "ImageRoot",
-    "index": "FORMAT_VERSION Batch Index",
+    "index": "FORMAT_VERSION Index open_index parse_index",
     "loading": "load",
     "names": "CONFIG_NAME EVAL_DATASETS PROTOCOLS REPO_ID TRAIN_CONFIG config_names",
     "reading": "AHEAD_BATCHES AHEAD_BYTES GAP_BYTES Reader",
     "rle": "MaskRuns parse_rle",
     "schema": "EVAL_FEATURES TRAIN_FEATURES features_of legacy_metadata",
     "script": "VERSION AnyConfig AsamConfig AsamDatasets",
+    "shards": "Shard Split",
     "stores": "Files Hub open_store",
     "stream": "WINDOW RowStream units",
 }
@@ -78,7 +82,7 @@ __all__ = [
     "AsamConfig",
     "AsamDatasets",
     "AsamDatasetsError",
-    "Batch",
+    "ContractError",
     "CorruptDataError",
     "Files",
     "Hub",
@@ -88,6 +92,8 @@ __all__ = [
     "MaskRuns",
     "Reader",
     "RowStream",
+    "Shard",
+    "Split",
     "UnknownNameError",
     "UnreachableError",
     "config_names",
@@ -100,7 +106,9 @@ __all__ = [
     "mask_bits",
     "mask_boxes",
     "mask_order",
+    "open_index",
     "open_store",
+    "parse_index",
     "parse_rle",
     "units",
 ]

@@ -19,5 +19,12 @@ class CorruptDataError(AsamDatasetsError):
     """A file is not what the index says."""
 
 
+class ContractError(CorruptDataError):
+    """An index.json or a receipt is damaged, or is no such file.
+
+    The message names the file and the field, and says what was expected and what was found.
+    """
+
+
 class ImageRootError(AsamDatasetsError):
     """An image is missing from `image_root`, or is not the one that was annotated."""

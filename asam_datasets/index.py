@@ -1,129 +1,319 @@
 """A config's index.json: what the config holds.
 
-It says where each record batch of each shard lies and each column of it, with checksums: a reader
-needs nothing else of a shard but the bytes of the columns that it wants.
+It says which shards there are, with size and sha256, and where each record batch of an Arrow shard
+lies, with a crc32 for each column: a reader needs nothing else of a shard but the bytes of the
+columns that it wants.
+
+The file may come from anyone. `parse_index` checks each field of it, and raises one kind of error,
+ContractError. What it returns is as the types here describe it, and safe to use: no name leads out
+of the config's folder, no number out of its file, and all sums add up.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import datasets
 import pyarrow as pa
 
-from asam_datasets.errors import CorruptDataError
-from asam_datasets.names import unknown_name
-from asam_datasets.schema import features_of
-from asam_datasets.stores import Files, Hub
+from asam_datasets.batches import Layout
+from asam_datasets.contract import Node, check_size, read_document, sha256_json, signed
+from asam_datasets.errors import ContractError
+from asam_datasets.format1 import upgraded
+from asam_datasets.names import CONFIG_NAME, FORMATS, LONGEST_NAME, unknown_name
+from asam_datasets.schema import KINDS, features_from_json, features_to_json
+from asam_datasets.shards import Place, Shard, Split
+from asam_datasets.stores import LOG, Files, Hub
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a config's build counted: rejects by their reason, and keys that no schema documents."""
+
+    images: int
+    masks: int
+    captions_missing: int
+    rejects: Mapping[str, int]
+    unknown_keys: Mapping[str, int]
+
+    @classmethod
+    def from_json(cls, node: Node) -> Counts:
+        """Check and take an index's counts; raises ContractError."""
+        return cls(
+            images=node["images"].integer(0),
+            masks=node["masks"].integer(0),
+            captions_missing=node["captions_missing"].integer(0),
+            rejects=node["rejects"].counts(),
+            unknown_keys=node["unknown_keys"].counts(),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As the index holds them."""
+        return {
+            "images": self.images,
+            "masks": self.masks,
+            "captions_missing": self.captions_missing,
+            "rejects": dict(self.rejects),
+            "unknown_keys": dict(self.unknown_keys),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Rejects:
+    """The config's rejects.jsonl: how many lines it has, and its sha256."""
+
+    rows: int
+    sha256: str
+
+    @classmethod
+    def from_json(cls, node: Node) -> Rejects:
+        """Check and take what an index says of the table; raises ContractError."""
+        return cls(node["rows"].integer(0), node["sha256"].sha256())
+
+    def to_json(self) -> dict[str, Any]:
+        """As the index holds it."""
+        return {"rows": self.rows, "sha256": self.sha256}
 
 
 @dataclass(frozen=True)
-class Batch:
-    """A record batch of a shard.
+class Index:
+    """What a config holds.
 
-    `body` is where its body starts in the file and how long it is; `columns` hold start in the
-    body, length and crc32 of each column; `message` is what stands before the body, base64 of zlib.
+    Parameters
+    ----------
+    config, kind, format
+        The config's name, "train" or "eval", "arrow" or "parquet".
+    features
+        Of its rows.
+    annotations_only
+        Whether its rows have no pixels.
+    source
+        What names the input: plain values, among them `name`.
+    settings
+        What else it was built with, and `sample` where that is the project's own sample.
+    code_version
+        Of the project that built it.
+    counts, rejects, splits
+        What is in it.
+    name
+        Where the index was read, for messages.
+    sha256
+        Of the index's content; another index has another.
+    format_version
+        Of the file that it was read from.
     """
 
-    path: str
-    number: int
-    rows: int
-    body: tuple[int, int]
-    message: str
-    columns: list[list[int]]
+    config: str
+    kind: str
+    format: str
+    features: datasets.Features
+    annotations_only: bool
+    source: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    code_version: str
+    counts: Counts
+    rejects: Rejects
+    splits: Mapping[str, Split]
+    name: str = field(default="", compare=False)
+    sha256: str = field(default="", compare=False)
+    format_version: int = field(default=FORMAT_VERSION, compare=False)
 
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of its rows."""
+        return self.features.arrow_schema
 
-class Index:
-    """What a config holds. Raises UnknownNameError where there is no such config."""
+    @cached_property
+    def layout(self) -> Layout:
+        """Of its record batches."""
+        return Layout(self.schema)
 
-    def __init__(self, store: Files | Hub, config: str) -> None:
-        self.store = store
-        self.config = config
-        try:
-            content = store.read(f"data/{config}/index.json")
-        except FileNotFoundError as error:
-            if config in (known := store.configs()):
-                raise self._corrupt(error) from error
-            raise unknown_name("config", config, known, store.name) from None
-        self.sha256 = hashlib.sha256(content).hexdigest()
-        try:
-            found = json.loads(content)
-            version = int(found["format_version"])
-            self.format = str(found["format"])
-            self.splits: dict[str, Any] = dict(found["splits"])
-            if self.format not in ("arrow", "parquet"):
-                raise ValueError(f"format {self.format!r}")
-            if self.format == "arrow":
-                self.schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(found["schema"])))
-                self.features = datasets.Features.from_arrow_schema(self.schema)
-            else:
-                self.features = features_of(found["kind"])
-                self.schema = self.features.arrow_schema
-        except Exception as error:  # datasets and pyarrow raise what they like
-            raise self._corrupt(error) from error
-        if version > FORMAT_VERSION:
-            raise CorruptDataError(
-                f"{store.name}/data/{config}/index.json is of format {version}, this "
-                f"asam_datasets.py reads up to {FORMAT_VERSION}: get the newer one from the repo"
-            )
+    @cached_property
+    def settings_sha256(self) -> str:
+        """What names its settings in receipts."""
+        return sha256_json(self.settings)
 
-    def split(self, name: str | None) -> str:
-        """The split of that name; for None the only one."""
+    @property
+    def sample(self) -> bool:
+        """Whether it was built from the sample that this project makes by code."""
+        return self.settings.get("sample") is True
+
+    @property
+    def captions_model(self) -> str | None:
+        """Which model and preset made its captions, where that is recorded."""
+        found = self.settings.get("captions_model")
+        return found if isinstance(found, str) else None
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The shards of all splits."""
+        return [shard for split in self.splits.values() for shard in split.shards]
+
+    @property
+    def num_rows(self) -> int:
+        """The rows of all splits."""
+        return sum(split.num_rows for split in self.splits.values())
+
+    @property
+    def num_bytes(self) -> int:
+        """The bytes of all shards."""
+        return sum(split.num_bytes for split in self.splits.values())
+
+    def split(self, name: str | None) -> Split:
+        """The split of that name, for None the only one; raises UnknownNameError."""
         if name is None and len(self.splits) == 1:
-            return next(iter(self.splits))
-        if name not in self.splits:
-            raise unknown_name(
-                "split", name, self.splits, f"{self.store.name}, config {self.config}"
-            )
-        return str(name)
+            return next(iter(self.splits.values()))
+        if name is None or name not in self.splits:
+            raise unknown_name("split", name, self.splits, self.name)
+        return self.splits[name]
 
     def columns(self, names: Sequence[str] | None) -> list[str]:
-        """The columns of those names; for None all of them."""
+        """The columns of those names, each once, for None all; raises UnknownNameError."""
         for name in names or ():
             if name not in self.features:
                 raise unknown_name("column", name, self.features, f"config {self.config}")
         return list(dict.fromkeys(names or self.features))
 
-    def shards(self, split: str) -> dict[str, Any]:
-        """The entries of a split's shards by their path."""
-        try:
-            return {f"data/{self.config}/{s['file']}": s for s in self.splits[split]["shards"]}
-        except (KeyError, TypeError) as error:
-            raise self._corrupt(error) from error
+    def path(self, shard: Shard) -> str:
+        """Where a shard stands in the dist."""
+        return f"data/{self.config}/{shard.file}"
 
-    def batches(self, split: str) -> list[Batch]:
-        """The record batches of a split's Arrow shards, in order."""
-        shards = self.shards(split).items()
-        try:
-            return [
-                Batch(
-                    path=path,
-                    number=number,
-                    rows=int(batch["rows"]),
-                    body=(int(batch["offset"]) + int(batch["metadata"]), int(batch["body"])),
-                    message=str(batch["message"]),
-                    columns=[
-                        [int(start), int(length), int(crc32)]
-                        for _, (start, length, crc32) in zip(
-                            self.schema, batch["columns"], strict=True
-                        )
-                    ],
-                )
-                for path, shard in shards
-                for number, batch in enumerate(shard["batches"])
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._corrupt(error) from error
+    def places(self, shards: Sequence[Shard]) -> list[Place]:
+        """The record batches of Arrow shards, in order."""
+        return [
+            Place(self.path(shard), number, batch)
+            for shard in shards
+            for number, batch in enumerate(shard.batches)
+        ]
 
-    def _corrupt(self, error: Exception) -> CorruptDataError:
-        return CorruptDataError(
-            f"{self.store.name}/data/{self.config}/index.json is absent or damaged: {error!r}; "
-            "get it or build the config again"
+    @classmethod
+    def from_json(cls, node: Node, config: str) -> Index:
+        """Check and take an index of format 2, whose checksum was found good.
+
+        Parameters
+        ----------
+        node
+            The document.
+        config
+            The config that it must be of.
+
+        Raises
+        ------
+        ContractError
+            A field is not what it should be, or contradicts another.
+        """
+        if len(config) > LONGEST_NAME or not CONFIG_NAME.fullmatch(config):
+            node["config"].fail("letters, digits, '_', '.' and '-', after a letter or digit")
+        node["config"].equal(config)
+        fmt = node["format"].choice(*FORMATS)
+        features = features_from_json(node["features"])
+        layout = Layout(features.arrow_schema) if fmt == "arrow" else None
+        index = cls(
+            config=config,
+            kind=node["kind"].choice(*KINDS),
+            format=fmt,
+            features=features,
+            annotations_only=node["annotations_only"].flag(),
+            source=source_from_json(node["source"]),
+            settings=node["settings"].mapping(),
+            code_version=node["code_version"].text(),
+            counts=Counts.from_json(node["counts"]),
+            rejects=Rejects.from_json(node["rejects"]),
+            splits={
+                name: Split.from_json(split, name, fmt, layout)
+                for name, split in node["splits"].members().items()
+            },
+            name=node.file,
         )
+        node["settings_sha256"].equal(index.settings_sha256)
+        node["settings"]["format"].equal(fmt)
+        node["counts"]["images"].equal(index.num_rows)
+        node["rejects"]["rows"].equal(sum(index.counts.rejects.values()))
+        return index
+
+    def to_json(self) -> dict[str, Any]:
+        """As the file holds it, with its checksum."""
+        return signed(
+            {
+                "format_version": FORMAT_VERSION,
+                "config": self.config,
+                "kind": self.kind,
+                "format": self.format,
+                "features": features_to_json(self.features),
+                "annotations_only": self.annotations_only,
+                "source": dict(self.source),
+                "settings": dict(self.settings),
+                "settings_sha256": self.settings_sha256,
+                "code_version": self.code_version,
+                "counts": self.counts.to_json(),
+                "rejects": self.rejects.to_json(),
+                "splits": {name: split.to_json() for name, split in self.splits.items()},
+            }
+        )
+
+
+def source_from_json(node: Node) -> dict[str, Any]:
+    """What names an input: plain values, among them its name; raises ContractError."""
+    node["name"].text()
+    for member in node.members().values():
+        if not isinstance(member.value, str | int | None):
+            member.fail("a string, an integer, true, false or null")
+    return node.mapping()
+
+
+def parse_index(content: bytes, name: str, config: str) -> Index:
+    """The index that a file holds.
+
+    Parameters
+    ----------
+    content
+        The file's bytes.
+    name
+        Where the file is, for messages.
+    config
+        The config that it must be of.
+
+    Raises
+    ------
+    ContractError
+        It is no index of that config that can be used.
+    """
+    node, version = read_document(content, name, FORMAT_VERSION)
+    if version > 1:
+        return replace(Index.from_json(node, config), sha256=node["sha256"].sha256())
+    LOG.warning("%s is of format 1, which had no checksum of its own: build the config again", name)
+    index = Index.from_json(upgraded(node), config)
+    return replace(index, sha256=hashlib.sha256(content).hexdigest(), format_version=version)
+
+
+def open_index(store: Files | Hub, config: str) -> Index:
+    """The index of a config of a dist.
+
+    Raises
+    ------
+    UnknownNameError
+        The dist holds no such config.
+    ContractError
+        It has no index, or one that can't be used.
+    UnreachableError
+        It can't be read.
+    """
+    path = f"data/{config}/index.json"
+    name = f"{store.name}/{path}"
+    if not CONFIG_NAME.fullmatch(config):
+        raise unknown_name("config", config, store.configs(), store.name)
+    try:
+        if store.is_local:
+            check_size(os.stat(store.local(path)).st_size, name)  # noqa: PTH116
+        return parse_index(store.read(path), name, config)
+    except FileNotFoundError as error:
+        if config in (known := store.configs()):
+            raise ContractError(f"{name} is not there: get it, or build the config") from error
+        raise unknown_name("config", config, known, store.name) from None

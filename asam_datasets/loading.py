@@ -11,11 +11,12 @@ import datasets
 
 from asam_datasets.errors import AsamDatasetsError, CorruptDataError
 from asam_datasets.images import ImageRoot
-from asam_datasets.index import Index
+from asam_datasets.index import Index, open_index
 from asam_datasets.names import REPO_ID
 from asam_datasets.reading import Reader
 from asam_datasets.script import AnyConfig
-from asam_datasets.stores import open_store
+from asam_datasets.shards import Split
+from asam_datasets.stores import Files, Hub, open_store
 from asam_datasets.stream import RowStream, units
 
 
@@ -74,52 +75,69 @@ def load(
         raise AsamDatasetsError(
             f"shuffle_seed and epoch must be 0 or more, not {shuffle_seed} and {epoch}"
         )
-    index = Index(open_store(repo_or_path, revision, token, retries), config)
-    split = index.split(split)
+    store = open_store(repo_or_path, revision, token, retries)
+    index = open_index(store, config)
+    chosen = index.split(split)
     names = index.columns(columns)
     if index.format == "arrow" and streaming:
-        reader = Reader(index, names, ImageRoot(image_root) if image_root else None)
-        stream = RowStream(reader, units(index.batches(split)), shuffle_seed, epoch)
+        reader = Reader(store, index, names, ImageRoot(image_root) if image_root else None)
+        stream = RowStream(reader, units(index.places(chosen.shards)), shuffle_seed, epoch)
         info = datasets.DatasetInfo(features=reader.features, config_name=config)
-        return datasets.IterableDataset(stream, info=info, split=datasets.NamedSplit(split))
+        return datasets.IterableDataset(stream, info=info, split=datasets.NamedSplit(chosen.name))
     if shuffle_seed is not None:
         raise AsamDatasetsError(
             "shuffle_seed is for streaming=True on Arrow shards; elsewhere use .shuffle(seed=...)"
         )
-    if index.format == "arrow" and not image_root and (index.store.is_local or not columns):
-        mapped = _map_shards(index, split, verify)
+    if index.format == "arrow" and not image_root and (store.is_local or not columns):
+        mapped = _map_shards(store, index, chosen, verify)
         return mapped.select_columns(names) if columns else mapped
     builder = AnyConfig(
         cache_dir=None if cache_dir is None else str(cache_dir),
         config_name=config,
-        repo_or_path=index.store.name,
+        repo_or_path=store.name,
         columns=names if columns else None,
         image_root=str(image_root) if image_root else None,
         token=token,
     )
     if streaming:
-        return builder.as_streaming_dataset(split)
-    builder.download_and_prepare()
-    return builder.as_dataset(split)
+        return builder.as_streaming_dataset(chosen.name)
+    try:
+        builder.download_and_prepare()
+    except datasets.exceptions.DatasetGenerationError as error:
+        if isinstance(error.__cause__, AsamDatasetsError):
+            raise error.__cause__ from error
+        raise
+    return builder.as_dataset(chosen.name)
 
 
-def _map_shards(index: Index, split: str, verify: bool) -> datasets.Dataset:
+def _map_shards(store: Files | Hub, index: Index, split: Split, verify: bool) -> datasets.Dataset:
     """The shards as one memory-mapped Dataset; nothing is copied."""
     parts = []
-    for path, shard in index.shards(split).items():
+    for shard in split.shards:
         try:
-            local = index.store.local(path)
+            local = store.local(index.path(shard))
             with Path(local).open("rb") as file:
-                found: dict[str, object] = {"bytes": os.fstat(file.fileno()).st_size}
+                _compare(local, "bytes", shard.bytes, os.fstat(file.fileno()).st_size)
                 if verify:
-                    found["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                    _compare(local, "sha256", shard.sha256, sha256)
         except FileNotFoundError as error:
             raise CorruptDataError(f"a shard that the index names is not there: {error}") from error
-        for what, value in found.items():
-            if value != shard[what]:
-                raise CorruptDataError(
-                    f"{local}: {what} {shard[what]} expected, {value} found; remove the file and "
-                    "get or build it again"
-                )
-        parts.append(datasets.Dataset.from_file(local, split=datasets.NamedSplit(split)))
+        try:
+            part = datasets.Dataset.from_file(local, split=datasets.NamedSplit(split.name))
+        except Exception as error:  # datasets and pyarrow raise what they like
+            raise CorruptDataError(
+                f"{local}: can't be read: {error!r}; remove the file and get or build it again"
+            ) from error
+        _compare(local, "rows", shard.rows, part.num_rows)
+        _compare(local, "columns", index.features, part.features)
+        parts.append(part)
     return datasets.concatenate_datasets(parts)
+
+
+def _compare(local: str, what: str, expected: object, found: object) -> None:
+    if expected != found:
+        raise CorruptDataError(
+            f"{local}: {what} {expected} expected, {found} found; remove the file and get or "
+            "build it again"
+        )

@@ -10,6 +10,9 @@ from asam_datasets.errors import UnknownNameError
 
 REPO_ID = "xhk/ASAM-Datasets"
 CONFIG_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+SPLIT_NAME = re.compile(r"(?!all$)\w+(\.\w+)*")  # datasets keeps "all" for itself
+LONGEST_NAME = 100  # characters of a config's or split's name
+FORMATS = ("arrow", "parquet")
 TRAIN_CONFIG = re.compile(r"sa_\d{6}")
 PROTOCOLS = ("native", "sam", "asam")
 _SAM_SUITE = (  # of SAM's Table 7
@@ -32,6 +35,11 @@ def config_names() -> list[str]:
         names += [f"{name}_sam"] if name in _SAM_SUITE else []
         names += [f"{name}_asam"] if name not in _NOT_IN_ASAM else []
     return names
+
+
+def shard_name(split: str, index: int, total: int, fmt: str) -> str:
+    """The file name of a shard, `train-00000-of-00064.arrow`."""
+    return f"{split}-{index:05d}-of-{total:05d}.{fmt}"
 
 
 def unknown_name(what: str, name: object, known: Iterable[str], where: str) -> UnknownNameError:

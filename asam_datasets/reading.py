@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,13 +11,13 @@ from itertools import accumulate, pairwise
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-)
+from huggingface_hub.errors import HfHubHTTPError
 
 from asam_datasets.errors import CorruptDataError, UnreachableError
 from asam_datasets.images import ImageRoot
-from asam_datasets.index import Batch, Index
+from asam_datasets.index import Index
+from asam_datasets.shards import Place
+from asam_datasets.stores import Files, Hub
 
 GAP_BYTES = 16 << 10  # read at most this much of a record batch in vain, to save requests
 AHEAD_BYTES = 32 << 20  # on the way while a batch is consumed: four of 8 MiB ...
@@ -26,135 +25,153 @@ AHEAD_BATCHES = 16  # ... or as many small ones, whose time is all latency
 
 
 class Reader:
-    """Reads chosen columns of record batches, each checked against the index."""
+    """Reads chosen columns of record batches, each checked against the index.
+
+    Parameters
+    ----------
+    store
+        Where the dist is.
+    index
+        Of the config.
+    columns
+        The columns to give; None for all.
+    image_root
+        The images to give in the column `image`; None for those of the shards.
+    """
 
     def __init__(
-        self, index: Index, columns: Sequence[str] | None, image_root: ImageRoot | None
+        self,
+        store: Files | Hub,
+        index: Index,
+        columns: Sequence[str] | None,
+        image_root: ImageRoot | None,
     ) -> None:
         names = index.columns(columns)
         self.schema = pa.schema([index.schema.field(name) for name in names])
         self.features = datasets.Features({name: index.features[name] for name in names})
-        self._store = index.store
-        self._file_schema = index.schema
+        self._store = store
+        self._layout = index.layout
         self._images = image_root if "image" in names else None
         wanted = set(names)
         if self._images:
             wanted = wanted - {"image"} | {"file_name", "image_sha256"}
-        self._fields = [i for i, name in enumerate(index.schema.names) if name in wanted]
+        self._fields = {name: i for i, name in enumerate(index.schema.names) if name in wanted}
 
-    def size(self, batch: Batch) -> int:
-        """The bytes to read of a batch."""
-        return sum(batch.columns[i][1] for i in self._fields)
+    def size(self, place: Place) -> int:
+        """The bytes to read of a record batch."""
+        columns = place.batch.columns(self._layout)
+        return sum(columns[i][1] for i in self._fields.values())
 
-    def read(self, batch: Batch) -> pa.RecordBatch:
+    def read(self, place: Place) -> pa.RecordBatch:
         """The chosen columns of a record batch.
 
         Raises CorruptDataError when they are not what the index says, twice; UnreachableError when
         they can't be read at all.
         """
-        where = f"{self._store.name}/{batch.path}, record batch {batch.number}"
-        try:
-            chosen, problem = self._read(batch)
-        except (ValueError, zlib.error, pa.ArrowException, OSError, OverflowError) as error:
-            raise CorruptDataError(
-                f"{where}: index.json describes no record batch there: {error!r}"
-            ) from error
+        where = f"{self._store.name}/{place.path}, record batch {place.number}"
+        columns, problem = self._read(place, where)
+        if problem:
+            columns, problem = self._read(place, where)
         if problem:
             raise CorruptDataError(
                 f"{where}: {problem}. The file is damaged, or is not the one that index.json "
                 "describes: `python -m builder.verify` says more"
             )
-        return chosen
+        try:
+            return self._chosen(
+                {
+                    name: place.batch.column(i, self._layout, columns[name])
+                    for name, i in self._fields.items()
+                }
+            )
+        except (ValueError, OverflowError, pa.ArrowException) as error:
+            raise CorruptDataError(
+                f"{where}: index.json describes no valid record batch there: {error}"
+            ) from error
 
-    def _read(self, batch: Batch) -> tuple[pa.RecordBatch | None, str | None]:
-        """The chosen columns of a record batch, or what is wrong with their bytes."""
-        head = zlib.decompress(base64.b64decode(batch.message))
-        # A message in which only the wanted columns' bytes are there; the others are never touched,
-        # so their zeros cost no memory.
-        message = bytearray(len(head) + batch.body[1])
-        message[: len(head)] = head
-        body = memoryview(message)[len(head) :]
-        if problem := self._fill(body, batch) and self._fill(body, batch):
-            return None, problem
-        read = pa.ipc.read_record_batch(pa.py_buffer(message), self._file_schema)
-        if read.num_rows != batch.rows:
-            return None, f"{batch.rows} rows expected, {read.num_rows} found"
-        return self._chosen(read), None
+    def _read(self, place: Place, where: str) -> tuple[dict[str, pa.Buffer], str | None]:
+        """The bytes of each wanted column, and what is wrong with them, if anything."""
+        columns = place.batch.columns(self._layout)
+        wanted = {name: columns[i] for name, i in self._fields.items()}
+        parts: dict[int, pa.Buffer] = {}  # what was read, by its start in the body
+        for start, end in _runs(wanted.values()):
+            first, stop = place.batch.offset + start, place.batch.offset + end
+            try:
+                data = self._store.read(place.path, first, stop)
+            except FileNotFoundError:
+                return {}, "the file is not there"
+            except Exception as error:  # whatever the transport raises after its retries
+                raise UnreachableError(f"{where}, bytes {first} to {stop}: {error!r}") from error
+            if len(data) != end - start:
+                return {}, f"the file is cut: {end - start} bytes expected, {len(data)} found"
+            parts[start] = pa.py_buffer(data)
+        found: dict[str, pa.Buffer] = {}
+        for name, (start, length) in wanted.items():
+            found[name] = pa.py_buffer(b"")
+            if length:
+                part = max(first for first in parts if first <= start)
+                found[name] = parts[part].slice(start - part, length)
+            expected, crc32 = place.batch.crc32[self._fields[name]], zlib.crc32(found[name])
+            if crc32 != expected:
+                return {}, f"column {name}: crc32 {expected:08x} expected, {crc32:08x} found"
+        return found, None
 
-    def read_parquet(self, path: str) -> Iterator[pa.RecordBatch]:
-        """The chosen columns of a Parquet shard, its pages checked.
+    def read_parquet(self, path: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """The chosen columns of a Parquet shard of so many rows, its pages checked.
 
         Raises CorruptDataError when it is absent or damaged, UnreachableError when the Hub fails.
         """
-        wanted = [self._file_schema.names[i] for i in self._fields]
+        where = f"{self._store.name}/{path}"
         try:
             with self._store.open(path) as opened:
                 file = pq.ParquetFile(opened, pre_buffer=True, page_checksum_verification=True)
+                if (found := file.metadata.num_rows) != rows:
+                    raise CorruptDataError(f"{where}: {rows} rows expected, {found} found")
                 for group in range(file.num_row_groups):
-                    for batch in file.read_row_group(group, columns=wanted).to_batches():
-                        yield self._chosen(batch)
-        except (pa.ArrowException, OSError) as error:
+                    for batch in file.read_row_group(group, columns=[*self._fields]).to_batches():
+                        batch.validate(full=True)
+                        yield self._chosen({name: batch.column(name) for name in self._fields})
+        except (pa.ArrowException, OSError, KeyError) as error:
             kind = UnreachableError if isinstance(error, HfHubHTTPError) else CorruptDataError
-            raise kind(f"{self._store.name}/{path}: can't be read: {error}") from error
+            raise kind(f"{where}: can't be read: {error}") from error
 
-    def _chosen(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        names = [self._file_schema.names[i] for i in self._fields]
-        columns = {name: batch.column(name) for name in names}
+    def _chosen(self, columns: dict[str, pa.Array]) -> pa.RecordBatch:
         if self._images:
-            columns["image"] = self._joined(columns["file_name"], columns["image_sha256"])
+            images = self._joined(columns["file_name"], columns["image_sha256"])
+            columns = {**columns, "image": images}
+        for field in self.schema:
+            if (found := columns[field.name].type) != field.type:
+                raise pa.ArrowInvalid(f"column {field.name} is {found}, expected {field.type}")
         return pa.RecordBatch.from_arrays(
-            [columns[n] for n in self.schema.names], schema=self.schema
+            [columns[name] for name in self.schema.names], schema=self.schema
         )
-
-    def _fill(self, body: memoryview, batch: Batch) -> str | None:
-        """Read the wanted columns into their places; what is wrong with them, if anything."""
-        for start, end in _runs([batch.columns[i] for i in self._fields]):
-            try:
-                data = self._store.read(batch.path, batch.body[0] + start, batch.body[0] + end)
-            except FileNotFoundError:
-                return "the file is not there"
-            except Exception as error:  # whatever the transport raises after its retries
-                raise UnreachableError(
-                    f"{self._store.name}/{batch.path}, record batch {batch.number}, bytes "
-                    f"{batch.body[0] + start} to {batch.body[0] + end}: {error!r}"
-                ) from error
-            if len(data) != end - start:
-                return f"the file is cut: {end - start} bytes expected, {len(data)} found"
-            body[start:end] = data
-        for i in self._fields:
-            start, length, expected = batch.columns[i]
-            found = zlib.crc32(body[start : start + length])
-            if found != expected:
-                name = self._file_schema.names[i]
-                return f"column {name}: crc32 {expected:08x} expected, {found:08x} found"
-        return None
 
     def _joined(self, names: pa.Array, sha256s: pa.Array) -> pa.Array:
         pairs = zip(names.to_pylist(), sha256s.to_pylist(), strict=True)
         images = [{"bytes": self._images.read(n, s), "path": n} for n, s in pairs if self._images]
-        return pa.array(images, self._file_schema.field("image").type)
+        return pa.array(images, self._layout.schema.field("image").type)
 
-    def read_ahead(self, batches: Iterable[Batch]) -> Iterator[pa.RecordBatch]:
-        """The batches in order, read by threads while the ones before are consumed."""
+    def read_ahead(self, places: Iterable[Place]) -> Iterator[pa.RecordBatch]:
+        """Record batches in order, read by threads while the ones before are consumed."""
         pool = ThreadPoolExecutor(AHEAD_BATCHES, thread_name_prefix="asam_datasets")
         ahead: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
         try:
-            for batch in batches:
-                size = self.size(batch)
+            for place in places:
+                size = self.size(place)
                 while ahead and (
                     len(ahead) == AHEAD_BATCHES or sum(s for s, _ in ahead) + size > AHEAD_BYTES
                 ):
                     yield ahead.popleft()[1].result()
-                ahead.append((size, pool.submit(self.read, batch)))
+                ahead.append((size, pool.submit(self.read, place)))
             while ahead:
                 yield ahead.popleft()[1].result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _runs(columns: list[list[int]]) -> list[tuple[int, int]]:
-    """The [start, length, ...] of columns as (start, end), the smallest gaps closed first."""
-    ranges = sorted((start, start + length) for start, length, _ in columns if length)
+def _runs(columns: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The (start, length) of columns as (start, end), the smallest gaps closed first."""
+    ranges = sorted((start, start + length) for start, length in columns if length)
     gaps = sorted((b[0] - a[1], i) for i, (a, b) in enumerate(pairwise(ranges), 1))
     spare = list(accumulate(size for size, _ in gaps))
     closed = {i for (_, i), total in zip(gaps, spare, strict=True) if total <= GAP_BYTES}

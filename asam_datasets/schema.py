@@ -6,6 +6,14 @@ from typing import Any
 
 import datasets
 
+from asam_datasets.contract import Node
+
+KINDS = ("train", "eval")
+_DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float32", "float64", "string", "binary"),
+)
+_DEEPEST = 16  # lists and structs within each other
 _SEGMENTATION = {"size": [datasets.Value("int32")], "counts": datasets.Value("string")}
 
 # Column order matters: diffusers' ControlNet scripts default to the names image, text and
@@ -86,3 +94,45 @@ def legacy_metadata(features: datasets.Features) -> dict[str, Any]:
         return node
 
     return {"info": {"features": legacy(features.to_dict())}}
+
+
+def features_to_json(features: datasets.Features) -> dict[str, Any]:
+    """Features as an index holds them: the library's own form, with lists as `[X]`."""
+    found: dict[str, Any] = legacy_metadata(features)["info"]["features"]
+    return found
+
+
+def features_from_json(node: Node) -> datasets.Features:
+    """The features that an index states.
+
+    Only plain values, images, lists and structs are accepted: the library itself would make an
+    object of any class that a `_type` names. Raises ContractError for anything else.
+    """
+    columns = {name: _feature(column, 0) for name, column in node.members().items()}
+    if not columns:
+        node.fail("at least one column")
+    return datasets.Features(columns)
+
+
+def _feature(node: Node, depth: int) -> Any:
+    if depth > _DEEPEST:
+        node.fail(f"at most {_DEEPEST} lists and structs within each other")
+    if isinstance(node.value, list):
+        if len(node.value) != 1:
+            node.fail("a list of one feature")
+        return [_feature(node.items()[0], depth + 1)]
+    fields = node.mapping()
+    if "_type" not in fields:
+        if not fields:
+            node.fail("a struct with at least one field")
+        return {name: _feature(field, depth + 1) for name, field in node.members().items()}
+    if fields["_type"] == "Value":
+        if fields.get("dtype") not in _DTYPES:
+            node.fail(f"a dtype among {', '.join(_DTYPES)}")
+        return datasets.Value(fields["dtype"])
+    if fields["_type"] == "Image":
+        mode, decode = fields.get("mode"), fields.get("decode", True)
+        if not (mode is None or isinstance(mode, str)) or not isinstance(decode, bool):
+            node.fail("an Image with a mode that is a string, and decode true or false")
+        return datasets.Image(mode=mode, decode=decode)
+    return node.fail("a Value or an Image")

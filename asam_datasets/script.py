@@ -14,9 +14,10 @@ import datasets
 import pyarrow as pa
 
 from asam_datasets.images import ImageRoot
-from asam_datasets.index import Batch, Index
+from asam_datasets.index import open_index
 from asam_datasets.names import REPO_ID, config_names
 from asam_datasets.reading import Reader
+from asam_datasets.shards import Place, Shard
 from asam_datasets.stores import open_store
 from asam_datasets.stream import units
 
@@ -48,8 +49,8 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _create_builder_config(self, **kwargs: Any) -> tuple[AsamConfig, str]:
         """The config and its id, which names the cache: other data, other cache."""
         config, config_id = super()._create_builder_config(**kwargs)
-        store = open_store(config.data_dir or config.repo_or_path, token=self.token)
-        self.index = Index(store, config.name)
+        self.store = open_store(config.data_dir or config.repo_or_path, token=self.token)
+        self.index = open_index(self.store, config.name)
         return config, f"{config_id}-{self.index.sha256[:16]}"
 
     def _info(self) -> datasets.DatasetInfo:
@@ -59,23 +60,28 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
         root = self.config.image_root
-        self._reader = Reader(self.index, self.config.columns, ImageRoot(root) if root else None)
+        images = ImageRoot(root) if root else None
+        self._reader = Reader(self.store, self.index, self.config.columns, images)
         return [
-            datasets.SplitGenerator(split, {"parts": self._parts(split)})
-            for split in self.index.splits
+            datasets.SplitGenerator(name, {"parts": self._parts(split.shards)})
+            for name, split in self.index.splits.items()
         ]
 
-    def _parts(self, split: str) -> Sequence[list[Batch] | str]:
+    def _parts(self, shards: Sequence[Shard]) -> list[list[Place]] | list[Shard]:
         if self.index.format == "arrow":
-            return units(self.index.batches(split))
-        return list(self.index.shards(split))
+            return units(self.index.places(shards))
+        return list(shards)
 
     def _generate_tables(
-        self, parts: Sequence[list[Batch] | str]
+        self, parts: Sequence[list[Place] | Shard]
     ) -> Iterator[tuple[tuple[int, int], pa.Table]]:
         read = self._reader
         for i, part in enumerate(parts):
-            tables = read.read_parquet(part) if isinstance(part, str) else read.read_ahead(part)
+            tables = (
+                read.read_parquet(self.index.path(part), part.rows)
+                if isinstance(part, Shard)
+                else read.read_ahead(part)
+            )
             for j, table in enumerate(tables):
                 yield (i, j), pa.Table.from_batches([table])
 

@@ -26,7 +26,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 
 from asam_datasets.errors import UnknownNameError, UnreachableError
 
-_LOG = logging.getLogger("asam_datasets")
+LOG = logging.getLogger("asam_datasets")
 
 
 class Files:
@@ -177,7 +177,7 @@ def open_store(
     folder = Path(where).expanduser()
     if folder.is_dir():
         if repo and isinstance(repo_or_path, str):
-            _LOG.warning("reading the folder %s; hf://datasets/%s is the Hub's repo", where, where)
+            LOG.warning("reading the folder %s; hf://datasets/%s is the Hub's repo", where, where)
         return Files(str(folder.resolve()))
     if repo and isinstance(repo_or_path, str):
         return Hub(where, revision, token, retries)

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from asam_datasets.errors import AsamDatasetsError, CorruptDataError, UnreachableError
-from asam_datasets.index import Batch
 from asam_datasets.reading import Reader
+from asam_datasets.shards import Place
 
 WINDOW = 8  # record batches whose rows are shuffled together: 64 MiB with all columns
 
 
-def units(batches: list[Batch]) -> list[list[Batch]]:
+def units(batches: list[Place]) -> list[list[Place]]:
     """The batches in order, as what ranks and workers are dealt: equal numbers of batches.
 
     As many units as there are batches or somewhat fewer, a number that most numbers of ranks and
@@ -40,7 +40,7 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
     """
 
     def __init__(
-        self, reader: Reader, shards: list[list[Batch]], seed: int | None, epoch: int
+        self, reader: Reader, shards: list[list[Place]], seed: int | None, epoch: int
     ) -> None:
         super().__init__()
         self._reader = reader
@@ -53,14 +53,14 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
             self._units = [shards[i] for i in order]
         self._sleep_on_threads_shutdown = False
 
-    def _order(self) -> list[Batch]:
+    def _order(self) -> list[Place]:
         batches = [batch for unit in self._units for batch in unit]
         if self._seed is None:
             return batches
         order = np.random.default_rng([self._seed, self._epoch, 1]).permutation(len(batches))
         return [batches[i] for i in order]
 
-    def _fingerprint(self, order: list[Batch]) -> str:
+    def _fingerprint(self, order: list[Place]) -> str:
         names = [(batch.path, batch.number, batch.rows) for batch in order]
         return hashlib.sha256(repr((self._seed, self._epoch, names)).encode()).hexdigest()[:16]
 

@@ -22,10 +22,12 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from asam_datasets import GAP_BYTES, TRAIN_FEATURES, AsamDatasetsError
+from asam_datasets.index import Index
 from builder import build
 from builder.core.console import EXIT_OK, Progress, emit_json, parser, run_command
-from builder.core.layout import FORMATS, index_path
+from builder.core.layout import FORMATS
 from builder.core.records import Json
+from builder.shards.index import read_index
 from builder.sources.sample import SCENES, make_record
 from tests.loopback import LoopbackHub
 
@@ -84,15 +86,14 @@ def write_tar(folder: Path, rows: int) -> list[str]:
     return [str(path), "--captions", str(captions)]
 
 
-def publish(hub: LoopbackHub, folder: Path, source: list[str], shard_size: str) -> Json:
+def publish(hub: LoopbackHub, folder: Path, source: list[str], shard_size: str) -> Index:
     """The source as an Arrow and as a Parquet repo; the Arrow repo's index."""
     for fmt in FORMATS:
         options = ["--format", fmt, "--shard-size", shard_size, "--out", str(folder / fmt)]
         if build.main([*source, *options, "--quiet"]) != EXIT_OK:
             raise AsamDatasetsError("the build failed")
         hub.seed(f"xhk/{fmt}", folder / fmt)
-    index: Json = json.loads(index_path(folder / "arrow", CONFIG).read_text())
-    return index
+    return read_index(folder / "arrow", CONFIG)
 
 
 def measure(hub: LoopbackHub, folder: Path, case: str, reader: str) -> Json:
@@ -118,11 +119,11 @@ def measure(hub: LoopbackHub, folder: Path, case: str, reader: str) -> Json:
     }
 
 
-def bounds(index: Json, columns: Sequence[str], packaged: Json) -> Json:
+def bounds(index: Index, columns: Sequence[str], packaged: Json) -> Json:
     """The most that `load` may move: the columns and 16 kB a record batch; two requests more."""
-    batches = [b for shard in index["splits"]["train"]["shards"] for b in shard["batches"]]
-    places = [list(TRAIN_FEATURES).index(name) for name in columns]
-    wanted = sum(batch["columns"][place][1] for batch in batches for place in places)
+    batches = [place.batch.columns(index.layout) for place in index.places(index.shards)]
+    fields = [list(TRAIN_FEATURES).index(name) for name in columns]
+    wanted = sum(batch[field][1] for batch in batches for field in fields)
     return {
         "record_batches": len(batches),
         "columns_bytes": wanted,
@@ -148,11 +149,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         limit = ["--limit", str(args.rows)]
         source = [args.source, *limit] if args.source else write_tar(folder, args.rows)
         index = publish(hub, folder, source, args.shard_size)
-        rows = index["splits"]["train"]["num_rows"]
+        rows = index.num_rows
         hub.latency, hub.bandwidth = args.latency, args.bandwidth
         result: Json = {"machine": {"cpus": os.cpu_count()}, "cases": {}}
         result |= {"rows": rows, "latency": args.latency, "bandwidth": args.bandwidth}
-        result["row_bytes"] = index["splits"]["train"]["num_bytes"] // rows
+        result["row_bytes"] = index.num_bytes // rows
         with Progress(len(CASES) * len(READERS) * args.repeats, "run", "streaming") as bar:
             for case, (title, columns) in CASES.items():
                 readers: Json = {}

@@ -319,32 +319,30 @@ def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> di
 
 
 def _report(source: Source, dist: Path, built: Built, args: argparse.Namespace) -> dict[str, Any]:
-    index = built.index
-    counts = index["counts"]
-    shards = [shard for split in index["splits"].values() for shard in split["shards"]]
-    size = sum(shard["bytes"] for shard in shards)
-    rejected = sum(counts["rejects"].values())
+    index, counts = built.index, built.index.counts
+    rejected = sum(counts.rejects.values())
     for note in built.listing.notes:
         say(f"note: {note}")
     say(
-        f"{source.config}: {counts['images']:,} images, {counts['masks']:,} masks, "
+        f"{source.config}: {counts.images:,} images, {counts.masks:,} masks, "
         f"{rejected:,} rejects"
-        + (f", {counts['captions_missing']:,} captions missing" if source.kind == "train" else ""),
-        f"  {len(shards)} shards ({built.reused} were done before), {size / 1e6:,.1f} MB, "
+        + (f", {counts.captions_missing:,} captions missing" if source.kind == "train" else ""),
+        f"  {len(index.shards)} shards ({built.reused} were done before), "
+        f"{index.num_bytes / 1e6:,.1f} MB, "
         f"{built.seconds:,.1f} s, in {dist / 'data' / source.config}",
     )
-    for reason, count in counts["rejects"].items():
+    for reason, count in counts.rejects.items():
         say(f"  rejected {count:,} x {reason} (see rejects.jsonl)")
-    for key, count in counts["unknown_keys"].items():
+    for key, count in counts.unknown_keys.items():
         say(f"  {count:,} x undocumented key {key}: not kept")
     if not args.quiet:
         say(f'  load_dataset("{dist}", "{source.config}")')
     return {
         "config": source.config,
-        "counts": counts,
-        "shards": len(shards),
+        "counts": counts.to_json(),
+        "shards": len(index.shards),
         "shards_reused": built.reused,
-        "bytes": size,
+        "bytes": index.num_bytes,
         "seconds": round(built.seconds, 3),
         "notes": built.listing.notes,
     }

@@ -22,12 +22,12 @@ from builder.core.console import (
 )
 from builder.core.errors import HubError, SettingsError, ShardError
 from builder.core.layout import configs
-from builder.core.records import Json
 from builder.hub.patience import Patience
 
 if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
     from huggingface_hub import HfApi
 
+    from asam_datasets.index import Index
     from builder.hub.plan import Plan
     from builder.hub.remote import LocalFile
     from builder.hub.upload import Published
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     planner = Planner(connect(patience), args.dist, indexes, target, patience)
     publisher = Publisher(planner, quiet=args.quiet)
     _check_terms(indexes, args.i_may_redistribute)
-    _verify(args.dist, [index["config"] for index in indexes], args)
+    _verify(args.dist, [index.config for index in indexes], args)
     if not args.dry_run:
         _check_token(planner.api, target.repo, patience)
     plan = planner.plan()
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     return result
 
 
-def _indexes(dist: Path, only: Sequence[str] | None) -> list[Json]:
+def _indexes(dist: Path, only: Sequence[str] | None) -> list[Index]:
     from builder.shards.index import read_index
 
     known = configs(dist)
@@ -128,7 +128,7 @@ def _indexes(dist: Path, only: Sequence[str] | None) -> list[Json]:
     return [read_index(dist, config) for config in sorted(set(only or known))]
 
 
-def _check_terms(indexes: Sequence[Json], flagged: Sequence[str]) -> None:
+def _check_terms(indexes: Sequence[Index], flagged: Sequence[str]) -> None:
     """Print each config's terms; refuse pixels that may not be passed on.
 
     Raises
@@ -138,13 +138,13 @@ def _check_terms(indexes: Sequence[Json], flagged: Sequence[str]) -> None:
     """
     from builder.card.terms import terms_of
 
-    if unknown := sorted(set(flagged) - {index["config"] for index in indexes}):
+    if unknown := sorted(set(flagged) - {index.config for index in indexes}):
         raise SettingsError(f"--i-may-redistribute {unknown[0]}: no config that is published here")
     refused = []
     for index in indexes:
-        config, terms = index["config"], terms_of(index)
+        config, terms = index.config, terms_of(index)
         say(f"{config}: {terms.title}, {terms.label} ({terms.link}): {terms.summary}")
-        if terms.redistribution == "allowed" or index["annotations_only"]:
+        if terms.redistribution == "allowed" or index.annotations_only:
             continue
         if config in flagged:
             say(f"  passing its images on is {terms.redistribution}; you say that you may")
@@ -222,13 +222,13 @@ def _tell(published: Published, args: argparse.Namespace) -> None:
 
 
 def _report(
-    published: Published, indexes: Sequence[Json], args: argparse.Namespace
+    published: Published, indexes: Sequence[Index], args: argparse.Namespace
 ) -> dict[str, Any]:
     plan = published.plan
     return {
         "repo": args.repo,
         "revision": args.revision,
-        "configs": [index["config"] for index in indexes],
+        "configs": [index.config for index in indexes],
         "dry_run": args.dry_run,
         "parent": plan.parent,
         "commit": published.commit,

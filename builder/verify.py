@@ -61,8 +61,8 @@ def _check_dist(args: argparse.Namespace) -> tuple[list[Problem], int]:
     from builder.engines import local
 
     problems, checks = plan_checks(Path(args.what), args.configs, fast=args.fast)
-    rows = sum(check.entry["rows"] for check in checks)
-    size = sum(check.entry["bytes"] for check in checks)
+    rows = sum(check.shard.rows for check in checks)
+    size = sum(check.shard.bytes for check in checks)
     # Without --fast a byte takes seven times as long as to build it.
     workers = args.workers or local.workers_for(size if args.fast else 7 * size)
     unit = ("shard", len(checks)) if args.fast else ("image", rows)

@@ -61,7 +61,7 @@ def test_asam_datasets_stands_alone(path: Path) -> None:
 
 
 def test_the_modules_of_asam_datasets_import_one_another_in_no_circle() -> None:
-    """Imports within functions count too. device.py alone loads the kernels, and not by a statement."""
+    """Imports within functions count too. device.py alone loads the kernels, by no statement."""
     needs = {
         path.stem: {
             name.split(".")[1] for name in imported(path) if name.startswith("asam_datasets.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from asam_datasets.contract import check_size
+from asam_datasets.index import parse_index
 from builder.core.errors import SettingsError, SourceError
 from builder.core.layout import DATA, INDEX
 from builder.sources.archive import Archive, Member
@@ -107,17 +108,16 @@ class ConfigImages:
     @functools.cached_property
     def _rows(self) -> dict[str, tuple[str, int]]:
         """Where each image stands: shard and row."""
+        path = self.folder / INDEX
         try:
-            index = json.loads((self.folder / INDEX).read_bytes())
-            files = [str(x["file"]) for split in index["splits"].values() for x in split["shards"]]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SourceError(
-                f"{self.folder / INDEX} can't be read: {error!r}; build the config again"
-            ) from error
+            check_size(path.stat().st_size, str(path))
+            index = parse_index(path.read_bytes(), str(path), self.config)
+        except OSError as error:
+            raise SourceError(f"{path}: can't be read: {error}; build the config again") from error
         found: dict[str, tuple[str, int]] = {}
-        for file in files:
-            names = _column(self.folder / file, "file_name").to_pylist()
-            found |= {name: (file, row) for row, name in enumerate(names)}
+        for shard in index.shards:
+            names = _column(self.folder / shard.file, "file_name").to_pylist()
+            found |= {name: (shard.file, row) for row, name in enumerate(names)}
         return found
 
     def _images(self, shard: str) -> Any:

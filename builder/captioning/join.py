@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from builder.captioning.store import captions_path, provenance_path, read_captions, rejects_path
-from builder.core.errors import CaptionError
+from builder.core.errors import CaptionError, ContractError
 from builder.core.records import Reject
+from builder.core.rejects import read_rejects
 from builder.sources.sa1b import Sa1bSource
 
 
@@ -54,7 +55,6 @@ def _rejects(path: Path) -> list[Reject]:
     if not table.is_file():
         return []
     try:
-        lines = table.read_bytes().splitlines()
-        return [Reject(**json.loads(line)) for line in lines if line.strip()]
-    except (OSError, ValueError, TypeError) as error:
-        raise CaptionError(f"{table}: can't be read: {error!r}") from error
+        return read_rejects(table.read_bytes(), str(table))
+    except (OSError, ContractError) as error:
+        raise CaptionError(f"{table}: can't be read: {error}") from error

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from asam_datasets.index import Index
 from builder.card.terms import Terms, all_terms
 from builder.core.errors import HubError
 from builder.core.layout import DATA
-from builder.core.records import Json
 
 # The YAML of a thousand dataset_info entries takes seconds to parse, in every load_dataset.
 MAX_INFO = 100
@@ -31,7 +31,7 @@ _SIZES = (
 def merge_metadata(
     existing: Mapping[str, Any],
     template: Mapping[str, Any],
-    indexes: Sequence[Json],
+    indexes: Sequence[Index],
     drop: Collection[str],
 ) -> dict[str, Any]:
     """The card's configs and dataset_info, and its fixed keys where the card has none.
@@ -39,11 +39,11 @@ def merge_metadata(
     Entries and keys that others put there stay; those of `indexes` are replaced, those in `drop`
     removed. Ours come first: the format of a repo is taken from its first config.
     """
-    mine = {index["config"] for index in indexes}
+    mine = {index.config for index in indexes}
     replaced = mine | set(drop)
     configs = [e for e in entries(existing, "configs") if e.get("config_name") not in replaced]
     infos = [e for e in entries(existing, "dataset_info") if e.get("config_name") not in replaced]
-    shown = [index for index in indexes if any(s["shards"] for s in index["splits"].values())]
+    shown = [index for index in indexes if index.splits]
     configs = sorted([*map(_config_entry, shown), *configs], key=_place)
     own = {entry["config_name"] for entry in configs if is_own(entry)}
     if len(own) <= MAX_INFO:
@@ -113,24 +113,22 @@ def has_own_license(existing: Mapping[str, Any]) -> bool:
     return found not in ours
 
 
-def _config_entry(index: Json) -> dict[str, Any]:
+def _config_entry(index: Index) -> dict[str, Any]:
     files = [
-        {"split": split, "path": f"{DATA}/{index['config']}/{split}-*.{index['format']}"}
-        for split, content in index["splits"].items()
-        if content["shards"]
+        {"split": split, "path": f"{DATA}/{index.config}/{split}-*.{index.format}"}
+        for split in index.splits
     ]
-    return {"config_name": index["config"], "data_files": files}
+    return {"config_name": index.config, "data_files": files}
 
 
-def _info_entry(index: Json) -> dict[str, Any]:
+def _info_entry(index: Index) -> dict[str, Any]:
     """Rows and bytes of each split. No features: the shards' schema has them."""
     splits = [
-        {"name": name, "num_bytes": split["num_bytes"], "num_examples": split["num_rows"]}
-        for name, split in index["splits"].items()
+        {"name": name, "num_bytes": split.num_bytes, "num_examples": split.num_rows}
+        for name, split in index.splits.items()
     ]
-    size = sum(split["num_bytes"] for split in splits)
-    sizes = {"download_size": size, "dataset_size": size}
-    return {"config_name": index["config"], "splits": splits, **sizes}
+    sizes = {"download_size": index.num_bytes, "dataset_size": index.num_bytes}
+    return {"config_name": index.config, "splits": splits, **sizes}
 
 
 def _place(entry: Mapping[str, Any]) -> tuple[int, bool, str]:

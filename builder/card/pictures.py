@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from asam_datasets.index import Index
 from builder.core.files import write_bytes
 from builder.core.layout import config_folder, index_path
 from builder.core.records import Json
@@ -25,16 +26,16 @@ def picture_name(config: str) -> str:
     return f"{ASSETS}/{config}.jpg"
 
 
-def draw_picture(dist: Path, index: Json) -> bool:
+def draw_picture(dist: Path, index: Index) -> bool:
     """Draw image and control image of a config's first row side by side, if not done already.
 
     Returns whether there is a picture: a config without rows has none.
     """
-    path = dist / picture_name(index["config"])
-    made_from = index_path(dist, index["config"])
+    path = dist / picture_name(index.config)
+    made_from = index_path(dist, index.config)
     if path.exists() and path.stat().st_mtime_ns >= made_from.stat().st_mtime_ns:
         return True
-    parts = [part for row in _first_row(dist, index) for part in _parts(row, index["kind"])]
+    parts = [part for row in _first_row(dist, index) for part in _parts(row, index.kind)]
     if not parts:
         return False
     canvas = Image.new("RGB", (sum(p.width for p in parts) + 8 * (len(parts) - 1), HEIGHT), "white")
@@ -48,20 +49,18 @@ def draw_picture(dist: Path, index: Json) -> bool:
     return True
 
 
-def _first_row(dist: Path, index: Json) -> Iterator[Json]:
+def _first_row(dist: Path, index: Index) -> Iterator[Json]:
     """The first row of the first shard, read without the rest of it."""
-    for split in index["splits"].values():
-        for shard in split["shards"]:
-            if not shard["rows"]:
-                continue
-            path = config_folder(dist, index["config"]) / shard["file"]
-            if index["format"] == "parquet":
-                with pq.ParquetFile(path) as file:
-                    yield from next(file.iter_batches(batch_size=1)).to_pylist()
-            else:
-                with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-                    yield from stream.read_next_batch().slice(0, 1).to_pylist()
-            return
+    shard = next((shard for shard in index.shards if shard.rows), None)
+    if shard is None:
+        return
+    path = config_folder(dist, index.config) / shard.file
+    if index.format == "parquet":
+        with pq.ParquetFile(path) as file:
+            yield from next(file.iter_batches(batch_size=1)).to_pylist()
+    else:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+            yield from stream.read_next_batch().slice(0, 1).to_pylist()
 
 
 def _parts(row: Json, kind: str) -> Iterator[Image.Image]:

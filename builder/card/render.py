@@ -18,6 +18,7 @@ import filelock
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from asam_datasets import REPO_ID, TRAIN_CONFIG
+from asam_datasets.index import Index
 from builder.card import terms
 from builder.card.metadata import (
     entries,
@@ -31,7 +32,6 @@ from builder.card.pictures import draw_picture, picture_name
 from builder.core.errors import HubError
 from builder.core.files import write_bytes
 from builder.core.layout import CARD, configs
-from builder.core.records import Json
 from builder.shards.index import read_index
 
 _REGION = re.compile(
@@ -62,7 +62,7 @@ def _write_card(dist: Path, repo: str) -> Path:
     if existing is not None:
         gone = {e["config_name"] for e in read_entries(existing) if is_own(e)} - known
     indexes = [read_index(dist, config) for config in sorted(known)]
-    drawn = [index["config"] for index in _with_pictures(indexes) if draw_picture(dist, index)]
+    drawn = [index.config for index in _with_pictures(indexes) if draw_picture(dist, index)]
     text = render_card(indexes, existing=existing, drop=gone, pictures=drawn, repo=repo)
     if text != existing:
         write_bytes(path, text.encode())
@@ -70,7 +70,7 @@ def _write_card(dist: Path, repo: str) -> Path:
 
 
 def render_card(
-    indexes: Sequence[Json],
+    indexes: Sequence[Index],
     *,
     existing: str | None = None,
     drop: Collection[str] = (),
@@ -102,7 +102,7 @@ def render_card(
     old = _data(card)
     regions = _regions(card.text)
     data = merge_metadata(old, _data(template), indexes, drop)
-    mine = {index["config"] for index in indexes} | set(drop)
+    mine = {index.config for index in indexes} | set(drop)
     table = _table(indexes, regions.get("configs", ""), mine)
     values = {
         "repo": repo,
@@ -192,27 +192,26 @@ _COLUMNS = "config rows splits masks rejected uncaptioned bytes source pixels li
 _HEADER = f"| {_COLUMNS.replace(' ', ' | ')} |\n{'|---' * len(_COLUMNS.split())}|\n"
 
 
-def _table(indexes: Iterable[Json], old: str, mine: Collection[str]) -> dict[str, str]:
+def _table(indexes: Iterable[Index], old: str, mine: Collection[str]) -> dict[str, str]:
     rows = {m[1]: m[0] for m in _ROW.finditer(old) if m[1] not in mine}
-    rows |= {index["config"]: _table_row(index) for index in indexes}
+    rows |= {index.config: _table_row(index) for index in indexes}
     return dict(sorted(rows.items(), key=lambda item: (not item[0].startswith("sa_"), item[0])))
 
 
-def _table_row(index: Json) -> str:
+def _table_row(index: Index) -> str:
     of = terms.terms_of(index)
-    splits, counts = index["splits"], index["counts"]
-    size = sum(split["num_bytes"] for split in splits.values())
-    source = _SAMPLE_SOURCE if terms.is_sample(index) else f"{of.title}, {index['source']['name']}"
+    counts = index.counts
+    source = _SAMPLE_SOURCE if index.sample else f"{of.title}, {index.source['name']}"
     cells = [
-        f"`{index['config']}`",
-        f"{sum(split['num_rows'] for split in splits.values()):,}",
-        ", ".join(f"{name} {split['num_rows']:,}" for name, split in splits.items()),
-        f"{counts.get('masks', 0):,}",
-        f"{sum(counts.get('rejects', {}).values()):,}",
-        f"{counts.get('captions_missing', 0):,}" if index["kind"] == "train" else "-",
-        f"{size:,}",
+        f"`{index.config}`",
+        f"{index.num_rows:,}",
+        ", ".join(f"{name} {split.num_rows:,}" for name, split in index.splits.items()),
+        f"{counts.masks:,}",
+        f"{sum(counts.rejects.values()):,}",
+        f"{counts.captions_missing:,}" if index.kind == "train" else "-",
+        f"{index.num_bytes:,}",
         source.replace("|", "/"),
-        "no" if index["annotations_only"] else "yes",
+        "no" if index.annotations_only else "yes",
         of.cell,
     ]
     return f"| {' | '.join(cells)} |"
@@ -229,9 +228,9 @@ def _terms_in(table: Mapping[str, str]) -> list[terms.Terms]:
     return [of for of in terms.all_terms() if of.cell in cells]
 
 
-def _with_pictures(indexes: Iterable[Json]) -> list[Json]:
-    train = [index for index in indexes if index["kind"] == "train"]
-    return train[:_PICTURES] + [index for index in indexes if index["kind"] != "train"]
+def _with_pictures(indexes: Iterable[Index]) -> list[Index]:
+    train = [index for index in indexes if index.kind == "train"]
+    return train[:_PICTURES] + [index for index in indexes if index.kind != "train"]
 
 
 def _picture_rows(pictures: Iterable[str], old: str, mine: Collection[str]) -> str:
@@ -244,13 +243,13 @@ def _picture_rows(pictures: Iterable[str], old: str, mine: Collection[str]) -> s
     )
 
 
-def _caption_rows(indexes: Iterable[Json], old: str, mine: Collection[str]) -> str:
+def _caption_rows(indexes: Iterable[Index], old: str, mine: Collection[str]) -> str:
     """Which model and preset made the captions of each config, where that is recorded."""
     rows = {m[1]: m[0] for m in _ROW.finditer(old) if m[1] not in mine}
     for index in indexes:
-        if model := index["settings"].get("captions_model"):
-            shown = re.sub(r"[|<>`\s]+", " ", str(model))
-            rows[index["config"]] = f"| `{index['config']}` | {shown} |"
+        if index.captions_model:
+            shown = re.sub(r"[|<>`\s]+", " ", index.captions_model)
+            rows[index.config] = f"| `{index.config}` | {shown} |"
     if not rows:
         return "No config here records which model made its captions."
     return "\n".join(["| config | captions by |", "|---|---|", *(rows[c] for c in sorted(rows))])
@@ -280,7 +279,7 @@ def _gaps(table: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _citations(indexes: Iterable[Json], old: str, *, complete: bool) -> str:
+def _citations(indexes: Iterable[Index], old: str, *, complete: bool) -> str:
     found = {} if complete else {match[1]: match[0] for match in _BIBTEX.finditer(old)}
     for text in (terms.ASAM_CITATION, *(terms.terms_of(index).citation for index in indexes)):
         found |= {match[1]: match[0] for match in _BIBTEX.finditer(text)}

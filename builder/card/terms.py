@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from builder.core.records import Json
+from asam_datasets.index import Index
 from builder.sources.evaluation import table
 
 # The Creative Commons identifiers of https://huggingface.co/docs/hub/repositories-licenses.
@@ -94,18 +94,13 @@ ASAM_CITATION = """@inproceedings{li2024asam,
 }"""
 
 
-def is_sample(index: Json) -> bool:
-    """Whether a config was built from the sample that this project makes by code."""
-    return bool(index["settings"].get("sample"))
-
-
-def terms_of(index: Json) -> Terms:
+def terms_of(index: Index) -> Terms:
     """The terms of a config's source, by its index."""
-    if is_sample(index):
+    if index.sample:
         return SAMPLE
-    if index["kind"] == "train":
+    if index.kind == "train":
         return SA_1B
-    return _of_row(table.row(index["config"]))
+    return _of_row(table.row(index.config))
 
 
 @cache

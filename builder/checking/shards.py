@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 
-from builder.checking.index import Problem, check_index, checked_entries, without_index
+from asam_datasets.index import Index
+from asam_datasets.shards import Shard
+from builder.checking.index import Problem, check_index, without_index
 from builder.checking.rows import check_row, check_train_row, read_rows
-from builder.core.errors import ShardError
+from builder.core.errors import ContractError, ShardError
 from builder.core.layout import config_folder, configs
-from builder.core.records import Json
 from builder.shards.index import read_index
 from builder.shards.receipt import check_file
 from builder.shards.write import arrow_batches
@@ -22,15 +22,20 @@ from builder.shards.write import arrow_batches
 
 @dataclass(frozen=True, slots=True)
 class ShardCheck:
-    """One shard to check; picklable. `entry` and `schema` are the index's."""
+    """One shard to check, as the index describes it. Picklable."""
 
     dist: Path
     config: str
     kind: str
     fmt: str
-    entry: Json
+    features: datasets.Features
+    shard: Shard
     fast: bool
-    schema: str | None = None
+
+    @classmethod
+    def of(cls, dist: Path, index: Index, shard: Shard, *, fast: bool) -> ShardCheck:
+        """The check of a shard of an index."""
+        return cls(dist, index.config, index.kind, index.format, index.features, shard, fast)
 
 
 def plan_checks(
@@ -53,17 +58,11 @@ def plan_checks(
     for config in only or known:
         try:
             index = read_index(dist, config)
-            entries = checked_entries(index)
-            problems += check_index(dist, config, index, entries)
-            shards += [
-                ShardCheck(
-                    dist, config, index["kind"], index["format"], entry, fast, index["schema"]
-                )
-                for entry in entries
-            ]
-        except (ShardError, KeyError, TypeError, ValueError, AttributeError) as error:
-            what = f"its index can't be used: {error!r}; build the config again"
-            problems.append(Problem(config, str(error) if isinstance(error, ShardError) else what))
+        except (ShardError, ContractError) as error:
+            problems.append(Problem(config, f"its index can't be used: {error}"))
+            continue
+        problems += check_index(dist, index)
+        shards += [ShardCheck.of(dist, index, shard, fast=fast) for shard in index.shards]
     return problems, shards
 
 
@@ -71,10 +70,10 @@ def check_shard(
     check: ShardCheck, on_row: Callable[[int, int], None] = lambda rows, masks: None
 ) -> list[Problem]:
     """Check one shard: its hash, and unless `fast` its rows. `on_row` is told (rows, masks)."""
-    name = check.entry["file"]
+    name = check.shard.file
     path = config_folder(check.dist, check.config) / name
     try:
-        check_file(path, check.entry)
+        check_file(path, check.shard)
     except ShardError as error:
         return [Problem(check.config, str(error), name)]
     if check.fast:
@@ -94,26 +93,19 @@ def check_shard(
 
 
 def _check_layout(path: Path, check: ShardCheck) -> str | None:
-    """What the index says wrongly of an Arrow shard: its schema, where its columns lie."""
-    try:
-        stated = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(check.schema or "")))
-        with pa.memory_map(str(path)) as file:
-            found = pa.ipc.read_schema(file)
-        if not found.equals(stated, check_metadata=True):
-            return "its schema is not the one that the index states"
-        entries = [_unpacked(batch) for batch in check.entry["batches"]]
-    except (pa.ArrowException, KeyError, TypeError, ValueError, zlib.error) as error:
-        return f"what the index states of its schema and record batches can't be read: {error!r}"
-    batches = [_unpacked(batch) for batch in arrow_batches(path)]
-    if batches == entries:
+    """What the index says wrongly of an Arrow shard: its columns, its record batches."""
+    with pa.memory_map(str(path)) as file:
+        schema = pa.ipc.read_schema(file)
+    try:  # the metadata's wording differs between versions of datasets
+        found = datasets.Features.from_arrow_schema(schema)
+    except Exception as error:  # datasets raises what it likes
+        return f"its schema's metadata can't be read: {error!r}"
+    if found != check.features:
+        return "its schema is not the one that the index states"
+    batches = arrow_batches(path, check.features.arrow_schema)
+    if tuple(batches) == check.shard.batches:
         return None
-    differing = (
-        i for i, pair in enumerate(zip(batches, entries, strict=False)) if pair[0] != pair[1]
-    )
-    number = next(differing, min(len(batches), len(entries)))
+    pairs = zip(batches, check.shard.batches, strict=False)
+    differing = (i for i, (found, stated) in enumerate(pairs) if found != stated)
+    number = next(differing, min(len(batches), len(check.shard.batches)))
     return f"record batch {number} is not what the index states; build the config again"
-
-
-def _unpacked(batch: Json) -> Json:
-    """A batch of the index with its message as it was before zlib, of which there are several."""
-    return {**batch, "message": zlib.decompress(base64.b64decode(batch["message"]))}

@@ -4,6 +4,7 @@
     ├── UnknownNameError               no config, split, column or dataset of that name
     ├── UnreachableError               the network or the disk gave up
     ├── CorruptDataError               bytes that are not what the index says
+    │   └── ContractError              an index.json or receipt that is damaged, or none
     ├── ImageRootError                 someone's own images don't fit the annotations
     ├── SourceError                    a tar, folder or release that can't be read as a whole
     │   └── TruncatedSourceError       it ends before its last member does
@@ -22,7 +23,8 @@ from __future__ import annotations
 
 import re
 
-from asam_datasets import AsamDatasetsError as AsamDatasetsError
+from asam_datasets.errors import AsamDatasetsError as AsamDatasetsError
+from asam_datasets.errors import ContractError as ContractError
 
 # An object as Python shows it, such as `<_io.BytesIO object at 0x7f1c4a041d50>`.
 _OBJECT = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")

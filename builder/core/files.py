@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from asam_datasets.contract import sha256_json as sha256_json
+
 
 def replace_durably(temporary: Path, final: Path) -> None:
     """Rename a finished file over `final` and sync the folder, so that the rename survives."""
@@ -60,9 +62,3 @@ def sha256_file(path: Path) -> str:
     """The sha256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_json(value: Any) -> str:
-    """The sha256 of a value's canonical JSON, in hex."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -18,6 +18,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from asam_datasets.names import FORMATS as FORMATS
+from asam_datasets.names import SPLIT_NAME as SPLIT_NAME
+from asam_datasets.names import shard_name as shard_name
+
 CARD = "README.md"
 SCRIPT = "asam_datasets.py"
 DATA = "data"
@@ -27,16 +31,9 @@ RECEIPTS = ".receipts"
 CAPTIONS = ".captions"  # those that a build makes
 TEMPORARY = ".tmp"
 
-FORMATS = ("arrow", "parquet")
-SPLIT_NAME = re.compile(r"\w+(\.\w+)*")
 SHARD_NAME = re.compile(
     r"(?P<split>\w+(\.\w+)*)-(?P<index>\d{5})-of-(?P<total>\d{5})\.(?P<format>arrow|parquet)"
 )
-
-
-def shard_name(split: str, index: int, total: int, fmt: str) -> str:
-    """The file name of a shard, `train-00000-of-00064.arrow`."""
-    return f"{split}-{index:05d}-of-{total:05d}.{fmt}"
 
 
 def config_folder(dist: Path, config: str) -> Path:

@@ -14,7 +14,8 @@ from typing import Any
 
 import filelock
 
-from builder.core.console import Progress
+from asam_datasets.index import FORMAT_VERSION, Index
+from builder.core.console import Progress, say
 from builder.core.errors import SettingsError
 from builder.core.files import remove_unfinished, sha256_json, write_json
 from builder.core.layout import (
@@ -41,7 +42,7 @@ _PROBES = 8  # records that a dry run reads to estimate from
 class Built:
     """What a build did: the index, how many shards it found done, and how long it took."""
 
-    index: Json
+    index: Index
     listing: Listing
     reused: int
     seconds: float
@@ -89,13 +90,17 @@ def build_config(
     listing = source.listing()
     shards = make_plan(listing, settings.shard_size)
     settings_json = settings.as_json()
-    state = {"settings": settings_json, "source": listing.fingerprint}
+    state = {
+        "format_version": FORMAT_VERSION,
+        "settings": settings_json,
+        "source": listing.fingerprint,
+    }
     with _locked(dist, source.config):
         check_format(dist, settings.fmt, except_config=source.config)
         _clean(dist, source.config)
         if resume:
-            _compare(dist, source.config, state)
-        else:  # at once, so that no reader ever meets shards of two builds
+            resume = _compare(dist, source.config, state)
+        if not resume:  # at once, so that no reader ever meets shards of two builds
             for folder in (
                 config_folder(dist, source.config),
                 receipts_folder(dist, source.config),
@@ -160,7 +165,7 @@ def check_format(dist: Path, fmt: str, *, except_config: str | None = None) -> N
         Another config of the dist has another format.
     """
     for config in configs(dist):
-        if config != except_config and (found := read_index(dist, config)["format"]) != fmt:
+        if config != except_config and (found := read_index(dist, config).format) != fmt:
             raise SettingsError(
                 f"{dist} holds {config} as {found}, and a dist has one format: build with "
                 f"--format {found}, or into another --out"
@@ -171,23 +176,40 @@ def _workers(listing: Listing) -> int:
     return local.workers_for(sum(item.num_bytes for item in listing.items))
 
 
-def _compare(dist: Path, config: str, state: Json) -> None:
+def _compare(dist: Path, config: str, state: Json) -> bool:
+    """Whether what is there can be resumed; False for a build of format 1.
+
+    Raises
+    ------
+    SettingsError
+        It was built from another source or with other settings.
+    """
     path = receipts_folder(dist, config) / _STATE
     try:
         before = json.loads(path.read_bytes())
+        old = "format_version" not in before  # format 1
+        if old:
+            before |= {"format_version": FORMAT_VERSION}
+            for key in ("row_version", "encoders"):  # they change with the format
+                before["settings"][key] = state["settings"][key]
         differences = list(_differences(before, state))
     except FileNotFoundError:
-        if config_folder(dist, config).exists():
-            differences = ["no record of how it was built"]
-        else:
-            return
-    except (ValueError, AttributeError):
+        if not config_folder(dist, config).exists():
+            return True
+        differences = ["no record of how it was built"]
+    except (ValueError, TypeError, KeyError, AttributeError):
         differences = [f"{path.name} can't be read"]
     if differences:
         raise SettingsError(
             f"{config_folder(dist, config)} was built otherwise: {'; '.join(differences)}. To "
             "build it anew, add --no-resume; to keep it, choose another --out or --config"
         )
+    if old:
+        say(
+            f"{config}: it was built in format 1, of which nothing can be used in format "
+            f"{FORMAT_VERSION}; it is built again from the start"
+        )
+    return not old
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> Iterator[str]:

@@ -6,13 +6,12 @@ it is used.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from asam_datasets import ImageRoot, Index, Reader, open_store
+from asam_datasets import ImageRoot, Index, Reader, open_index, open_store
 from builder.core.errors import SettingsError
 from builder.core.records import Json
 
@@ -36,20 +35,16 @@ class Origin:
     revision: str | None = None
     image_root: Path | None = None
 
-    def index(self) -> tuple[Json, str]:
-        """The config's index.json, and its sha256.
+    def index(self) -> Index:
+        """The config's index.
 
         Raises
         ------
         AsamDatasetsError
             There is no such folder, repo or config, or it can't be reached or read.
         """
-        if self.config in ("", ".", "..") or Path(self.config).name != self.config:
-            raise SettingsError(f"{self.config!r} is no config's name")
         _open.cache_clear()  # what is there may be another than at this process's last export
-        index = _open(self)[0]
-        content = index.store.read(f"data/{self.config}/index.json")
-        return dict(json.loads(content)), index.sha256
+        return _open(self)[0]
 
     def rows(self, file: str, index_sha256: str) -> Iterator[Json]:
         """The rows of one shard as Python values, in order.
@@ -67,12 +62,11 @@ class Origin:
                 f"{self.repo_or_path}: {self.config} was replaced while it was being exported; "
                 "export it again into another --out, from a repo with --revision"
             )
-        path = f"data/{self.config}/{file}"
+        (shard,) = (shard for shard in index.shards if shard.file == file)
         if index.format == "parquet":
-            batches = reader.read_parquet(path)
+            batches = reader.read_parquet(index.path(shard), shard.rows)
         else:
-            every = (batch for split in index.splits for batch in index.batches(split))
-            batches = reader.read_ahead(batch for batch in every if batch.path == path)
+            batches = reader.read_ahead(index.places([shard]))
         for batch in batches:
             for i in range(batch.num_rows):
                 yield batch.slice(i, 1).to_pylist()[0]
@@ -80,6 +74,7 @@ class Origin:
 
 @lru_cache(maxsize=1)
 def _open(origin: Origin) -> tuple[Index, Reader]:
-    index = Index(open_store(origin.repo_or_path, origin.revision), origin.config)
+    store = open_store(origin.repo_or_path, origin.revision)
+    index = open_index(store, origin.config)
     images = ImageRoot(origin.image_root) if origin.image_root else None
-    return index, Reader(index, None, images)
+    return index, Reader(store, index, None, images)

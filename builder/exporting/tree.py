@@ -19,6 +19,8 @@ from pathlib import Path
 
 import filelock
 
+from asam_datasets.contract import signed
+from asam_datasets.index import Index
 from builder.core.console import Progress
 from builder.core.errors import CaptionError, SettingsError, ShardError
 from builder.core.files import sha256_json, write_bytes, write_json
@@ -131,9 +133,9 @@ def export_config(
         A shard or an image can't be read.
     """
     started = time.monotonic()
-    (index, index_sha256), config = origin.index(), origin.config
+    index, config = origin.index(), origin.config
     _refuse(index, missing_captions, origin.image_root)
-    train_config = index["kind"] == "train"
+    train_config = index.kind == "train"
     if not train_config and (skip_empty or split_name != TRAIN):
         raise SettingsError(
             f"{config} is an evaluation config: --skip-empty and --split-name are for train configs"
@@ -146,18 +148,18 @@ def export_config(
         tasks = [
             ShardTask(
                 origin=origin,
-                kind=index["kind"],
+                kind=index.kind,
                 file=file,
                 folder=split_folder,
                 state=state,
                 missing_captions=missing_captions,
                 skip_empty=skip_empty,
                 plan_sha256=sha256_json(plan),
-                index_sha256=index_sha256,
+                index_sha256=index.sha256,
             )
             for split_folder, file in _shards(index, folder)
         ]
-        with Progress(index["counts"]["images"], "image", f"export {config}", quiet=quiet) as bar:
+        with Progress(index.counts.images, "image", f"export {config}", quiet=quiet) as bar:
             receipts = engine(export_shard, tasks, workers, lambda rows, masks: bar.update(rows))
         with _told(f"the lists of {config}"):
             if train_config:
@@ -168,7 +170,7 @@ def export_config(
     for receipt in receipts:
         counts.update(receipt["counts"])
     seconds = time.monotonic() - started
-    return Exported(config, index["kind"], folder, dict(counts), files, loaders, seconds)
+    return Exported(config, index.kind, folder, dict(counts), files, loaders, seconds)
 
 
 def export_shard(task: ShardTask, on_row: OnRow) -> Json:
@@ -197,7 +199,7 @@ def export_shard(task: ShardTask, on_row: OnRow) -> Json:
             on_row(1, len(row["masks"]))
         os.sync()  # one call for the thousands of files, before the receipt that vouches for them
         receipt = {"plan_sha256": task.plan_sha256, "counts": dict(counts), "lines": lines}
-        write_json(path, receipt)
+        write_json(path, signed(receipt))
     return receipt
 
 
@@ -263,38 +265,33 @@ def _finish_eval(
     return files, loaders
 
 
-def _shards(index: Json, folder: Path) -> Iterator[tuple[Path, str]]:
+def _shards(index: Index, folder: Path) -> Iterator[tuple[Path, str]]:
     """Each shard and the folder for its files: one per split if there are several."""
-    splits = index["splits"]
-    several = len(splits) > 1
-    for name, split in splits.items():
-        for entry in split["shards"]:
-            yield folder / name if several else folder, entry["file"]
+    several = len(index.splits) > 1
+    for name, split in index.splits.items():
+        for shard in split.shards:
+            yield folder / name if several else folder, shard.file
 
 
-def _refuse(index: Json, missing_captions: str, image_root: Path | None) -> None:
-    config, counts = index["config"], index["counts"]
-    if index["annotations_only"] and image_root is None:
+def _refuse(index: Index, missing_captions: str, image_root: Path | None) -> None:
+    config, counts = index.config, index.counts
+    if index.annotations_only and image_root is None:
         raise SettingsError(
             f"{config} was built with --annotations-only and holds no pixels, which ASAM's tree "
             "needs: give the tar or folder with the images as --image-root"
         )
-    missing = counts.get("captions_missing", 0)
-    if index["kind"] == "train" and missing and missing_captions == REFUSE:
+    missing = counts.captions_missing
+    if index.kind == "train" and missing and missing_captions == REFUSE:
         raise CaptionError(
-            f"{missing} of {counts['images']} images of {config} have no caption, and ASAM's "
+            f"{missing} of {counts.images} images of {config} have no caption, and ASAM's "
             "scripts end with a KeyError at the first: caption them (python -m builder.caption), "
             "or add --missing-captions skip (leaves these images out) or empty"
         )
 
 
-def _plan(index: Json, missing_captions: str, skip_empty: bool) -> Json:
+def _plan(index: Index, missing_captions: str, skip_empty: bool) -> Json:
     """What an export is begun with; a later run with the same goes on."""
-    shards = [
-        [entry["file"], entry["sha256"]]
-        for split in index["splits"].values()
-        for entry in split["shards"]
-    ]
+    shards = [[shard.file, shard.sha256] for shard in index.shards]
     return {
         "layout": _LAYOUT,
         "shards": shards,
@@ -351,12 +348,13 @@ def _locked(state: Path) -> Iterator[None]:
 
 
 def _receipt(path: Path, task: ShardTask) -> Json | None:
-    """A shard's receipt, if it is of this plan and the images are still there."""
+    """A shard's receipt, if it is whole, of this plan, and the images are still there."""
     try:
         receipt = dict(json.loads(path.read_bytes()))
-    except (OSError, ValueError):
+        whole = receipt == signed(receipt)
+    except (OSError, ValueError, TypeError):
         return None
-    if receipt.get("plan_sha256") != task.plan_sha256:
+    if not whole or receipt.get("plan_sha256") != task.plan_sha256:
         return None
     if task.kind == "train":
         there = (train.is_there(task.folder, x["file_name"]) for x in receipt["lines"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -10,18 +9,19 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
+from asam_datasets.index import Index, parse_index
+from asam_datasets.shards import Shard
 from builder.card.metadata import data_paths
 from builder.card.render import read_entries
-from builder.checking.index import Problem, checked_entries
+from builder.checking.index import Problem
 from builder.checking.shards import ShardCheck, check_shard
 from builder.core.console import Progress
-from builder.core.errors import HubError, ShardError
+from builder.core.errors import ContractError, HubError
 from builder.core.files import sha256_file
 from builder.core.layout import CARD, DATA, INDEX, REJECTS
-from builder.core.records import Json
 from builder.hub.client import connect, plain_errors, retried
 from builder.hub.patience import PATIENT, Patience
-from builder.hub.remote import Remote, read_remote, shard_entries
+from builder.hub.remote import Remote, read_remote
 
 EVERYTHING = "the repo"  # where a problem is of no one config
 
@@ -66,13 +66,13 @@ def check_repo(
             > 1
         ):
             problems.append(Problem(EVERYTHING, "Arrow and Parquet shards: one format per repo"))
-        total = sum(len(list(shard_entries(index))) for index in indexes.values())
+        total = sum(len(index.shards) for index in indexes.values())
         with Progress(total, "shard", "verify", quiet=quiet) as progress:
             for config, index in indexes.items():
                 problems += check.files(config, index)
-                for entry in shard_entries(index):
-                    wrong = check.metadata(config, entry)
-                    problems += wrong or (check.rows(config, index, entry) if deep else [])
+                for shard in index.shards:
+                    wrong = check.metadata(config, shard)
+                    problems += wrong or (check.rows(index, shard) if deep else [])
                     progress.update()
     return problems, total
 
@@ -83,41 +83,34 @@ class _Check:
     def __init__(self, api: HfApi, repo: str, remote: Remote, patience: Patience) -> None:
         self.api, self.repo, self.remote, self.patience = api, repo, remote, patience
 
-    def index(self, config: str) -> Json:
+    def index(self, config: str) -> Index:
         path = f"{DATA}/{config}/{INDEX}"
         with tempfile.TemporaryDirectory() as folder:
             content = self._fetch(path, folder).read_bytes()
         try:
-            found = dict(json.loads(content))
-            checked_entries(found)
-            wanted = found["config"], found["kind"], found["format"], found["rejects"]["sha256"]
-        except (ShardError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise HubError(
-                f"{self.repo}: {path} is damaged: {error!r}; publish {config} again"
-            ) from error
-        if wanted[0] != config:
-            raise HubError(f"{self.repo}: {path} is no index of {config}, but of {wanted[0]}")
-        return found
+            return parse_index(content, f"{self.repo}: {path}", config)
+        except ContractError as error:
+            raise HubError(f"{error}; publish {config} again") from error
 
-    def metadata(self, config: str, entry: Json) -> list[Problem]:
+    def metadata(self, config: str, shard: Shard) -> list[Problem]:
         """A shard's size and sha256, as the Hub states them."""
-        name = entry["file"]
+        name = shard.file
         there = self.remote.files.get(f"{DATA}/{config}/{name}")
         if there is None:
             return [Problem(config, "the index names it, the repo has no such file", name)]
-        if there.size != entry["bytes"]:
-            what = f"expected {entry['bytes']} bytes, the Hub has {there.size}"
+        if there.size != shard.bytes:
+            what = f"expected {shard.bytes} bytes, the Hub has {there.size}"
             return [Problem(config, what, name)]
         if there.lfs is None:
             return [Problem(config, "it is no LFS file, so the Hub states no sha256", name)]
-        if there.lfs.sha256 != entry["sha256"]:
-            what = f"expected sha256 {entry['sha256']}, the Hub has {there.lfs.sha256}"
+        if there.lfs.sha256 != shard.sha256:
+            what = f"expected sha256 {shard.sha256}, the Hub has {there.lfs.sha256}"
             return [Problem(config, what, name)]
         return []
 
-    def files(self, config: str, index: Json) -> Iterator[Problem]:
+    def files(self, config: str, index: Index) -> Iterator[Problem]:
         """Shards that no index names, and the rejects table."""
-        named = {entry["file"] for entry in shard_entries(index)}
+        named = {shard.file for shard in index.shards}
         folder = f"{DATA}/{config}/"
         for path in sorted(p for p in self.remote.files if p.startswith(folder)):
             name = path.removeprefix(folder)
@@ -128,17 +121,14 @@ class _Check:
             yield Problem(config, "the repo has no such file", REJECTS)
             return
         with tempfile.TemporaryDirectory() as temporary:
-            if sha256_file(self._fetch(path, temporary)) != index["rejects"]["sha256"]:
+            if sha256_file(self._fetch(path, temporary)) != index.rejects.sha256:
                 yield Problem(config, "it is not the one that the index names", REJECTS)
 
-    def rows(self, config: str, index: Json, entry: Json) -> list[Problem]:
+    def rows(self, index: Index, shard: Shard) -> list[Problem]:
         """A shard's rows, decoded."""
         with tempfile.TemporaryDirectory() as folder:
-            self._fetch(f"{DATA}/{config}/{entry['file']}", folder)
-            kind, fmt, schema = index["kind"], index["format"], index.get("schema")
-            return check_shard(
-                ShardCheck(Path(folder), config, kind, fmt, entry, fast=False, schema=schema)
-            )
+            self._fetch(index.path(shard), folder)
+            return check_shard(ShardCheck.of(Path(folder), index, shard, fast=False))
 
     def card(self, configs: Collection[str]) -> Iterator[Problem]:
         """Whether the card names the configs, and no file pattern that matches nothing."""
@@ -167,7 +157,7 @@ class _Check:
         )
 
 
-def _is_data(name: str, index: Json) -> bool:
+def _is_data(name: str, index: Index) -> bool:
     """Whether the card's pattern takes a file of the config's folder for data."""
-    patterns = (f"{split}-*.{index['format']}" for split in index["splits"])
+    patterns = (f"{split}-*.{index.format}" for split in index.splits)
     return any(fnmatchcase(name, pattern) for pattern in patterns)

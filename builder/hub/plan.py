@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from asam_datasets.index import Index
 from builder.card.metadata import data_paths, is_own
 from builder.card.pictures import picture_name
 from builder.card.render import read_entries, render_card
@@ -25,10 +26,9 @@ from builder.core.console import say
 from builder.core.errors import HubError
 from builder.core.files import sha256_json
 from builder.core.layout import CARD, DATA, INDEX, REJECTS, SCRIPT, SHARD_NAME, config_folder
-from builder.core.records import Json
 from builder.hub.client import plain_errors, retried
 from builder.hub.patience import Patience
-from builder.hub.remote import LocalFile, Remote, read_remote, shard_entries
+from builder.hub.remote import LocalFile, Remote, read_remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Planner:
     """
 
     def __init__(
-        self, api: HfApi, dist: Path, indexes: Sequence[Json], target: Target, patience: Patience
+        self, api: HfApi, dist: Path, indexes: Sequence[Index], target: Target, patience: Patience
     ) -> None:
         self.api, self.dist, self.indexes, self.target = api, dist, list(indexes), target
         self.patience = patience
@@ -103,7 +103,7 @@ class Planner:
         there = [file for file in files if remote and remote.holds(file)]
         add = [file for file in files if file not in there]
         wanted = {file.path for file in files}
-        mine = {index["config"] for index in self.indexes}
+        mine = {index.config for index in self.indexes}
         delete = [
             path
             for config, paths in (remote.shards() if remote else {}).items()
@@ -134,7 +134,7 @@ class Planner:
         return remote
 
     def _mine(self, remote: Remote) -> dict[str, str]:
-        folders = tuple(f"{DATA}/{index['config']}/" for index in self.indexes)
+        folders = tuple(f"{DATA}/{index.config}/" for index in self.indexes)
         return {p: f.blob_id for p, f in remote.files.items() if p.startswith(folders)}
 
     def _check_remote(self, remote: Remote | None) -> None:
@@ -161,24 +161,24 @@ class Planner:
                     f"{found}, or publish to another repo"
                 )
         for index in self.indexes:
-            folder = f"{DATA}/{index['config']}/"
-            for split in index["splits"]:
+            folder = f"{DATA}/{index.config}/"
+            for split in index.splits:
                 for path in remote.files:
                     if not fnmatchcase(path, f"{folder}{split}-*.{self.format}"):
                         continue
                     if not SHARD_NAME.fullmatch(path.removeprefix(folder)):
                         raise HubError(
                             f"{repo} holds {path}, no shard of ours, which load_dataset would read "
-                            f"as rows of {index['config']}; move it elsewhere first"
+                            f"as rows of {index.config}; move it elsewhere first"
                         )
 
     def _files(self) -> Iterator[LocalFile]:
         for index in self.indexes:
-            config = index["config"]
+            config = index.config
             folder = config_folder(self.dist, config)
-            for entry in shard_entries(index):
-                path = f"{DATA}/{config}/{entry['file']}"
-                yield LocalFile(path, folder / entry["file"], entry["bytes"], entry["sha256"])
+            for shard in index.shards:
+                path = index.path(shard)
+                yield LocalFile(path, folder / shard.file, shard.bytes, shard.sha256)
             for name in (INDEX, REJECTS):
                 yield _local(f"{DATA}/{config}/{name}", folder / name)
             picture = self.dist / picture_name(config)
@@ -197,7 +197,7 @@ class Planner:
         elif (self.dist / CARD).exists():
             existing = (self.dist / CARD).read_text("utf-8")
         listed = read_entries(existing) if existing else []
-        mine = {index["config"] for index in self.indexes}
+        mine = {index.config for index in self.indexes}
         published = set(remote.shards()) if remote else set()
         for entry in listed:
             other = {path for path in data_paths(entry) if _is_other(path, self.format)}
@@ -231,8 +231,8 @@ class Planner:
             return retried(partial(read, folder), f"reading {CARD}", self.patience)
 
 
-def _one_format(indexes: Sequence[Json]) -> str:
-    formats = sorted({index["format"] for index in indexes})
+def _one_format(indexes: Sequence[Index]) -> str:
+    formats = sorted({index.format for index in indexes})
     if len(formats) != 1:
         raise HubError(f"the dist holds {' and '.join(formats)} configs: one format per repo")
     return str(formats[0])

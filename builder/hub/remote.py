@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from huggingface_hub.utils.sha import git_hash
 
 from builder.core.files import sha256_file
 from builder.core.layout import DATA, INDEX, SHARD_NAME
-from builder.core.records import Json
 from builder.hub.client import retried
 from builder.hub.patience import PATIENT, Patience
 
@@ -75,9 +74,3 @@ def read_remote(api: HfApi, repo: str, revision: str, patience: Patience = PATIE
         return Remote(commit, bool(info.private), files)
 
     return retried(read, f"listing {repo}", patience)
-
-
-def shard_entries(index: Json) -> Iterator[Json]:
-    """The shards of an index, all splits."""
-    for split in index["splits"].values():
-        yield from split["shards"]

@@ -9,7 +9,7 @@ after the commit is compared with the indexes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,12 +20,10 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from builder.core.console import Progress, say
 from builder.core.errors import HubError
-from builder.core.layout import config_folder
-from builder.core.records import Json
 from builder.hub.check import check_repo
 from builder.hub.client import T, plain_errors, retried, status_of
 from builder.hub.plan import Plan, Planner
-from builder.hub.remote import LocalFile, shard_entries
+from builder.hub.remote import LocalFile
 
 THREADS = 4  # files at a time; a batch's upload links live for about an hour
 _MOVES = 5  # times that the repo may move on during one run
@@ -55,7 +53,7 @@ class Publisher:
         self._stamps = {
             path: _stamp(path)
             for index in planner.indexes
-            for path in _shard_paths(planner.dist, index)
+            for path in (planner.dist / index.path(shard) for shard in index.shards)
         }
 
     def publish(self) -> Published:
@@ -141,10 +139,10 @@ class Publisher:
             )
 
     def _commit(self, plan: Plan, additions: Sequence[CommitOperationAdd]) -> Published:
-        names = [index["config"] for index in self.planner.indexes]
+        names = [index.config for index in self.planner.indexes]
         title = f"Publish {', '.join(names) if len(names) <= 3 else f'{len(names)} configs'}"
         mark = f"asam-datasets plan {plan.sha256()}"
-        lines = [f"- {index['config']}: {_rows(index):,} rows" for index in self.planner.indexes]
+        lines = [f"- {index.config}: {index.num_rows:,} rows" for index in self.planner.indexes]
         operations: list[CommitOperationAdd | CommitOperationDelete] = list(additions)
         operations += [CommitOperationDelete(path) for path in plan.delete]
 
@@ -206,7 +204,7 @@ class Publisher:
         raise _MovedOn
 
     def _compare(self, commit: str) -> None:
-        configs = [index["config"] for index in self.planner.indexes]
+        configs = [index.config for index in self.planner.indexes]
         problems, _ = check_repo(
             self.target.repo, commit, configs, quiet=True, api=self.api, patience=self.patience
         )
@@ -218,15 +216,6 @@ class Publisher:
 
     def _call(self, call: Callable[[], T], what: str) -> T:
         return retried(call, what, self.patience)
-
-
-def _shard_paths(dist: Path, index: Json) -> Iterator[Path]:
-    for entry in shard_entries(index):
-        yield config_folder(dist, index["config"]) / entry["file"]
-
-
-def _rows(index: Json) -> int:
-    return sum(int(split["num_rows"]) for split in index["splits"].values())
 
 
 def _addition(file: LocalFile) -> CommitOperationAdd:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from builder.core.records import Json
+from builder.core.records import Reject
 from builder.previewing.charts import short
 from builder.previewing.findings import WAYS, facts_of_rows
 from builder.previewing.reading import Config
@@ -55,7 +55,7 @@ def ways_through(views: Sequence[View]) -> Iterator[PageWay]:
 
 
 def make_cards(
-    config: Config, statistics: Statistics, views: Sequence[View], rejects: Sequence[Json]
+    config: Config, statistics: Statistics, views: Sequence[View], rejects: Sequence[Reject]
 ) -> Iterator[Card]:
     """The cards of a config: what may be a fault comes first, then the extremes.
 
@@ -79,9 +79,9 @@ def make_cards(
     if _UNDRAWN in places:
         number = f"{len(places[_UNDRAWN]):,}"
         yield Card("not drawn", number, "rows on the page", *link(_UNDRAWN), bad=True)
-    counts, facts = config.json["counts"], statistics.facts
+    counts, facts = config.index.counts, statistics.facts
     if rejects:
-        parts = sum(reject["annotation_id"] is not None for reject in rejects)
+        parts = sum(reject.annotation_id is not None for reject in rejects)
         remark = f"{parts:,} of annotations, {len(rejects) - parts:,} of records"
         key, target = link("rejects")
         yield Card(
@@ -90,7 +90,7 @@ def make_cards(
     else:
         yield Card("rejects", "0", "all was used")
     if config.kind == "train":
-        missing = counts["captions_missing"]
+        missing = counts.captions_missing
         share = f"{short(100 * missing / len(config))} % of the images" if missing else ""
         remark = share or "every image has one"
         yield Card("captions missing", f"{missing:,}", remark, *link("uncaptioned"), missing > 0)

@@ -5,16 +5,17 @@ Counts and sizes only, so that it takes no time; `builder.verify` compares every
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from asam_datasets.index import Index
 from builder.checking.shards import plan_checks
-from builder.core.layout import config_folder, receipts_folder
-from builder.core.records import Json
-from builder.previewing.reading import Config, shards
+from builder.core.layout import receipts_folder
+from builder.core.records import Reject
+from builder.core.rejects import count_reasons
+from builder.previewing.reading import Config
 from builder.previewing.statistics import Statistics
-from builder.shards.receipt import count_rejects, read_receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ class Counts:
         return lines + self.problems
 
 
-def compare(config: Config, statistics: Statistics, rejects: list[Json]) -> Counts:
+def compare(config: Config, statistics: Statistics, rejects: Sequence[Reject]) -> Counts:
     """Compare the index with the rows that were read, the rejects table, shards and receipts."""
-    index = config.json
+    index = config.index
     counts = list(_content(index, statistics, rejects))
     problems: list[str] = []
     notes: list[str] = []
@@ -70,57 +71,29 @@ def compare(config: Config, statistics: Statistics, rejects: list[Json]) -> Coun
         return Counts(counts, problems, notes)
     counts += _files(config.folder, index)
     problems += [str(problem) for problem in plan_checks(config.folder, [config.name])[0]]
-    receipts = list(_receipts(config.folder, index))
-    counts += receipts
-    if not receipts:
+    if not receipts_folder(config.folder, config.name).is_dir():
         notes.append("there are no receipts here: they stay where the build ran")
     return Counts(counts, problems, notes)
 
 
-def _content(index: Json, statistics: Statistics, rejects: list[Json]) -> Iterator[Count]:
-    stated = index["counts"]
-    yield Count("images", stated["images"], statistics.total, "the splits")
-    by_shards = sum(shard["rows"] for shard in shards(index))
-    yield Count("rows of all shards", statistics.total, by_shards, "the shards' entries")
+def _content(index: Index, statistics: Statistics, rejects: Sequence[Reject]) -> Iterator[Count]:
+    stated = index.counts
     whole = statistics.complete
+    yield Count("images", stated.images, statistics.total, "the splits")
     yield Count("rows", statistics.total, statistics.rows if whole else None, "the rows read")
-    yield Count("masks", stated["masks"], statistics.masks if whole else None, "the rows read")
-    if index["kind"] == "train":
+    yield Count("masks", stated.masks, statistics.masks if whole else None, "the rows read")
+    if index.kind == "train":
         missing = statistics.captions_missing if whole else None
-        yield Count("captions missing", stated["captions_missing"], missing, "the rows read")
-    yield Count("rejects", index["rejects"]["rows"], len(rejects), "rejects.jsonl")
-    found = count_rejects(rejects)
-    for reason in sorted({*stated["rejects"], *found}):
-        here, there = stated["rejects"].get(reason, 0), found.get(reason, 0)
+        yield Count("captions missing", stated.captions_missing, missing, "the rows read")
+    yield Count("rejects", index.rejects.rows, len(rejects), "rejects.jsonl")
+    found = count_reasons(rejects)
+    for reason in sorted({*stated.rejects, *found}):
+        here, there = stated.rejects.get(reason, 0), found.get(reason, 0)
         yield Count(f"rejected: {reason}", here, there, "rejects.jsonl")
 
 
-def _files(dist: Path, index: Json) -> Iterator[Count]:
-    entries = shards(index)
-    folder = config_folder(dist, index["config"])
-    sizes = [
-        (folder / shard["file"]).stat().st_size
-        for shard in entries
-        if (folder / shard["file"]).is_file()
-    ]
-    yield Count("shards", len(entries), len(sizes), "the folder")
-    yield Count("bytes", sum(shard["bytes"] for shard in entries), sum(sizes), "the folder")
-
-
-def _receipts(dist: Path, index: Json) -> Iterator[Count]:
-    """The sums over the receipts, if the dist has any."""
-    if not receipts_folder(dist, index["config"]).is_dir():
-        return
-    found = [read_receipt(dist, index["config"], shard["file"]) for shard in shards(index)]
-    receipts = [receipt for receipt in found if receipt is not None]
-    yield Count("receipts", len(found), len(receipts), "the receipts")
-    same = [
-        receipt
-        for receipt, shard in zip(found, shards(index), strict=True)
-        if receipt is not None and receipt.entry["sha256"] == shard["sha256"]
-    ]
-    yield Count("shards' sha256", len(found), len(same), "the receipts")
-    captions = ["captions_missing"] if index["kind"] == "train" else []
-    for what in ["images", "masks", *captions]:
-        total = sum(receipt.counts.get(what, 0) for receipt in receipts)
-        yield Count(what.replace("_", " "), index["counts"][what], total, "the receipts")
+def _files(dist: Path, index: Index) -> Iterator[Count]:
+    paths = [dist / index.path(shard) for shard in index.shards]
+    sizes = [path.stat().st_size for path in paths if path.is_file()]
+    yield Count("shards", len(paths), len(sizes), "the folder")
+    yield Count("bytes", index.num_bytes, sum(sizes), "the folder")

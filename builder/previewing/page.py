@@ -14,11 +14,11 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from builder.core.records import Json
+from builder.core.records import Reject
 from builder.previewing.cards import make_cards, ways_through
 from builder.previewing.charts import Chart, short
 from builder.previewing.counts import Counts
-from builder.previewing.reading import Config, shards
+from builder.previewing.reading import Config
 from builder.previewing.statistics import Statistics
 from builder.previewing.views import Mask, View, svg_path
 
@@ -34,7 +34,7 @@ class Contents:
     views: Sequence[View]
     statistics: Statistics
     charts: Sequence[Chart]
-    rejects: Sequence[Json]
+    rejects: Sequence[Reject]
     counts: Counts
     asked: bool = False
 
@@ -58,7 +58,7 @@ def render(contents: Contents) -> str:
     )
     environment.filters["thousands"] = "{:,}".format
     environment.filters["short"] = short
-    index = contents.config.json
+    index = contents.config.index
     return environment.get_template("page.html.jinja").render(
         css=Markup(_packaged("page.css")),
         script=Markup(_packaged("page.js")),
@@ -88,18 +88,18 @@ def _packaged(name: str) -> str:
 
 def _totals(contents: Contents) -> Iterator[str]:
     """The line at the top: what there is, and how much of it."""
-    index, statistics = contents.config.json, contents.statistics
-    images, masks = len(contents.config), index["counts"]["masks"]
-    splits = ", ".join(f"{name} {split['num_rows']:,}" for name, split in index["splits"].items())
+    index, statistics = contents.config.index, contents.statistics
+    images, masks = len(contents.config), index.counts.masks
+    splits = ", ".join(f"{name} {split.num_rows:,}" for name, split in index.splits.items())
     yield f"{images:,} images ({splits})"
     yield f"{masks:,} masks" + (f", {masks / images:.1f} an image" if images else "")
-    if index["kind"] == "eval":
+    if index.kind == "eval":
         where = "" if statistics.complete else " in the rows counted"
         named = len(statistics.categories)
         yield f"{named:,} categories and {statistics.crowds:,} crowd masks{where}"
-    size = sum(shard["bytes"] for shard in shards(index))
-    number = len(shards(index))
-    yield f"{_bytes(size)} in {number:,} {index['format']} shard" + ("s" if number != 1 else "")
+    number = len(index.shards)
+    size = _bytes(index.num_bytes)
+    yield f"{size} in {number:,} {index.format} shard" + ("s" if number != 1 else "")
 
 
 def _bytes(size: float) -> str:
@@ -113,10 +113,10 @@ def _bytes(size: float) -> str:
 def _rows(contents: Contents) -> Iterator[dict[str, Any]]:
     """The rows of the page, each with the rejects of its annotations."""
     train = contents.config.kind == "train"
-    rejects: dict[str, list[Json]] = {}
+    rejects: dict[str, list[Reject]] = {}
     for reject in contents.rejects:
-        if reject["annotation_id"] is not None:
-            rejects.setdefault(_stem(reject["member"], bare=train), []).append(reject)
+        if reject.annotation_id is not None:
+            rejects.setdefault(_stem(reject.member, bare=train), []).append(reject)
     for place, view in enumerate(contents.views):
         found = rejects.get(_stem(view.row["file_name"], bare=train), [])
         yield _row(view, place, contents.config.kind, found)
@@ -130,7 +130,7 @@ def _stem(name: str, *, bare: bool) -> str:
     return posixpath.splitext(posixpath.basename(name) if bare else name)[0]
 
 
-def _row(view: View, place: int, kind: str, rejects: Sequence[Json]) -> dict[str, Any]:
+def _row(view: View, place: int, kind: str, rejects: Sequence[Reject]) -> dict[str, Any]:
     row = view.row
     pixels = row["width"] * row["height"]
     return {
@@ -193,26 +193,25 @@ def _label(mask: Mask, pixels: int) -> str:
     return ", ".join([*parts, f"id {annotation['id']}"])
 
 
-def _reasons(rejects: Sequence[Json]) -> list[tuple[str, int, Json]]:
+def _reasons(rejects: Sequence[Reject]) -> list[tuple[str, int, Reject]]:
     """Rejects by reason, most first, each with its first case."""
-    cases: dict[str, list[Json]] = {}
+    cases: dict[str, list[Reject]] = {}
     for reject in rejects:
-        cases.setdefault(reject["reason"], []).append(reject)
+        cases.setdefault(reject.reason, []).append(reject)
     ranked = sorted(cases.items(), key=lambda pair: (-len(pair[1]), pair[0]))
     return [(reason, len(found), found[0]) for reason, found in ranked]
 
 
 def _origin(config: Config) -> Iterator[tuple[str, str]]:
-    index = config.json
-    source = index["source"]
-    for key, value in source.items():
+    index = config.index
+    for key, value in index.source.items():
         shown = f"{value:,}" if isinstance(value, int) else str(value)
         yield f"source {key}".replace("_", " "), shown
-    yield "format", index["format"]
-    yield "annotations only", "yes" if index["annotations_only"] else "no"
-    yield "settings sha256", index["settings_sha256"]
-    yield "index sha256", config.index.sha256
-    yield "made by", f"asam-datasets {index['code_version']}"
+    yield "format", index.format
+    yield "annotations only", "yes" if index.annotations_only else "no"
+    yield "settings sha256", index.settings_sha256
+    yield "index sha256", index.sha256
+    yield "made by", f"asam-datasets {index.code_version}"
 
 
 def _jpeg(image: Image.Image) -> str:

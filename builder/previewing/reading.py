@@ -8,19 +8,19 @@ annotations hold the same masks in a third of the bytes.
 from __future__ import annotations
 
 import bisect
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from asam_datasets import Batch, CorruptDataError, ImageRoot, Index, Reader, open_store
+from asam_datasets import CorruptDataError, ImageRoot, Reader, open_index, open_store
+from asam_datasets.shards import Place
 from builder.core.errors import SettingsError
-from builder.core.records import Json
+from builder.core.records import Json, Reject
+from builder.core.rejects import read_rejects
 
 NOT_SHOWN = ("masks",)
 
@@ -33,7 +33,7 @@ class Block:
     path: str
     first: int
     rows: int
-    batch: Batch | None  # of an Arrow shard
+    place: Place | None  # of an Arrow shard
     group: int = 0  # of a Parquet shard
 
 
@@ -61,8 +61,7 @@ class Config:
     ) -> None:
         self.where = where
         self.store = open_store(where, revision)
-        self.index = Index(self.store, config)
-        self.json: Json = json.loads(self.store.read(f"data/{config}/index.json"))
+        self.index = open_index(self.store, config)
         self.folder = Path(self.store.local("")) if self.store.is_local else None
         self._images = ImageRoot(image_root) if image_root else None
         self.blocks = list(self._blocks())
@@ -76,7 +75,7 @@ class Config:
     @property
     def kind(self) -> str:
         """ "train" or "eval"."""
-        return str(self.json["kind"])
+        return self.index.kind
 
     def __len__(self) -> int:
         """How many rows there are in all splits."""
@@ -84,13 +83,13 @@ class Config:
 
     def _blocks(self) -> Iterator[Block]:
         first = 0
-        for split in self.index.splits:
+        for split, described in self.index.splits.items():
             if self.index.format == "arrow":
-                for batch in self.index.batches(split):
-                    yield Block(split, batch.path, first, batch.rows, batch)
-                    first += batch.rows
+                for place in self.index.places(described.shards):
+                    yield Block(split, place.path, first, place.rows, place)
+                    first += place.rows
                 continue
-            for path in self.index.shards(split):
+            for path in map(self.index.path, described.shards):
                 with self.store.open(path) as opened, pq.ParquetFile(opened) as file:
                     for group in range(file.num_row_groups):
                         rows = file.metadata.row_group(group).num_rows
@@ -103,8 +102,8 @@ class Config:
         Raises CorruptDataError when they aren't what the index says, UnreachableError when they
         can't be read.
         """
-        if block.batch is not None:
-            batch = Reader(self.index, columns, None).read(block.batch)
+        if block.place is not None:
+            batch = Reader(self.store, self.index, columns, None).read(block.place)
             return pa.Table.from_batches([batch])
         try:
             with (
@@ -157,27 +156,17 @@ class Config:
         mean = len(self) / len(self.blocks)
         return [self.blocks[i] for i in spread(len(self.blocks), -int(-rows // mean))]
 
-    def rejects(self) -> list[Json]:
-        """The rejects table.
-
-        Raises CorruptDataError when it isn't JSON Lines.
-        """
+    def rejects(self) -> list[Reject]:
+        """The rejects table; raises CorruptDataError when it is absent or can't be read."""
         path = f"data/{self.name}/rejects.jsonl"
         try:
             content = self.store.read(path)
-            return [dict(json.loads(line)) for line in content.splitlines()]
         except FileNotFoundError as error:
             raise CorruptDataError(f"{self.store.name}/{path} is not there") from error
-        except (ValueError, TypeError) as error:
-            raise CorruptDataError(f"{self.store.name}/{path}: not JSON Lines: {error}") from error
+        return read_rejects(content, f"{self.store.name}/{path}")
 
 
 def spread(total: int, count: int) -> list[int]:
     """`count` of the numbers below `total`, evenly spread; all of them if there are fewer."""
     count = min(count, total)
     return [(2 * k + 1) * total // (2 * count) for k in range(count)]
-
-
-def shards(index: Json) -> list[dict[str, Any]]:
-    """The entries of all shards of an index."""
-    return [shard for split in index["splits"].values() for shard in split["shards"]]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from asam_datasets import features_of
+from asam_datasets.batches import Layout
+from asam_datasets.schema import features_of
 from builder.core.errors import ShardError
 from builder.core.files import replace_durably
 from builder.core.layout import config_folder, temporary_folder
 from builder.core.records import Json, Reject, Source
 from builder.shards.plan import ShardPlan
-from builder.shards.receipt import Receipt, done, write_receipt
+from builder.shards.receipt import COUNTED, Receipt, done, write_receipt
 from builder.shards.write import ShardWriter
 
 OnRow = Callable[[int, int], None]
@@ -46,20 +47,22 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> tuple[Receipt, boo
         It could not be written, such as on a full disk; nothing of it is left.
     """
     config = job.source.config
+    features = features_of(job.source.kind)
     if job.resume:
-        receipt = done(job.dist, config, shard, job.fmt, job.settings_sha256)
+        layout = Layout(features.arrow_schema) if job.fmt == "arrow" else None
+        receipt = done(job.dist, config, shard, job.fmt, job.settings_sha256, layout)
         if receipt:
             return receipt, False
     name = shard.file(job.fmt)
     final = config_folder(job.dist, config) / name
     temporary = temporary_folder(job.dist, config) / f"{name}.{os.getpid()}"
     temporary.parent.mkdir(parents=True, exist_ok=True)
-    counts: Counter[str] = Counter(images=0, masks=0, captions_missing=0)
+    counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
     unknown: Counter[str] = Counter()
     rejects: list[Reject] = []
     try:
         with (
-            ShardWriter(temporary, features_of(job.source.kind), job.fmt) as writer,
+            ShardWriter(temporary, features, job.fmt) as writer,
             job.source.open() as reader,
         ):
             for item in shard.items:
@@ -70,7 +73,7 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> tuple[Receipt, boo
                     writer.add(outcome.row)
                     _count(outcome.row, counts)
                 on_row(1, len(outcome.row["masks"]) if outcome.row else 0)
-            entry = writer.close()
+            entry = replace(writer.close(), file=name)
         replace_durably(temporary, final)
     except OSError as error:
         raise ShardError(
@@ -80,17 +83,17 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> tuple[Receipt, boo
     finally:
         temporary.unlink(missing_ok=True)
     receipt = Receipt(
-        file=name,
+        config=config,
         split=shard.split,
+        shard=entry,
         plan_sha256=shard.sha256(),
         settings_sha256=job.settings_sha256,
         source=job.fingerprint,
-        entry=entry,
         counts=dict(counts),
         unknown_keys=dict(unknown),
-        rejects=[asdict(reject) for reject in rejects],
+        rejects=tuple(rejects),
     )
-    write_receipt(job.dist, config, receipt)
+    write_receipt(job.dist, receipt)
     return receipt, True
 
 

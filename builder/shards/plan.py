@@ -17,6 +17,8 @@ from builder.core.files import sha256_json
 from builder.core.layout import FORMATS, shard_name
 from builder.core.records import Item, Json, Listing
 
+# The libraries whose output is part of a shard.
+ENCODERS = ("datasets", "isal", "pyarrow")
 # The row's own version: raise it when the same input gives other bytes. In version 2 the control
 # image has ASAM's order, by the area of the box; in version 1 it had another.
 ROW_VERSION = 2
@@ -57,12 +59,16 @@ class Settings:
             raise SettingsError(f"shard size {self.shard_size}: expected at least one byte")
 
     def as_json(self) -> Json:
-        """As JSON values; the encoders' versions count, since their output may change."""
+        """As JSON values.
+
+        The versions of the libraries that write bytes of a shard are among them: isal compresses
+        the PNGs, pyarrow writes the file, and datasets words the features in its schema.
+        """
         return {
             "format": self.fmt,
             "shard_size": self.shard_size,
             "row_version": ROW_VERSION,
-            "encoders": {name: version(name) for name in ("isal", "pyarrow")},
+            "encoders": {name: version(name) for name in ENCODERS},
             **self.source,
         }
 

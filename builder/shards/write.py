@@ -8,14 +8,13 @@ so a shard that doesn't read as it was written never gets an entry.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import io
 import json
 import os
-import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,9 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from isal import isal_zlib
 
-import asam_datasets
+from asam_datasets.batches import ALIGNMENT, Batch, Layout, read_message
+from asam_datasets.schema import legacy_metadata
+from asam_datasets.shards import Shard
 from builder.core.errors import ShardError
-from builder.core.records import Json
 
 # Arrow's record batch, in bytes of rows: what a reader of one row has to fetch, and the window
 # within which a streaming reader shuffles. 8 MiB is some eight photographs of SA-1B: more requests
@@ -47,7 +47,7 @@ END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 def shard_schema(features: datasets.Features) -> pa.Schema:
     """The Arrow schema of a shard with the features in its metadata, readable since datasets 3."""
-    metadata = {"huggingface": json.dumps(asam_datasets.legacy_metadata(features))}
+    metadata = {"huggingface": json.dumps(legacy_metadata(features))}
     return pa.schema(features.type, metadata=metadata)
 
 
@@ -166,30 +166,26 @@ class ShardWriter:
         if self._pending_bytes >= self._limit:
             self._flush()
 
-    def close(self) -> Json:
-        """Finish the file, sync it to disk, read it back; returns the shard's index entry.
+    def close(self) -> Shard:
+        """Finish the file, sync it to disk, read it back; returns the shard's entry.
 
-        `rows`, `bytes` and `sha256`, and for Arrow `schema` and `batches` (builder/shards/index.py
-        describes them). Raises ShardError if the file doesn't read as it was written.
+        The entry bears the name of the file that was written. Raises ShardError if the file
+        doesn't read as it was written.
         """
         self._flush()
         self._writer.close()
         self._sink.close_durably()
-        entry = {
-            "rows": self._rows,
-            "bytes": self.path.stat().st_size,
-            "sha256": self._sink.sha256.hexdigest(),
-        }
+        batches: list[Batch] = []
         if self._arrow:
-            batches = arrow_batches(self.path)
-            entry["schema"] = base64.b64encode(self.schema.serialize()).decode()
-            entry["batches"] = batches
-            found = sum(batch["rows"] for batch in batches)
+            batches = arrow_batches(self.path, self.schema)
+            found = sum(batch.rows for batch in batches)
         else:
             found = pq.read_metadata(self.path).num_rows
         if found != self._rows:
             raise ShardError(f"{self.path}: {self._rows} rows were written, {found} read back")
-        return entry
+        size = self.path.stat().st_size
+        sha256 = self._sink.sha256.hexdigest()
+        return Shard(self.path.name, self._rows, size, sha256, tuple(batches))
 
     def abort(self) -> None:
         """Close and remove the file, whatever state it is in."""
@@ -219,22 +215,28 @@ class ShardWriter:
             self._sink.check()
 
 
-def arrow_batches(path: Path) -> list[Json]:
-    """Where each record batch of an Arrow stream lies, and each column of it, with its crc32.
+def arrow_batches(path: Path, schema: pa.Schema) -> list[Batch]:
+    """What the index says of each record batch of an Arrow stream (asam_datasets.batches).
 
-    `offset` is the position of the batch's message in the file, `metadata` the bytes from there to
-    its body, `message` those bytes (base64 of zlib), `body` the body's length; a column is `[start
-    in the body, length, crc32]`, which covers all its buffers: an IPC body holds them column after
-    column, depth first. So a reader that has the index needs nothing of the file but the bytes of
-    the columns it wants.
+    Parameters
+    ----------
+    path
+        The file.
+    schema
+        Its schema as the config's features give it.
 
-    Raises ShardError when the stream is cut, lacks its end, or holds a batch that isn't valid.
+    Raises
+    ------
+    ShardError
+        The stream is cut, lacks its end, has another schema, or holds a batch that isn't valid.
     """
     with pa.OSFile(str(path), "rb") as file:
         try:
-            schema = pa.ipc.read_schema(file)
-            batches = list(_read_batches(file, schema))
-        except (pa.ArrowException, OSError) as error:
+            found = pa.ipc.read_schema(file)
+            if not found.equals(schema):
+                raise ShardError(f"{path}: expected the schema\n{schema}\nfound\n{found}")
+            batches = list(_read_batches(file, Layout(schema)))
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise ShardError(f"{path}: not a whole Arrow stream: {error}") from error
         file.seek(file.size() - len(END_OF_STREAM))
         if file.read() != END_OF_STREAM:
@@ -242,37 +244,48 @@ def arrow_batches(path: Path) -> list[Json]:
     return batches
 
 
-def _read_batches(file: pa.NativeFile, schema: pa.Schema) -> Iterator[Json]:
+def _read_batches(file: pa.NativeFile, layout: Layout) -> Iterator[Batch]:
     while True:
-        offset = file.tell()
+        start = file.tell()
         try:
             message = pa.ipc.read_message(file)
         except EOFError:
             return
-        batch = pa.ipc.read_record_batch(message, schema)
-        batch.validate(full=True)
+        read = pa.ipc.read_record_batch(message, layout.schema)
         body = message.body
         end = file.tell()
-        file.seek(offset)
-        head = file.read(end - offset - body.size)
+        file.seek(start)
+        lengths, nulls, buffers = read_message(file.read(end - start - body.size))
         file.seek(end)
-        yield {
-            "rows": batch.num_rows,
-            "offset": offset,
-            "metadata": len(head),
-            "message": base64.b64encode(zlib.compress(head, 9)).decode(),
-            "body": body.size,
-            "columns": [_column_range(column, body) for column in batch.columns],
-        }
+        batch = Batch(
+            rows=read.num_rows,
+            offset=end - body.size,
+            body=body.size,
+            lengths=tuple(lengths),
+            nulls=tuple(nulls),
+            buffers=tuple(length for _, length in buffers),
+            crc32=(),
+        )
+        if [start for start, _ in buffers] != batch.starts():
+            raise ValueError(f"buffers do not follow each other at multiples of {ALIGNMENT} bytes")
+        columns = batch.columns(layout)
+        crc32 = tuple(isal_zlib.crc32(body.slice(first, size)) for first, size in columns)
+        batch = replace(batch, crc32=crc32)
+        _compare(batch, read, body, layout)
+        yield batch
 
 
-def _column_range(column: pa.Array, body: pa.Buffer) -> list[int]:
-    buffers = [buffer for buffer in column.buffers() if buffer is not None and buffer.size]
-    if not buffers:
-        return [0, 0, 0]
-    start = min(buffer.address for buffer in buffers) - body.address
-    length = max(buffer.address + buffer.size for buffer in buffers) - body.address - start
-    return [start, length, isal_zlib.crc32(body.slice(start, length))]
+def _compare(batch: Batch, read: pa.RecordBatch, body: pa.Buffer, layout: Layout) -> None:
+    """Check that the numbers alone give the record batch that the Arrow library reads."""
+    for number, (first, size) in enumerate(batch.columns(layout)):
+        made = batch.column(number, layout, body.slice(first, size))
+        if _places(made) != _places(read.column(number)):
+            raise ValueError(f"column {layout.schema.names[number]} is not what was read")
+
+
+def _places(array: pa.Array) -> list[tuple[int, int]]:
+    """Where an array's buffers lie in memory; empty ones lie nowhere."""
+    return [(b.address, b.size) for b in array.buffers() if b is not None and b.size]
 
 
 def _parquet_writer(sink: io.RawIOBase, schema: pa.Schema) -> pq.ParquetWriter:

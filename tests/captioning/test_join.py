@@ -30,16 +30,16 @@ def test_a_build_captions_its_images_and_says_by_which_model(
     lines = captions_path(dist / CAPTIONS, "sa_000000").read_text().splitlines()
     written = {line["img"]: line["prompt"] for line in map(json.loads, lines)}
     index = read_index(dist, "sa_000000")
-    model = index["settings"]["captions_model"]
+    model = index.settings["captions_model"]
     assert model.startswith(f"{model_folder.name}@sha256:")
     assert model.endswith(", preset asam with another model")
     card = (dist / "README.md").read_text()
     assert f"| `sa_000000` | {model} |" in card
-    (shard,) = index["splits"]["train"]["shards"]
-    rows = list(read_rows(config_folder(dist, "sa_000000") / shard["file"], "arrow"))
+    (shard,) = index.shards
+    rows = list(read_rows(config_folder(dist, "sa_000000") / shard.file, "arrow"))
     assert [row["text"] for row in rows] == [written.get(row["file_name"]) for row in rows]
     assert written.keys() <= {"sa_1.jpg", "sa_2.jpg"}
-    rejects = index["counts"]["rejects"]
+    rejects = index.counts.rejects
     assert len(written) + sum(rejects.values()) == 2
 
 

@@ -37,9 +37,8 @@ from builder.captioning.settings import CaptionSettings, RunOptions
 from builder.captioning.store import captions_path, provenance_path, read_captions, rejects_path
 from builder.captioning.stream import CaptionStream
 from builder.core.console import EXIT_INTERRUPTED, run_command
-from builder.core.errors import CaptionError, SettingsError, SourceError
-from builder.core.files import write_json
-from builder.shards.write import ShardWriter
+from builder.core.errors import CaptionError, ContractError, SettingsError, SourceError
+from tests.loading.conftest import write_config
 
 IMAGES = 40
 CPU = RunOptions(devices=("cpu",), batch=4, threads=1, quiet=True)
@@ -249,32 +248,28 @@ def test_a_second_try_mends_repeats(loaded: Loaded) -> None:
     assert len(set(pairs)) == len(pairs)
 
 
+@pytest.mark.parametrize("fmt", ["arrow", "parquet"])
 def test_a_built_config_is_captioned_from_its_shards(
-    settings: CaptionSettings, undisturbed: bytes, tmp_path: Path
+    settings: CaptionSettings, undisturbed: bytes, tmp_path: Path, fmt: str
 ) -> None:
     features = datasets.Features({"image": datasets.Image(), "file_name": datasets.Value("string")})
+    rows = []
+    for i in range(10):
+        name = f"sa_{i + 1}.jpg"
+        rows.append({"image": {"bytes": photograph(i), "path": name}, "file_name": name})
+    splits = {"train": [rows[:5], rows[5:]]}
+    write_config(tmp_path / "dist", "sa_000000", splits, fmt=fmt, features=features)
     folder = tmp_path / "dist" / "data" / "sa_000000"
-    folder.mkdir(parents=True)
-    shards = []
-    for shard, fmt in enumerate(("arrow", "parquet")):
-        name = f"train-{shard:05d}-of-00002.{fmt}"
-        with ShardWriter(folder / name, features, fmt) as writer:
-            for i in range(shard * 5, shard * 5 + 5):
-                file_name = f"sa_{i + 1}.jpg"
-                image = {"bytes": photograph(i), "path": file_name}
-                writer.add({"image": image, "file_name": file_name})
-            shards.append({"file": name} | writer.close())
-    write_json(folder / "index.json", {"splits": {"train": {"shards": shards}}})
     expected = undisturbed.splitlines(keepends=True)[:10]
     for source in (tmp_path / "dist", folder):
         out = tmp_path / source.name
         assert run(source, out, settings).path.read_bytes() == b"".join(expected)
-    shutil.copyfile(folder / "index.json", folder / name)
+    shutil.copyfile(folder / "index.json", folder / f"train-00001-of-00002.{fmt}")
     with pytest.raises(SourceError, match="can't be read"):
         run(folder, tmp_path / "broken", settings)
     for damaged in ('{"splits": ', '{"splits": {"train": {}}}', "[]"):
         (folder / "index.json").write_text(damaged)
-        with pytest.raises(SourceError, match=r"index.json can't be read: .* build"):
+        with pytest.raises(ContractError, match=r"index.json: .* build it again"):
             run(folder, tmp_path / "broken", settings)
 
 

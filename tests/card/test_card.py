@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,12 @@ import pytest
 from huggingface_hub import DatasetCard
 from PIL import Image
 
-from asam_datasets import decode_control, decode_masks
+from asam_datasets import Index, Split, decode_control, decode_masks
 from builder.card.metadata import MAX_INFO
 from builder.card.render import read_entries, render_card, write_card
 from builder.checking.rows import read_rows
 from builder.core.errors import HubError
 from builder.core.layout import CARD, config_folder
-from builder.core.records import Json
 from tests.hub.dists import indexes_of, make_dist, run_code
 
 # https://github.com/huggingface/hub-docs/blob/main/datasetcard.md
@@ -59,7 +58,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def index(dist: Path) -> Json:
+def index(dist: Path) -> Index:
     return indexes_of(dist)[0]
 
 
@@ -68,16 +67,16 @@ def data(card: str) -> dict[str, Any]:
     return found
 
 
-def like(index: Json, config: str, **changes: Any) -> Json:
+def like(index: Index, config: str, **changes: Any) -> Index:
     """The index of another config."""
-    return {**json.loads(json.dumps(index)), "config": config, **changes}
+    return replace(index, config=config, **changes)
 
 
-def evaluation(index: Json, config: str) -> Json:
+def evaluation(index: Index, config: str) -> Index:
     return like(index, config, kind="eval", source={"name": config}, settings={})
 
 
-def test_every_key_and_value_is_of_the_hubs_specification(dist: Path, index: Json) -> None:
+def test_every_key_and_value_is_of_the_hubs_specification(dist: Path, index: Index) -> None:
     for indexes in ([index], [index, evaluation(index, "camo"), evaluation(index, "doors")]):
         card = data(render_card(indexes))
         assert card.keys() <= KEYS
@@ -105,7 +104,7 @@ def test_rendering_again_changes_nothing(dist: Path) -> None:
     assert (dist / "README.md").stat().st_mtime_ns == stamp
 
 
-def test_counts_are_those_of_the_shards(dist: Path, index: Json) -> None:
+def test_counts_are_those_of_the_shards(dist: Path, index: Index) -> None:
     card = data((dist / "README.md").read_text())
     paths = sorted(config_folder(dist, "sa_000000").glob("train-*.arrow"))
     rows = [row for path in paths for row in read_rows(path, "arrow")]
@@ -133,7 +132,7 @@ for streaming in (False, True):
     assert run_code(code, tmp_path / "hf").split() == ["True", "8"] * 2
 
 
-def test_a_hundred_configs_at_most_have_their_counts_in_the_yaml(index: Json) -> None:
+def test_a_hundred_configs_at_most_have_their_counts_in_the_yaml(index: Index) -> None:
     many = [like(index, f"sa_{i:06d}") for i in range(MAX_INFO + 1)]
     assert len(data(render_card(many[:-1]))["dataset_info"]) == MAX_INFO
     whole = data(render_card(many))
@@ -143,20 +142,18 @@ def test_a_hundred_configs_at_most_have_their_counts_in_the_yaml(index: Json) ->
     assert "dataset_info" not in data(render_card(many[-1:], existing=render_card(many[:-1])))
 
 
-def test_train_configs_come_first_and_empty_ones_stay_out(index: Json) -> None:
-    empty = like(
-        index, "sa_000001", splits={"train": {"num_rows": 0, "num_bytes": 0, "shards": []}}
-    )
+def test_train_configs_come_first_and_empty_ones_stay_out(index: Index) -> None:
+    empty = like(index, "sa_000001", splits={})
     card = data(render_card([evaluation(index, "camo"), empty, index]))
     assert [entry["config_name"] for entry in card["configs"]] == ["sa_000000", "camo"]
     assert [entry["config_name"] for entry in card["dataset_info"]] == ["sa_000000", "camo"]
 
 
-def test_licences_are_those_of_the_configs(index: Json) -> None:
+def test_licences_are_those_of_the_configs(index: Index) -> None:
     doors, timberseg = evaluation(index, "doors"), evaluation(index, "timberseg")
     camo, sample = evaluation(index, "camo"), like(index, "sa_000001", settings={"sample": True})
 
-    def licence(*indexes: Json, existing: str | None = None) -> tuple[str, str | None]:
+    def licence(*indexes: Index, existing: str | None = None) -> tuple[str, str | None]:
         card = data(render_card(indexes, existing=existing))
         return card["license"], card.get("license_name")
 
@@ -170,7 +167,7 @@ def test_licences_are_those_of_the_configs(index: Json) -> None:
     assert licence(doors, existing="---\nlicense: gpl-3.0\n---\n") == ("gpl-3.0", None)
 
 
-def test_a_persons_text_stays_and_ours_is_renewed(index: Json) -> None:
+def test_a_persons_text_stays_and_ours_is_renewed(index: Index) -> None:
     first = render_card([index])
     edited = first.replace("## Columns", "## COLUMNS").replace(
         "<!-- asam-datasets:begin columns -->",
@@ -188,14 +185,14 @@ def test_a_persons_text_stays_and_ours_is_renewed(index: Json) -> None:
     assert render_card([index], existing=card) == card
 
 
-def test_a_region_deleted_with_its_marks_stays_away(index: Json) -> None:
+def test_a_region_deleted_with_its_marks_stays_away(index: Index) -> None:
     card = render_card([index])
     less = re.sub(r"<!-- asam-datasets:begin captions -->.*?captions -->\n", "", card, flags=re.S)
     assert "## Captions" in card
     assert "## Captions" not in render_card([index], existing=less)
 
 
-def test_a_card_of_someone_else_keeps_its_text_and_entries(index: Json) -> None:
+def test_a_card_of_someone_else_keeps_its_text_and_entries(index: Index) -> None:
     theirs = """---
 license: mit
 configs:
@@ -214,10 +211,10 @@ The archives.
     assert render_card([index], existing=card) == card
 
 
-def test_configs_that_are_not_published_now_keep_their_lines(index: Json) -> None:
+def test_configs_that_are_not_published_now_keep_their_lines(index: Index) -> None:
     both = render_card([index, evaluation(index, "doors")], pictures=["sa_000000", "doors"])
-    changed = like(index, "sa_000000")
-    changed["splits"]["train"]["num_rows"] = 1234
+    shard = replace(index.shards[0], rows=1234)
+    changed = like(index, "sa_000000", splits={"train": Split("train", (shard,))})
     card = render_card([changed], existing=both, pictures=["sa_000000"])
     assert card.count("| `doors` |") == 2
     assert "pugliatti2022doors" in card
@@ -247,12 +244,12 @@ def test_a_config_that_left_the_dist_leaves_its_card(tmp_path: Path) -> None:
         (lambda t: t.replace("configs:\n- ", "configs: yes\nx:\n- ", 1), "list of entries"),
     ],
 )
-def test_a_card_broken_by_hand_is_told(index: Json, damage: Any, message: str) -> None:
+def test_a_card_broken_by_hand_is_told(index: Index, damage: Any, message: str) -> None:
     with pytest.raises(HubError, match=message):
         render_card([index], existing=damage(render_card([index])))
 
 
-def test_the_gaps_say_what_part_of_sa1b_is_here(index: Json) -> None:
+def test_the_gaps_say_what_part_of_sa1b_is_here(index: Index) -> None:
     assert "1 of them (0.1%) is here" in render_card([index])
     sample = like(index, "sa_000000", settings={"sample": True})
     text = render_card([sample])

@@ -33,10 +33,10 @@ def test_every_dataset_streams_with_one_schema_alone_and_interleaved(dist: Path)
     streams = []
     for name in EVAL_DATASETS:
         index = read_index(dist, name)
-        for split, described in index["splits"].items():
+        for split, described in index.splits.items():
             stream = datasets.load_dataset(str(dist), name, split=split, streaming=True)
             rows = list(stream.decode(False))
-            assert len(rows) == described["num_rows"] > 0, name
+            assert len(rows) == described.num_rows > 0, name
             assert list(rows[0]) == list(EVAL_FEATURES)
         streams.append(stream)
     mixed = datasets.interleave_datasets(streams, stopping_strategy="all_exhausted")

@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 
 from builder.core.errors import SettingsError, ShardError
+from builder.core.files import write_json
 from builder.core.layout import config_folder, receipts_folder
 from builder.engines.config import Built, build_config, estimate_config
+from builder.shards.index import read_index
 from builder.shards.plan import Settings
 from builder.shards.receipt import Receipt
 from builder.sources.sa1b import Sa1bSource, open_sources
 from tests.factory import Record, members, write_folder, write_tar
+from tests.loading.format1 import downgrade
 
 SHARD_SIZE = 20_000
 
@@ -61,8 +64,8 @@ def tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def expected(tar: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     dist = tmp_path_factory.mktemp("expected")
     built = build(tar, dist)
-    assert built.index["counts"]["images"] == 23
-    assert built.index["counts"]["rejects"] == {"missing_key": 1}
+    assert built.index.counts.images == 23
+    assert built.index.counts.rejects == {"missing_key": 1}
     assert len(tree(dist)) == 8 + 2
     return tree(dist)
 
@@ -80,14 +83,14 @@ def test_the_bytes_do_not_depend_on_the_workers(
 def test_a_second_run_builds_only_what_is_missing(tar: Path, tmp_path: Path, fmt: str) -> None:
     built = build(tar, tmp_path, fmt)
     before = tree(tmp_path)
-    shards = built.index["splits"]["train"]["shards"]
+    shards = built.index.shards
     folder = config_folder(tmp_path, "sa_000000")
-    (folder / shards[1]["file"]).unlink()
-    (folder / shards[2]["file"]).write_bytes(b"cut")
-    damaged = bytearray((folder / shards[3]["file"]).read_bytes())
+    (folder / shards[1].file).unlink()
+    (folder / shards[2].file).write_bytes(b"cut")
+    damaged = bytearray((folder / shards[3].file).read_bytes())
     damaged[len(damaged) // 2] ^= 1
-    (folder / shards[3]["file"]).write_bytes(damaged)
-    (receipts_folder(tmp_path, "sa_000000") / (shards[4]["file"] + ".json")).write_text("{")
+    (folder / shards[3].file).write_bytes(damaged)
+    (receipts_folder(tmp_path, "sa_000000") / (shards[4].file + ".json")).write_text("{")
     again = build(tar, tmp_path, fmt)
     assert again.reused == len(shards) - 4
     assert tree(tmp_path) == before
@@ -144,9 +147,41 @@ def test_a_dist_of_other_settings_is_refused(
     assert tree(tmp_path) == before
     built = build(tar, tmp_path, resume=False, **kwargs)
     assert built.reused == 0
-    shards = built.index["splits"]["train"]["shards"]
+    shards = built.index.shards
     on_disk = {n for n in tree(tmp_path) if n.startswith("train-")}
-    assert on_disk == {shard["file"] for shard in shards}
+    assert on_disk == {shard.file for shard in shards}
+
+
+def age(dist: Path, config: str = "sa_000000") -> None:
+    """Turn a build into one of format 1."""
+    downgrade(dist, config)
+    for path in receipts_folder(dist, config).iterdir():
+        path.write_text('{"file": "train-00000-of-00008.arrow", "entry": {}}')
+    state = {"settings": read_index(dist, config).settings, "source": {}}
+    state["source"] = dict(read_index(dist, config).source)
+    state["settings"] = {**state["settings"], "row_version": 1, "encoders": {"isal": "1"}}
+    write_json(receipts_folder(dist, config) / "plan.json", state)
+
+
+def test_a_build_of_format_1_is_built_again_from_the_start(
+    tar: Path, expected: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(tar, tmp_path)
+    age(tmp_path)
+    built = build(tar, tmp_path)
+    assert "was built in format 1" in capsys.readouterr().err
+    assert built.reused == 0
+    assert tree(tmp_path) == expected
+    assert build(tar, tmp_path).reused == 8
+
+
+def test_a_build_of_format_1_with_other_settings_is_refused(tar: Path, tmp_path: Path) -> None:
+    build(tar, tmp_path)
+    age(tmp_path)
+    before = tree(tmp_path)
+    with pytest.raises(SettingsError, match=r"built otherwise: settings.shard_size was 20000"):
+        build(tar, tmp_path, size=30_000)
+    assert tree(tmp_path) == before
 
 
 def test_building_anew_takes_the_old_shards_away_first(tar: Path, tmp_path: Path) -> None:
@@ -187,7 +222,7 @@ def test_a_source_whose_bytes_changed_in_place_is_built_again(tmp_path: Path) ->
     built = build(folder, tmp_path / "dist", size=2000)
     assert built.reused == 1
     fresh = build(folder, tmp_path / "fresh", size=2000)
-    assert built.index["splits"] == fresh.index["splits"]
+    assert built.index.splits == fresh.index.splits
 
 
 def test_a_full_disk_leaves_no_half_shard_and_the_next_run_goes_on(
@@ -233,5 +268,5 @@ def test_the_estimate_is_close_and_writes_nothing(tar: Path, tmp_path: Path) -> 
     assert estimate.images == 24
     assert estimate.shards == 8
     built = build(tar, tmp_path)
-    assert 0.5 < estimate.masks / built.index["counts"]["masks"] < 1.5
-    assert 0.3 < estimate.bytes / built.index["splits"]["train"]["num_bytes"] < 1.5
+    assert 0.5 < estimate.masks / built.index.counts.masks < 1.5
+    assert 0.3 < estimate.bytes / built.index.num_bytes < 1.5

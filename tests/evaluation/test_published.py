@@ -45,8 +45,8 @@ def test_all_thirty_are_pushed_listed_and_streamed(hub: LoopbackHub, tmp_path: P
     home = tmp_path / "reader"
     found = json.loads(run_code(READ, home, hub.env(home, hub.READ)))
     expected = {
-        f"{name} {split}": described["num_rows"]
+        f"{name} {split}": described.num_rows
         for name in EVAL_DATASETS
-        for split, described in read_index(dist, name)["splits"].items()
+        for split, described in read_index(dist, name).splits.items()
     }
     assert found == expected

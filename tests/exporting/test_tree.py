@@ -307,9 +307,9 @@ def test_another_build_is_not_exported_over_the_first(
 
 def test_an_index_that_was_replaced_meanwhile_is_noticed(dist: Path) -> None:
     origin = Origin(str(dist), CONFIG)
-    index, sha256 = origin.index()
-    (file, *_) = (shard["file"] for shard in index["splits"]["train"]["shards"])
-    assert next(origin.rows(file, sha256))["file_name"] == "sa_1.jpg"
+    index = origin.index()
+    file = index.shards[0].file
+    assert next(origin.rows(file, index.sha256))["file_name"] == "sa_1.jpg"
     with pytest.raises(SettingsError, match="was replaced while it was being exported"):
         next(origin.rows(file, "0" * 64))
 
@@ -376,7 +376,7 @@ def test_a_file_name_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) ->
 
 @pytest.mark.parametrize("config", ["../dist", "a/b", "..", ""])
 def test_a_config_cannot_lead_out_of_the_folder(tmp_path: Path, dist: Path, config: str) -> None:
-    with pytest.raises(SettingsError, match="no config's name"):
+    with pytest.raises(UnknownNameError, match=f"no config {config!r}"):
         export_config(Origin(str(dist), config), tmp_path)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
+from asam_datasets import Index
 from builder.card.render import write_card
 from builder.core.layout import configs
-from builder.core.records import Json
 from builder.engines.config import build_config
 from builder.hub.client import connect
 from builder.hub.patience import Patience
@@ -53,7 +53,7 @@ def make_dist(
     return dist
 
 
-def indexes_of(dist: Path, only: Sequence[str] | None = None) -> list[Json]:
+def indexes_of(dist: Path, only: Sequence[str] | None = None) -> list[Index]:
     return [read_index(dist, config) for config in only or configs(dist)]
 
 

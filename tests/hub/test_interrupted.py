@@ -17,8 +17,8 @@ import httpx2
 import pytest
 from huggingface_hub import HfApi
 
+from asam_datasets import Index
 from builder.core.errors import HubError
-from builder.core.records import Json
 from builder.hub.client import connect
 from builder.hub.patience import Patience
 from builder.hub.plan import Planner, Target
@@ -52,13 +52,8 @@ def publish_elsewhere(endpoint: str, token: str, dist: Path, repo: str, ready: E
     target.publish()
 
 
-def sums(indexes: Sequence[Json]) -> dict[str, str]:
-    return {
-        f"data/{index['config']}/{entry['file']}": entry["sha256"]
-        for index in indexes
-        for split in index["splits"].values()
-        for entry in split["shards"]
-    }
+def sums(indexes: Sequence[Index]) -> dict[str, str]:
+    return {index.path(shard): shard.sha256 for index in indexes for shard in index.shards}
 
 
 def shards_at(hub: LoopbackHub, repo: str) -> dict[str, str]:

@@ -31,8 +31,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shards_of(dist: Path, config: str) -> dict[str, str]:
     (index,) = indexes_of(dist, [config])
-    entries = (e for split in index["splits"].values() for e in split["shards"])
-    return {f"data/{config}/{entry['file']}": entry["sha256"] for entry in entries}
+    return {index.path(shard): shard.sha256 for shard in index.shards}
 
 
 def remote_shards(hub: LoopbackHub, config: str, revision: str = "main") -> dict[str, str]:

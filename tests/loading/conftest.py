@@ -12,6 +12,8 @@ import datasets
 import pytest
 
 from asam_datasets import TRAIN_FEATURES, legacy_metadata
+from asam_datasets.index import Counts, Index, Rejects
+from asam_datasets.shards import Split
 from builder.shards.write import ShardWriter
 from tests.published import published
 from tests.shards.test_write import train_row
@@ -33,8 +35,7 @@ def write_config(
     """A config of the given rows, shard by shard; an index of what the loader reads of it."""
     folder = dist / "data" / config
     folder.mkdir(parents=True)
-    index: dict[str, Any] = {"format_version": 1, "config": config, "kind": kind, "format": fmt}
-    index["splits"] = {}
+    made = {}
     for split, shards in splits.items():
         entries = []
         for number, rows in enumerate(shards):
@@ -42,15 +43,23 @@ def write_config(
             with ShardWriter(folder / name, features, fmt, batch_bytes) as writer:
                 for row in rows:
                     writer.add(row)
-                entry = writer.close()
-            index["schema"] = entry.pop("schema", None)
-            entries.append({"file": name, **entry})
-        index["splits"][split] = {
-            "num_rows": sum(len(rows) for rows in shards),
-            "num_bytes": sum(entry["bytes"] for entry in entries),
-            "shards": entries,
-        }
-    (folder / "index.json").write_text(json.dumps(index))
+                entries.append(writer.close())
+        made[split] = Split(split, tuple(entries))
+    number = sum(split.num_rows for split in made.values())
+    index = Index(
+        config=config,
+        kind=kind,
+        format=fmt,
+        features=features,
+        annotations_only=False,
+        source={"name": "rows made up"},
+        settings={"format": fmt},
+        code_version="0",
+        counts=Counts(number, 0, 0, {}, {}),
+        rejects=Rejects(0, hashlib.sha256(b"").hexdigest()),
+        splits=made,
+    )
+    (folder / "index.json").write_text(json.dumps(index.to_json()))
     return dist
 
 

@@ -6,14 +6,13 @@ here; a repo of its own for each keeps the caches apart.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from asam_datasets import TRAIN_FEATURES
+from builder.shards.index import read_index
 from tests.loading.client import Client
 from tests.loading.conftest import Row, write_config
 from tests.loopback import LoopbackHub
@@ -60,9 +59,10 @@ def ask(client: Client, repo: str, code: str) -> str:
     return client.run(f"import functools\nrepo = {repo!r}\nload = {partial}\n{code}")
 
 
-def batches_of(dist: Path) -> list[dict[str, Any]]:
-    index = json.loads((dist / "data/sa_000000/index.json").read_text())
-    return [b for shard in index["splits"]["train"]["shards"] for b in shard["batches"]]
+def columns_of(dist: Path) -> list[list[tuple[int, int]]]:
+    """Where each column of each record batch starts, and its bytes."""
+    index = read_index(dist, "sa_000000")
+    return [place.batch.columns(index.layout) for place in index.places(index.shards)]
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_a_stream_moves_only_the_columns_bytes(
 ) -> None:
     code = f"print(len(list(load(streaming=True, columns={columns}).decode(False))))"
     assert ask(client, repo, code) == "120\n"
-    batches = batches_of(large)
-    wanted = sum(b["columns"][list(TRAIN_FEATURES).index(c)][1] for b in batches for c in columns)
+    batches = columns_of(large)
+    wanted = sum(batch[list(TRAIN_FEATURES).index(c)][1] for batch in batches for c in columns)
     sent = hub.matching(SHARDS)
     assert wanted <= sum(request.sent for request in sent) <= wanted + len(batches) * 16_384
     assert len(sent) <= requests * len(batches)

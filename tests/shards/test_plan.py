@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.core.files import sha256_json
 from builder.core.records import Item, Listing
-from builder.shards.plan import make_plan
+from builder.shards import plan
+from builder.shards.plan import Settings, make_plan
 
 
 def listing(sizes: list[int], splits: list[str] | None = None) -> Listing:
@@ -55,3 +60,15 @@ def test_a_shard_knows_when_its_input_was_written_anew() -> None:
     (after,) = make_plan(Listing([Item("sa_1", 5, None, version="2")], {}), 10)
     assert before.sha256() != after.sha256()
     assert before.file("arrow") == "train-00000-of-00001.arrow"
+
+
+@pytest.mark.parametrize("library", ["datasets", "isal", "pyarrow"])
+def test_another_version_of_what_writes_bytes_is_another_setting(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings("arrow", 1000, {})
+    before = settings.as_json()
+    assert before["encoders"][library] == importlib.metadata.version(library)
+    real = importlib.metadata.version
+    monkeypatch.setattr(plan, "version", lambda name: "0" if name == library else real(name))
+    assert sha256_json(settings.as_json()) != sha256_json(before)

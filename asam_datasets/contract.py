@@ -1,0 +1,181 @@
+"""JSON from someone else, checked field by field.
+
+index.json and the receipts are read through `Node`, which checks the kind and the range of each
+value. Both files state the sha256 of their own content, so a flipped bit anywhere is found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from asam_datasets.errors import ContractError
+
+MAX_CONTRACT_BYTES = 256 << 20  # the index of a whole SA-1B tar has about 2 MB
+MAX_COUNT = 2**53  # what JSON readers of any language hold exactly
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CHECKSUM = "sha256"  # the field that holds a document's own checksum
+_REMEDY = "the file is damaged or was not written by this project: get it or build it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A value of a JSON document, and where it stands.
+
+    Parameters
+    ----------
+    file
+        The document's name, for messages.
+    path
+        The value's place in the document, such as `splits.train.shards[0].rows`.
+    value
+        What `json.loads` gave.
+
+    Each method returns the value in the form that its name says, and raises ContractError if the
+    value is something else.
+    """
+
+    file: str
+    path: str
+    value: Any
+
+    def fail(self, expected: str) -> NoReturn:
+        """Raise a ContractError that says what was expected here and what was found."""
+        where = self.path or "the document"
+        found = reprlib.repr(self.value)
+        raise ContractError(f"{self.file}: {where}: expected {expected}, found {found}; {_REMEDY}")
+
+    def __getitem__(self, key: str) -> Node:
+        """A member of an object; raises ContractError if there is none."""
+        members = self.mapping()
+        if key not in members:
+            where = self.path or "the document"
+            raise ContractError(f"{self.file}: {where}: expected a field {key!r}, found none")
+        name = key if key.isprintable() and len(key) < 100 else reprlib.repr(key)
+        return Node(self.file, f"{self.path}.{name}" if self.path else name, members[key])
+
+    def mapping(self) -> dict[str, Any]:
+        """An object, as plain values."""
+        if not isinstance(self.value, dict):
+            self.fail("an object")
+        return self.value
+
+    def members(self) -> dict[str, Node]:
+        """An object's members."""
+        return {key: self[key] for key in self.mapping()}
+
+    def items(self) -> list[Node]:
+        """A list's items."""
+        if not isinstance(self.value, list):
+            self.fail("a list")
+        return [Node(self.file, f"{self.path}[{i}]", x) for i, x in enumerate(self.value)]
+
+    def integer(self, low: int, high: int = MAX_COUNT) -> int:
+        """An integer from `low` to `high`."""
+        if type(self.value) is not int or not low <= self.value <= high:  # bool is no integer
+            self.fail(f"an integer from {low} to {high}")
+        return self.value
+
+    def integers(self, count: int, low: int, high: int) -> tuple[int, ...]:
+        """A list of `count` integers from `low` to `high`."""
+        found = self.value
+        good = isinstance(found, list) and len(found) == count and {*map(type, found)} <= {int}
+        if not good or (found and not low <= min(found) <= max(found) <= high):
+            self.fail(f"{count} integers from {low} to {high}")
+        return tuple(found)
+
+    def text(self, pattern: re.Pattern[str] | None = None, expected: str = "a string") -> str:
+        """A string, the whole of which matches the pattern."""
+        if not isinstance(self.value, str) or (pattern and not pattern.fullmatch(self.value)):
+            self.fail(expected)
+        return self.value
+
+    def choice(self, *values: str) -> str:
+        """One of these strings."""
+        if not isinstance(self.value, str) or self.value not in values:
+            self.fail(f"one of {', '.join(values)}")
+        return self.value
+
+    def sha256(self) -> str:
+        """A sha256 in hex."""
+        return self.text(_SHA256, "64 hexadecimal digits")
+
+    def flag(self) -> bool:
+        """True or false."""
+        if not isinstance(self.value, bool):
+            self.fail("true or false")
+        return self.value
+
+    def equal(self, value: object) -> None:
+        """Check that this is the value that all else implies."""
+        if type(self.value) is not type(value) or self.value != value:
+            self.fail(repr(value))
+
+    def counts(self) -> dict[str, int]:
+        """An object of numbers from 0."""
+        return {key: node.integer(0) for key, node in self.members().items()}
+
+
+def sha256_json(value: Any) -> str:
+    """The sha256 of a value's canonical JSON, in hex.
+
+    Canonical means keys in order, no space, and ASCII alone; so equal values give equal sums.
+    Raises ValueError for a number that JSON has no form for.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def signed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the checksum of all its other fields."""
+    rest = {key: value for key, value in document.items() if key != _CHECKSUM}
+    return {_CHECKSUM: sha256_json(rest), **rest}
+
+
+def check_size(size: int, file: str) -> None:
+    """Raise ContractError for a file that is too large to be read whole."""
+    if size > MAX_CONTRACT_BYTES:
+        raise ContractError(f"{file}: expected at most {MAX_CONTRACT_BYTES} bytes, found {size}")
+
+
+def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
+    """Parse a document and check its checksum; returns it and its format's number.
+
+    Parameters
+    ----------
+    content
+        The file's bytes.
+    file
+        The file's name, for messages.
+    newest
+        The highest format that the caller reads. Format 1 had no checksum.
+
+    Raises
+    ------
+    ContractError
+        It is too large, no JSON, of a newer format, or not what its checksum says.
+    """
+    check_size(len(content), file)
+    try:
+        node = Node(file, "", json.loads(content))
+        version = node["format_version"].integer(1)
+        if version > newest:
+            raise ContractError(
+                f"{file} is of format {version}, this version of asam_datasets reads up to "
+                f"{newest}: get a newer one, such as the repo's own asam_datasets.py"
+            )
+        if version > 1:
+            stated = node[_CHECKSUM].sha256()
+            if (found := signed(node.value)[_CHECKSUM]) != stated:
+                raise ContractError(
+                    f"{file}: sha256: its content was expected to have {stated}, and has {found}; "
+                    f"{_REMEDY}"
+                )
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, infinite, or far too deep
+        raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
+    return node, version

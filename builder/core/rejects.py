@@ -1,0 +1,60 @@
+"""rejects.jsonl: what could not be used, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from asam_datasets.contract import Node
+from builder.core.files import dump_json
+from builder.core.records import Reject
+
+_TEXTS = ("source", "member", "reason", "expected", "found")
+
+
+def reject_from_json(node: Node) -> Reject:
+    """Check and take a reject as `asdict` gives it; raises ContractError."""
+    identifier = node["annotation_id"].value if "annotation_id" in node.mapping() else None
+    if isinstance(identifier, bool) or not isinstance(identifier, int | str | None):
+        node["annotation_id"].fail("an integer, a string or null")
+    return Reject(**{name: node[name].text() for name in _TEXTS}, annotation_id=identifier)
+
+
+def write_rejects(rejects: Iterable[Reject]) -> bytes:
+    """The table of these rejects."""
+    return b"".join(dump_json(asdict(reject)) for reject in rejects)
+
+
+def read_rejects(content: bytes, file: str) -> list[Reject]:
+    """The rejects of a table.
+
+    Parameters
+    ----------
+    content
+        The file's bytes; lines without text are skipped.
+    file
+        The file's name, for messages.
+
+    Raises
+    ------
+    ContractError
+        A line is no reject; the message names the line.
+    """
+    found = []
+    for number, line in enumerate(content.splitlines(), 1):
+        if line.strip():
+            node = Node(f"{file}, line {number}", "", line)
+            try:
+                node = Node(node.file, "", json.loads(line))
+            except (ValueError, RecursionError):
+                node.fail("JSON")
+            found.append(reject_from_json(node))
+    return found
+
+
+def count_reasons(rejects: Iterable[Reject]) -> dict[str, int]:
+    """Rejects by reason, most first."""
+    counts = Counter(reject.reason for reject in rejects)
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
