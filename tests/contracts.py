@@ -47,3 +47,29 @@ def nodes(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int,
     for key, item in value.items() if isinstance(value, dict) else items:
         found += nodes(item, (*path, key))
     return found
+
+
+OTHERS: tuple[Any, ...] = (
+    *(None, True, False, -1, 0, 1, 2**31, 2**70, 1.5, 1e400, "", "x", "../x", "all", "0" * 64),
+    *([], {}, [1], [[[]]], {"a": 1}, {"_type": "Value"}, {"_type": "Path"}),
+)
+"""Values of every kind, to stand where another kind is due."""
+REMOVE = "remove"
+"""Stands for no value at all."""
+
+
+def replaced(document: Document, path: tuple[str | int, ...], value: Any) -> bytes:
+    """The document with one value replaced or removed, and signed if it can be."""
+    changed = json.loads(json.dumps(document))
+    parent = changed
+    for key in path[:-1]:
+        parent = parent[key]
+    if value is REMOVE:
+        del parent[path[-1]]
+    else:
+        parent[path[-1]] = value
+    try:
+        changed = signed(changed)
+    except ValueError:  # an infinite number
+        changed["sha256"] = "0" * 64
+    return json.dumps(changed).encode()

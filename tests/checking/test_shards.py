@@ -259,6 +259,21 @@ def test_a_damaged_receipt_is_found_and_its_shard_is_built_again(
         assert path.read_bytes() == whole
 
 
+def test_a_damaged_index_is_found_and_made_right_by_a_build(dist: Path, tmp_path: Path) -> None:
+    path = index_path(dist, CONFIG)
+    whole = path.read_bytes()
+    (source,) = open_sources([str(tmp_path / "sa_000000.tar")])
+    settings = Settings("arrow", 12_000, source.settings())
+    for place in range(0, len(whole), len(whole) // 5):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        (problem,) = verify(dist, fast=True)
+        assert problem.what.startswith("its index can't be used: ")
+        assert build_config(source, dist, settings, quiet=True).reused == 4
+        assert path.read_bytes() == whole
+
+
 def test_shards_without_an_index_are_found_beside_a_good_config(dist: Path) -> None:
     lost = config_folder(dist, "sa_000009")
     shutil.copytree(config_folder(dist, CONFIG), lost)

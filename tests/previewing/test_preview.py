@@ -151,7 +151,7 @@ def test_what_does_not_agree_is_named_and_the_status_is_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dist = build_train(tmp_path)
-    rewrite(index_path(dist, "sa_000000"), lambda index: index["counts"].update(masks=69))
+    rewrite(index_path(dist, "sa_000000"), lambda index: index["counts"].update(masks=70))
     with config_folder(dist, "sa_000000").joinpath("train-00000-of-00008.arrow").open("ab") as file:
         file.write(b"more")
     rejects_path(dist, "sa_000000").write_text("")

@@ -9,18 +9,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asam_datasets import EVAL_FEATURES, ContractError
-from asam_datasets.batches import Layout
-from asam_datasets.contract import signed
+from asam_datasets.batches import Batch, Layout
+from asam_datasets.contract import read_document, signed
+from asam_datasets.shards import Shard
 from builder.core.records import Reject
 from builder.shards.receipt import Receipt, read_receipt, receipt_path, write_receipt
 from builder.shards.write import ShardWriter
-from tests.contracts import Document, flips, rewrite, set_in
+from tests.contracts import OTHERS, REMOVE, Document, flips, nodes, replaced, rewrite, set_in
 from tests.shards.test_write import eval_row
 
 FILE = "val-00001-of-00004.arrow"
 LAYOUT = Layout(EVAL_FEATURES.arrow_schema)
+COUNTS = {"images": 1, "masks": 3, "captions_missing": 0}
+BATCH = Batch(
+    rows=1,
+    offset=1000,
+    body=2000,
+    lengths=(1,) * LAYOUT.arrays[-1],
+    nulls=(0,) * LAYOUT.arrays[-1],
+    buffers=(8,) * LAYOUT.buffers[-1],
+    crc32=(7,) * len(LAYOUT.schema),
+)
 
 
 @pytest.fixture
@@ -36,7 +49,7 @@ def written(tmp_path: Path) -> Receipt:
         plan_sha256="0" * 64,
         settings_sha256="1" * 64,
         source={"name": "camo", "members": 3},
-        counts={"images": 1, "masks": 3, "captions_missing": 0},
+        counts=COUNTS,
         unknown_keys={"extra": 2},
         rejects=(Reject("camo", "a.png", "mask_empty", "pixels", "none", 7),),
     )
@@ -104,3 +117,18 @@ def test_unknown_fields_are_ignored(written: Receipt, tmp_path: Path) -> None:
     document: dict[str, Any] = json.loads(path.read_bytes())
     path.write_text(json.dumps(signed({**document, "later": [1]})))
     assert read(tmp_path) == replace(written)
+
+
+@given(st.data())
+def test_any_value_of_another_kind_is_refused_or_harmless(data: Any) -> None:
+    shard = Shard(FILE, 1, 5000, "2" * 64, (BATCH,))
+    receipt = Receipt("camo", "val", shard, "0" * 64, "1" * 64, {"name": "x"}, COUNTS, {}, ())
+    document = receipt.to_json()
+    path = data.draw(st.sampled_from(nodes(document)[1:]))
+    value = data.draw(st.sampled_from([*OTHERS, REMOVE]))
+    try:
+        node, _ = read_document(replaced(document, path, value), FILE, 2)
+        found = Receipt.from_json(node, "camo", FILE, LAYOUT)
+    except ContractError:
+        return
+    assert (found.shard.file, found.shard.rows) == (FILE, 1)
