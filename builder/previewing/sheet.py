@@ -82,7 +82,9 @@ def draw_sheet(views: Sequence[View], kind: str, total_rows: int) -> bytes:
             left += card.width + _BETWEEN
         top += height + _BETWEEN
     shown = min(len(views), SHEET_ROWS)
-    remark = f"{shown:,} of the page's {len(views):,} rows; the config has {total_rows:,}"
+    remark = f"{shown:,} of {total_rows:,} rows"
+    if shown < len(views):
+        remark += f"; the page has {len(views):,}"
     if any(view.reasons for view in views):
         remark += ". Rows to look at first come first"
     _write(figure, remark, _MARGIN, total - top)
