@@ -20,6 +20,7 @@ COMMANDS = [
     for line in text.replace("\\\n", " ").splitlines()
     if line.strip()
 ]
+SETUP = COMMANDS[:2]  # .ci/run runs these two, each in an environment of its own
 # What needs a download, weights, a desktop, or is this test.
 ELSEWHERE = re.compile(
     r"pip install|xhk/ASAM-Datasets|xdg-open|accelerate|facebook/|Salesforce/|benchmarks|pytest"
@@ -50,11 +51,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_commands_run_as_they_stand(folder: Path) -> None:
-    here = list(dict.fromkeys(c for c in COMMANDS if not ELSEWHERE.search(c)))
+    # The console script is there after the installation; the module does the same without one.
+    sample = SETUP[0].rpartition(" && ")[2].replace("asam-datasets", "python -m builder")
+    here = list(dict.fromkeys([sample, *(c for c in COMMANDS if not ELSEWHERE.search(c))]))
     assert len(here) >= 6
     for command in here:
         done = run(command, folder)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_it_opens_with_two_set_up_commands_of_which_each_works_alone() -> None:
+    first = next(text for language, text in BLOCKS if language == "bash")
+    assert first.splitlines() == SETUP
+    core, everything = SETUP
+    assert core == "pip install . && asam-datasets build --sample --out dist"
+    assert everything.endswith(" && python -m pytest")
 
 
 def test_every_other_builder_command_is_one_that_parses(folder: Path) -> None:

@@ -24,7 +24,7 @@ try:
 except SystemExit:
     print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}), file=sys.stderr)
 """
-HEAVY = {"torch", "transformers", "matplotlib", "skimage", "cv2", "h5py", "simplejpeg"}
+LIGHT = {"builder", "asam_datasets", "tqdm"}  # all that help needs beside the standard library
 
 
 def test_the_table_lists_every_command() -> None:
@@ -88,11 +88,11 @@ def test_the_console_script_explains_itself_in_its_own_form(
 
 
 @pytest.mark.parametrize("module", ["builder", *(f"builder.{name}" for name in COMMANDS)])
-def test_help_is_shown_without_heavy_imports(module: str) -> None:
+def test_help_imports_nothing_that_takes_time(module: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", IMPORTED, module], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("usage: ")
     imported = set(done.stderr.split())
-    assert {"argparse", "builder"} <= imported
-    assert not imported & HEAVY
+    assert "argparse" in imported
+    assert imported - sys.stdlib_module_names == LIGHT
