@@ -288,8 +288,13 @@ def parse_index(content: bytes, name: str, config: str) -> Index:
     node, version = read_document(content, name, FORMAT_VERSION)
     if version > 1:
         return replace(Index.from_json(node, config), sha256=node["sha256"].sha256())
-    LOG.warning("%s is of format 1, which had no checksum of its own: build the config again", name)
     index = Index.from_json(upgraded(node), config)
+    control = "; its control images are not ASAM's, decode_control takes them for other masks"
+    LOG.warning(
+        "%s is of format 1, which had no checksum of its own%s: build the config again",
+        name,
+        control if index.kind == "train" else "",
+    )
     return replace(index, sha256=hashlib.sha256(content).hexdigest(), format_version=version)
 
 

@@ -33,6 +33,7 @@ _PLAN = "plan.json"
 # Raise it when the same shards give other files, so that no tree is half of each. In layout 2 the
 # masks are numbered by the area of their boxes; in layout 1 they were in the json's order.
 _LAYOUT = 2
+_ASAMS_CONTROL = 2  # the first format of the index whose control images are those of the recipe
 
 OnRow = Callable[[int, int], None]
 ExportShard = Callable[["ShardTask", OnRow], Json]
@@ -126,9 +127,9 @@ def export_config(
     CaptionError
         Images lack a caption, and they were not to.
     SettingsError
-        The dist holds no pixels; or `skip_empty` or `split_name` is given for an evaluation config;
-        or `out` holds a folder of that name that this export did not begin, or another process is
-        at it.
+        The dist holds no pixels; or its control images are those of index format 1; or `skip_empty`
+        or `split_name` is given for an evaluation config; or `out` holds a folder of that name that
+        this export did not begin, or another process is at it.
     AsamDatasetsError
         A shard or an image can't be read.
     """
@@ -279,6 +280,11 @@ def _refuse(index: Index, missing_captions: str, image_root: Path | None) -> Non
         raise SettingsError(
             f"{config} was built with --annotations-only and holds no pixels, which ASAM's tree "
             "needs: give the tar or folder with the images as --image-root"
+        )
+    if index.kind == "train" and index.format_version < _ASAMS_CONTROL:
+        raise SettingsError(
+            f"{config} is of format {index.format_version}, whose control images are not those of "
+            "ASAM's recipe: build it again"
         )
     missing = counts.captions_missing
     if index.kind == "train" and missing and missing_captions == REFUSE:

@@ -28,6 +28,7 @@ from builder.shards.plan import Settings
 from builder.sources.sa1b import Sa1bSource, open_sources
 from tests import recipe
 from tests.factory import members, record, write_tar
+from tests.loading.format1 import downgrade
 
 CONFIG = "sa_000000"
 IDS = range(1, 13)
@@ -303,6 +304,14 @@ def test_another_build_is_not_exported_over_the_first(
     with pytest.raises(SettingsError, match="exported from other shards"):
         export(other, tmp_path / "out")
     assert files(tmp_path / "out") == files(tree)
+
+
+def test_control_images_of_before_the_recipe_are_not_exported(tmp_path: Path, dist: Path) -> None:
+    shutil.copytree(dist, tmp_path / "dist")
+    downgrade(tmp_path / "dist", CONFIG)
+    with pytest.raises(SettingsError, match="not those of ASAM's recipe: build it again"):
+        export(tmp_path / "dist", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_index_that_was_replaced_meanwhile_is_noticed(dist: Path) -> None:

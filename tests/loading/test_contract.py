@@ -285,6 +285,7 @@ def test_an_index_of_format_1_is_read_with_a_warning(
     with caplog.at_level(logging.WARNING):
         assert stream(copied) == expected
     assert f"{path} is of format 1" in caplog.text
+    assert "control images are not ASAM's" in caplog.text
     assert "build the config again" in caplog.text
     mapped = load(CONFIG, repo_or_path=copied)
     assert mapped["image_id"][:] == [row["image_id"] for row in rows[:12]]
