@@ -153,10 +153,33 @@ class MaskRuns:
 def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> MaskRuns:
     """Parse compressed COCO RLE strings, one per mask.
 
-    `pixels` is height x width, of all masks or of each. The format is rleFrString's of
-    pycocotools' maskApi.c: characters less 48, the low 5 bits first, bit 5 set when more follow,
-    bit 4 of the last one the sign; from the fourth count on each is the difference from the count
-    two before it. Never raises on a bad string: see `MaskRuns.problems`.
+    The format is that of `rleFrString` in pycocotools' maskApi.c. A count is one or more
+    characters, each a number less 48. A character holds 5 bits of the count, the lowest first. Its
+    bit 5 is set when more characters follow, and bit 4 of the last one is the sign. From the fourth
+    count on, what stands there is the difference from the count two before it.
+
+    Parameters
+    ----------
+    counts
+        The strings.
+    pixels
+        The height times the width, one number for all masks or one for each.
+
+    Returns
+    -------
+    MaskRuns
+        The runs of each mask. A malformed string raises no error: its mask has no runs, and
+        `problems` says why.
+
+    Examples
+    --------
+    Of six pixels, the first mask has one zero, one 1 and four zeros. The second ends too early.
+
+    >>> runs = parse_rle(["114", "11"], 6)
+    >>> runs.starts.tolist(), runs.ends.tolist(), runs.offsets.tolist()
+    ([1], [2], [0, 1, 1])
+    >>> runs.problems
+    {1: ('rle_too_short', '6 pixels', 'counts that add up to 2')}
     """
     number = len(counts)
     sizes = np.broadcast_to(np.asarray(pixels, np.int64), (number,))
@@ -336,7 +359,16 @@ def _segments(runs: MaskRuns, height: int) -> _Segments:
 
 
 def mask_boxes(runs: MaskRuns, height: int) -> Ints:
-    """The (x0, y0, x1, y1) of each mask's ones, ends excluded, (N, 4); zeros for empty masks."""
+    """The (x0, y0, x1, y1) of each mask's ones, ends excluded, (N, 4); zeros for empty masks.
+
+    Examples
+    --------
+    A pixel in the second row and the first column of an image of two rows.
+
+    >>> from asam_datasets.rle import parse_rle
+    >>> mask_boxes(parse_rle(["114"], 6), height=2).tolist()
+    [[0, 1, 1, 2]]
+    """
     return _boxes(_segments(runs, height))
 
 
@@ -1415,10 +1447,20 @@ def control_colors(n: int) -> npt.NDArray[np.uint8]:
     Rank j has pos = int((2**24 - 1) * (j + 1) / n) and the colour
     (pos % 256, pos // 256 % 256, pos // 65536), as in ASAM's sam_control_signal.py.
 
+    Parameters
+    ----------
+    n
+        How many masks the image has.
+
     Returns
     -------
     numpy.ndarray
         (n, 3) uint8, RGB.
+
+    Examples
+    --------
+    >>> control_colors(2).tolist()
+    [[255, 255, 127], [255, 255, 255]]
     """
     # Whole numbers are exact, and for n below 2**28 the recipe's float division gives the same: the
     # quotient is at least 1 / n away from the next whole number, and is rounded by less than that.
@@ -1449,6 +1491,15 @@ def decode_control(rgb: npt.ArrayLike, annotations: Any) -> npt.NDArray[np.int32
     ------
     AsamDatasetsError
         A colour belongs to none of the masks, or an annotation has no `bbox` of four numbers.
+
+    Examples
+    --------
+    A row of three pixels: the background, then the mask of the smaller box, then the other one.
+
+    >>> annotations = [{"bbox": [1, 0, 1, 1]}, {"bbox": [0, 0, 3, 1]}]
+    >>> larger, smaller = control_colors(2)
+    >>> decode_control([[(0, 0, 0), smaller, larger]], annotations).tolist()
+    [[-1, 0, 1]]
     """
     order = mask_order(annotations)
     n = len(order)

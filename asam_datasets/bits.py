@@ -43,7 +43,16 @@ def _segments(runs: MaskRuns, height: int) -> _Segments:
 
 
 def mask_boxes(runs: MaskRuns, height: int) -> Ints:
-    """The (x0, y0, x1, y1) of each mask's ones, ends excluded, (N, 4); zeros for empty masks."""
+    """The (x0, y0, x1, y1) of each mask's ones, ends excluded, (N, 4); zeros for empty masks.
+
+    Examples
+    --------
+    A pixel in the second row and the first column of an image of two rows.
+
+    >>> from asam_datasets.rle import parse_rle
+    >>> mask_boxes(parse_rle(["114"], 6), height=2).tolist()
+    [[0, 1, 1, 2]]
+    """
     return _boxes(_segments(runs, height))
 
 

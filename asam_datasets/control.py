@@ -68,10 +68,20 @@ def control_colors(n: int) -> npt.NDArray[np.uint8]:
     Rank j has pos = int((2**24 - 1) * (j + 1) / n) and the colour
     (pos % 256, pos // 256 % 256, pos // 65536), as in ASAM's sam_control_signal.py.
 
+    Parameters
+    ----------
+    n
+        How many masks the image has.
+
     Returns
     -------
     numpy.ndarray
         (n, 3) uint8, RGB.
+
+    Examples
+    --------
+    >>> control_colors(2).tolist()
+    [[255, 255, 127], [255, 255, 255]]
     """
     # Whole numbers are exact, and for n below 2**28 the recipe's float division gives the same: the
     # quotient is at least 1 / n away from the next whole number, and is rounded by less than that.
@@ -102,6 +112,15 @@ def decode_control(rgb: npt.ArrayLike, annotations: Any) -> npt.NDArray[np.int32
     ------
     AsamDatasetsError
         A colour belongs to none of the masks, or an annotation has no `bbox` of four numbers.
+
+    Examples
+    --------
+    A row of three pixels: the background, then the mask of the smaller box, then the other one.
+
+    >>> annotations = [{"bbox": [1, 0, 1, 1]}, {"bbox": [0, 0, 3, 1]}]
+    >>> larger, smaller = control_colors(2)
+    >>> decode_control([[(0, 0, 0), smaller, larger]], annotations).tolist()
+    [[-1, 0, 1]]
     """
     order = mask_order(annotations)
     n = len(order)

@@ -33,10 +33,33 @@ class MaskRuns:
 def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> MaskRuns:
     """Parse compressed COCO RLE strings, one per mask.
 
-    `pixels` is height x width, of all masks or of each. The format is rleFrString's of
-    pycocotools' maskApi.c: characters less 48, the low 5 bits first, bit 5 set when more follow,
-    bit 4 of the last one the sign; from the fourth count on each is the difference from the count
-    two before it. Never raises on a bad string: see `MaskRuns.problems`.
+    The format is that of `rleFrString` in pycocotools' maskApi.c. A count is one or more
+    characters, each a number less 48. A character holds 5 bits of the count, the lowest first. Its
+    bit 5 is set when more characters follow, and bit 4 of the last one is the sign. From the fourth
+    count on, what stands there is the difference from the count two before it.
+
+    Parameters
+    ----------
+    counts
+        The strings.
+    pixels
+        The height times the width, one number for all masks or one for each.
+
+    Returns
+    -------
+    MaskRuns
+        The runs of each mask. A malformed string raises no error: its mask has no runs, and
+        `problems` says why.
+
+    Examples
+    --------
+    Of six pixels, the first mask has one zero, one 1 and four zeros. The second ends too early.
+
+    >>> runs = parse_rle(["114", "11"], 6)
+    >>> runs.starts.tolist(), runs.ends.tolist(), runs.offsets.tolist()
+    ([1], [2], [0, 1, 1])
+    >>> runs.problems
+    {1: ('rle_too_short', '6 pixels', 'counts that add up to 2')}
     """
     number = len(counts)
     sizes = np.broadcast_to(np.asarray(pixels, np.int64), (number,))

@@ -1,7 +1,5 @@
 """What counts as a degenerate caption."""
 
-import doctest
-
 import pytest
 
 from builder.captioning import quality
@@ -24,7 +22,3 @@ from builder.captioning import quality
 )
 def test_degenerate_captions_are_told_from_others(caption: str, reason: str | None) -> None:
     assert quality.degenerate(caption) == reason
-
-
-def test_the_examples_hold() -> None:
-    assert doctest.testmod(quality).failed == 0

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
 import io
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from builder.core import errors
 from builder.core.errors import what_went_wrong
 
 
@@ -32,7 +30,3 @@ def test_no_path_and_no_address_stays_in_the_text(tmp_path: Path, name: str) -> 
     assert str(tmp_path) not in what_went_wrong(of_nothing.value, str(tmp_path / "none" / name))
     assert what_went_wrong(of_bytes.value) == "cannot identify image file"
     assert what_went_wrong(EOFError()) == "EOFError"
-
-
-def test_the_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(errors).failed == 0
