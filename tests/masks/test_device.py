@@ -113,23 +113,28 @@ def test_the_kernels_compile_for_a_gpu(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("size", OUTPUTS)
-def test_decode_masks_on_a_device_is_decode_masks(device: str, size: tuple[int, int]) -> None:
-    annotations, _ = mixed(9)
+def test_a_device_shows_the_masks_that_were_drawn(device: str, size: tuple[int, int]) -> None:
+    annotations, masks = mixed(9)
+    expected = np.concatenate([sample(mask, size) for mask in masks])
+    assert expected.any()
     decoded = decode_masks(annotations, size, device=device)
     assert decoded.device.type == device
     assert decoded.dtype == torch.uint8
-    assert np.array_equal(decoded.cpu(), decode_masks(annotations, size))
+    assert np.array_equal(decoded.cpu(), expected)
     bits = decode_masks(annotations, size, device=device, packed=True)
+    assert np.array_equal(bits.cpu(), np.packbits(expected, axis=-1))
     assert np.array_equal(bits.cpu(), decode_masks(annotations, size, packed=True))
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_sa1b_sizes_on_a_device(device: str) -> None:
-    annotations = annotate(draw(3, 1500, 2250, 16))
-    for size in (None, (1024, 1024), (256, 256)):
-        decoded = decode_masks(annotations, size, torch.bool, device=device)
+    masks = draw(3, 1500, 2250, 16)
+    annotations = annotate(masks)
+    for size in ((1500, 2250), (1024, 1024), (256, 256)):
+        full = size == (1500, 2250)
+        decoded = decode_masks(annotations, None if full else size, torch.bool, device=device)
         assert decoded.dtype == torch.bool
-        assert np.array_equal(decoded.cpu(), decode_masks(annotations, size, bool))
+        assert np.array_equal(decoded.cpu(), sample(masks, size))
 
 
 @pytest.mark.parametrize("device", DEVICES)

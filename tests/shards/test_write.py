@@ -219,6 +219,30 @@ def test_a_row_without_a_column_is_named(tmp_path: Path) -> None:
         write(tmp_path / "s", [row], "arrow")
 
 
+@pytest.mark.parametrize("fmt", ["arrow", "parquet"])
+@pytest.mark.parametrize("times", [0, 2])
+def test_a_file_with_other_rows_than_were_added_gets_no_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fmt: str, times: int
+) -> None:
+    """The library that writes the file drops each table, or writes it twice."""
+    with ShardWriter(tmp_path / "s", TRAIN_FEATURES, fmt) as writer:
+        for i in range(3):
+            writer.add(train_row(i, 1000))
+        inner = writer._writer
+
+        class Faulty:
+            def write_table(self, table: pa.Table) -> None:
+                for _ in range(times):
+                    inner.write_table(table)
+
+            def close(self) -> None:
+                inner.close()
+
+        monkeypatch.setattr(writer, "_writer", Faulty())
+        with pytest.raises(ShardError, match=rf"3 rows were written, {3 * times} read back"):
+            writer.close()
+
+
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """No file of this process may grow beyond 10 MB: what a full disk looks like."""

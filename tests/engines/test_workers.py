@@ -1,0 +1,84 @@
+"""How many processes a build starts, and what an estimate makes of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from builder.core.console import default_workers
+from builder.engines import config, local
+from builder.engines.config import estimate_config
+from builder.engines.local import workers_for
+from builder.shards.plan import Settings
+from builder.sources.sa1b import open_sources
+from tests.factory import members, write_tar
+
+MB = 10**6
+IMAGES = 24
+READ_SECONDS = 4.0  # by the clock of the test, which ticks while the probes are read
+
+
+@pytest.mark.parametrize(
+    ("size", "cores", "expected"),
+    [
+        (0, 8, 1),
+        (1 * MB, 8, 1),
+        (63 * MB, 8, 1),
+        (64 * MB, 8, 2),
+        (100 * MB, 8, 3),
+        (256 * MB, 8, 8),
+        (12_000 * MB, 8, 8),
+        (12_000 * MB, 1, 1),
+    ],
+)
+def test_a_process_for_each_32_mb_and_at_most_one_a_core(
+    monkeypatch: pytest.MonkeyPatch, size: int, cores: int, expected: int
+) -> None:
+    monkeypatch.setattr(local, "default_workers", lambda: cores)
+    assert workers_for(size) == expected
+
+
+def test_cores_that_this_process_may_not_use_do_not_count() -> None:
+    before = os.sched_getaffinity(0)
+    assert default_workers() == len(before)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert default_workers() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@pytest.fixture(scope="module")
+def tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source")
+    return write_tar(folder / "sa_000000.tar", members(range(1, IMAGES + 1)))
+
+
+@pytest.mark.parametrize(
+    ("shard_size", "workers", "processes"),
+    [
+        (20_000, 1, 1),
+        (20_000, 4, 4),
+        (20_000, 64, 8),  # there are eight shards
+        (20_000, None, 1),  # so little is not worth a process
+        (10**9, 4, 1),
+    ],
+)
+def test_an_estimate_divides_the_work_by_its_processes(
+    tar: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shard_size: int,
+    workers: int | None,
+    processes: int,
+) -> None:
+    ticks = iter((100.0, 100.0 + READ_SECONDS))
+    monkeypatch.setattr(config, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    (source,) = open_sources([str(tar)])
+    settings = Settings("arrow", shard_size, source.settings())
+    found = estimate_config(source, settings, workers=workers)
+    assert found.workers == processes
+    assert found.probes == 8
+    assert found.seconds == pytest.approx(READ_SECONDS / 8 * IMAGES / processes)
