@@ -990,7 +990,8 @@ _RECORD_BATCH = 3  # of the union MessageHeader in Arrow's Message.fbs
 class Layout:
     """How many arrays and buffers each column of a schema has.
 
-    `arrays` and `buffers` hold where each column's begin, and at the end how many there are.
+    `arrays` and `buffers` say at which number each column's first one stands. Their last item is
+    the number of all of them.
     """
 
     schema: pa.Schema
@@ -1897,23 +1898,23 @@ class Index:
     config, kind, format
         The config's name, "train" or "eval", "arrow" or "parquet".
     features
-        Of its rows.
+        The columns of its rows.
     annotations_only
         Whether its rows have no pixels.
     source
-        What names the input: plain values, among them `name`.
+        What names the input: strings, integers, booleans and nulls, among them `name`.
     settings
-        What else it was built with, and `sample` where that is the project's own sample.
+        What it was built with. A build with other settings is another config.
     code_version
-        Of the project that built it.
+        The version of the project that built it.
     counts, rejects, splits
         What is in it.
     name
-        Where the index was read, for messages.
+        The file that the index was read from, for messages.
     sha256
-        Of the index's content; another index has another.
+        The checksum of the index's content. Another index has another one.
     format_version
-        Of the file that it was read from.
+        The format of the file that the index was read from.
     """
 
     config: str
@@ -1938,18 +1939,23 @@ class Index:
 
     @cached_property
     def layout(self) -> Layout:
-        """Of its record batches."""
+        """How its record batches are made up of arrays and buffers."""
         return Layout(self.schema)
 
     @cached_property
     def settings_sha256(self) -> str:
-        """What names its settings in receipts."""
+        """The checksum of its settings, which its receipts bear, too."""
         return sha256_json(self.settings)
 
     @property
     def sample(self) -> bool:
         """Whether it was built from the sample that this project makes by code."""
         return self.settings.get("sample") is True
+
+    @property
+    def source_name(self) -> str:
+        """The name of the tar, folder or release that it was built from."""
+        return str(self.source["name"])
 
     @property
     def captions_model(self) -> str | None:
@@ -2121,7 +2127,7 @@ def open_index(store: Files | Hub, config: str) -> Index:
     if not CONFIG_NAME.fullmatch(config):
         raise unknown_name("config", config, store.configs(), store.name)
     try:
-        if store.is_local:
+        if store.is_local or isinstance(store, Hub):  # the Hub's is in the cache then
             check_size(os.stat(store.local(path)).st_size, name)  # noqa: PTH116
         return parse_index(store.read(path), name, config)
     except FileNotFoundError as error:

@@ -35,7 +35,8 @@ _RECORD_BATCH = 3  # of the union MessageHeader in Arrow's Message.fbs
 class Layout:
     """How many arrays and buffers each column of a schema has.
 
-    `arrays` and `buffers` hold where each column's begin, and at the end how many there are.
+    `arrays` and `buffers` say at which number each column's first one stands. Their last item is
+    the number of all of them.
     """
 
     schema: pa.Schema

@@ -201,7 +201,7 @@ def _table(indexes: Iterable[Index], old: str, mine: Collection[str]) -> dict[st
 def _table_row(index: Index) -> str:
     of = terms.terms_of(index)
     counts = index.counts
-    source = _SAMPLE_SOURCE if index.sample else f"{of.title}, {index.source['name']}"
+    source = _SAMPLE_SOURCE if index.sample else f"{of.title}, {index.source_name}"
     cells = [
         f"`{index.config}`",
         f"{index.num_rows:,}",
