@@ -39,10 +39,13 @@ class DeviceProcesses:
         self._shared = 0
         self._tasks: list[Any] = []
         self._processes: list[Any] = []
-        with safe_path(), interrupt_deferred():
+        # The first queue starts the process that watches over semaphores, and that lets Ctrl-C
+        # through again. So the queue comes before Ctrl-C is held back.
+        with safe_path():
             self._outcomes: Any = context.Queue()
             # The number of the source that is captioned now; 0 for none.
             self._source: Any = context.Value("q", 0)
+        with safe_path(), interrupt_deferred():
             for device in devices:
                 tasks = context.Queue()
                 queues = (self._source, tasks, self._outcomes)
