@@ -95,8 +95,27 @@ def test_the_python_runs_on_what_the_commands_built(folder: Path) -> None:
         assert done.returncode == 0, f"{code}\n{done.stderr}"
 
 
-def test_every_picture_and_page_is_there() -> None:
+def test_every_picture_page_and_heading_is_there() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert links
     for link in links:
-        assert (ROOT / link.partition("#")[0]).is_file(), link
+        name, _, anchor = link.partition("#")
+        assert (ROOT / name).is_file(), link
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", (ROOT / name).read_text(), re.MULTILINE)
+            plain = [re.sub(r"[^\w -]", "", title.lower()) for title in titles]
+            anchors = [title.replace(" ", "-") for title in plain]
+            assert anchor in anchors, link
+
+
+def test_the_page_on_the_main_path_names_files_that_are_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    _, _, path = text.partition("## The main path, file by file")
+    rooms = ("builder", "asam_datasets")
+    known = {file.name for room in rooms for file in (ROOT / room).rglob("*.py")}
+    named = re.findall(r"`([\w/.]+\.py)`", path)
+    assert len(named) > 30
+    for name in named:
+        whole = [ROOT / name, *(ROOT / room / name for room in rooms)]
+        alone = "/" not in name and name in known  # the cell names its folder before
+        assert alone or any(file.is_file() for file in whole), name
