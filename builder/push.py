@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check_token(planner.api, target.repo, patience)
     plan = planner.plan()
     _tell_plan(plan, args)
-    published = Published(plan) if args.dry_run else publisher.publish()
+    published = Published(plan) if args.dry_run else publisher.publish(plan)
     if args.json:
         emit_json(_report(published, indexes, args))
     _tell(published, args)

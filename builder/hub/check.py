@@ -49,7 +49,7 @@ def check_repo(
     with plain_errors(repo):
         api = api or connect(patience)
         remote = read_remote(api, repo, revision, patience)
-        known = remote.configs()
+        known = remote.configs
         if not known:
             raise HubError(f"{repo} at {revision}: no {DATA}/<config>/{INDEX} in it")
         if absent := sorted(set(configs or ()) - set(known)):
@@ -61,10 +61,8 @@ def check_repo(
         if (script := f"{repo.split('/')[-1]}.py") in remote.files:
             what = "datasets 4 and later refuses a repo with a script of its own name"
             problems.append(Problem(EVERYTHING, what, script))
-        if (
-            len({path.rsplit(".", 1)[1] for paths in remote.shards().values() for path in paths})
-            > 1
-        ):
+        formats = {path.rsplit(".", 1)[1] for paths in remote.shards.values() for path in paths}
+        if len(formats) > 1:
             problems.append(Problem(EVERYTHING, "Arrow and Parquet shards: one format per repo"))
         total = sum(len(index.shards) for index in indexes.values())
         with Progress(total, "shard", "verify", quiet=quiet) as progress:
@@ -111,12 +109,11 @@ class _Check:
     def files(self, config: str, index: Index) -> Iterator[Problem]:
         """Shards that no index names, and the rejects table."""
         named = {shard.file for shard in index.shards}
-        folder = f"{DATA}/{config}/"
-        for path in sorted(p for p in self.remote.files if p.startswith(folder)):
-            name = path.removeprefix(folder)
+        folder = f"{DATA}/{config}"
+        for name in self.remote.folders.get(folder, ()):
             if name not in named and _is_data(name, index):
                 yield Problem(config, "no part of the index, but load_dataset reads it", name)
-        path = f"{folder}{REJECTS}"
+        path = f"{folder}/{REJECTS}"
         if path not in self.remote.files:
             yield Problem(config, "the repo has no such file", REJECTS)
             return
@@ -143,7 +140,7 @@ class _Check:
                 yield Problem(config, "the card's configs lack it", CARD)
         for entry in listed:
             for pattern in data_paths(entry):
-                if not any(fnmatchcase(path, pattern) for path in self.remote.files):
+                if not self.remote.matches(pattern):
                     config = str(entry.get("config_name"))
                     yield Problem(config, f"{pattern} matches no file of the repo", CARD)
 

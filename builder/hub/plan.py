@@ -100,15 +100,17 @@ class Planner:
             remote = self._read_remote()
             self._check_remote(remote)
             files = [*self._files(), self._card(remote)]
-        there = [file for file in files if remote and remote.holds(file)]
-        add = [file for file in files if file not in there]
+        there: list[LocalFile] = []
+        add: list[LocalFile] = []
+        for file in files:
+            (there if remote and remote.holds(file) else add).append(file)
         wanted = {file.path for file in files}
-        mine = {index.config for index in self.indexes}
+        shards = remote.shards if remote else {}
         delete = [
             path
-            for config, paths in (remote.shards() if remote else {}).items()
-            for path in paths
-            if config in mine and path not in wanted
+            for index in self.indexes
+            for path in shards.get(index.config, ())
+            if path not in wanted
         ]
         return Plan(remote.commit if remote else None, add, there, delete)
 
@@ -134,8 +136,9 @@ class Planner:
         return remote
 
     def _mine(self, remote: Remote) -> dict[str, str]:
-        folders = tuple(f"{DATA}/{index.config}/" for index in self.indexes)
-        return {p: f.blob_id for p, f in remote.files.items() if p.startswith(folders)}
+        folders = [f"{DATA}/{index.config}" for index in self.indexes]
+        paths = (f"{f}/{name}" for f in folders for name in remote.folders.get(f, ()))
+        return {path: remote.files[path].blob_id for path in paths}
 
     def _check_remote(self, remote: Remote | None) -> None:
         if remote is None:
@@ -152,7 +155,7 @@ class Planner:
                 f"{repo} exists and is public, --private is for a new one; make it private in its "
                 "settings first"
             )
-        for config, paths in remote.shards().items():
+        for config, paths in remote.shards.items():
             found = paths[0].rsplit(".", 1)[1]
             if found != self.format:
                 raise HubError(
@@ -161,16 +164,14 @@ class Planner:
                     f"{found}, or publish to another repo"
                 )
         for index in self.indexes:
-            folder = f"{DATA}/{index.config}/"
-            for split in index.splits:
-                for path in remote.files:
-                    if not fnmatchcase(path, f"{folder}{split}-*.{self.format}"):
-                        continue
-                    if not SHARD_NAME.fullmatch(path.removeprefix(folder)):
-                        raise HubError(
-                            f"{repo} holds {path}, no shard of ours, which load_dataset would read "
-                            f"as rows of {index.config}; move it elsewhere first"
-                        )
+            folder = f"{DATA}/{index.config}"
+            for name in remote.folders.get(folder, ()):
+                data = any(fnmatchcase(name, f"{split}-*.{self.format}") for split in index.splits)
+                if data and not SHARD_NAME.fullmatch(name):
+                    raise HubError(
+                        f"{repo} holds {folder}/{name}, no shard of ours, which load_dataset would "
+                        f"read as rows of {index.config}; move it elsewhere first"
+                    )
 
     def _files(self) -> Iterator[LocalFile]:
         for index in self.indexes:
@@ -198,7 +199,7 @@ class Planner:
             existing = (self.dist / CARD).read_text("utf-8")
         listed = read_entries(existing) if existing else []
         mine = {index.config for index in self.indexes}
-        published = set(remote.shards()) if remote else set()
+        published = set(remote.shards) if remote else set()
         for entry in listed:
             other = {path for path in data_paths(entry) if _is_other(path, self.format)}
             if other and not is_own(entry):

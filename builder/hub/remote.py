@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -29,7 +31,7 @@ class LocalFile:
         return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Remote:
     """A repo's files at one commit."""
 
@@ -37,19 +39,44 @@ class Remote:
     private: bool
     files: Mapping[str, RepoFile]
 
-    def shards(self) -> dict[str, list[str]]:
-        """Each config's shards, as paths in the repo."""
+    @cached_property
+    def folders(self) -> Mapping[str, list[str]]:
+        """The names of the files directly in each folder, sorted; "" is the top."""
         found: dict[str, list[str]] = {}
         for path in sorted(self.files):
-            parts = path.split("/")
-            if len(parts) == 3 and parts[0] == DATA and SHARD_NAME.fullmatch(parts[2]):
-                found.setdefault(parts[1], []).append(path)
+            folder, _, name = path.rpartition("/")
+            found.setdefault(folder, []).append(name)
         return found
 
+    @cached_property
+    def shards(self) -> Mapping[str, list[str]]:
+        """Each config's shards, as paths in the repo."""
+        found = {
+            config: [f"{DATA}/{config}/{name}" for name in names if SHARD_NAME.fullmatch(name)]
+            for config, names in self._configs()
+        }
+        return {config: paths for config, paths in found.items() if paths}
+
+    @cached_property
     def configs(self) -> list[str]:
         """The configs that have an index."""
-        paths = (path.split("/") for path in self.files)
-        return sorted(p[1] for p in paths if len(p) == 3 and p[0] == DATA and p[2] == INDEX)
+        return sorted(config for config, names in self._configs() if INDEX in names)
+
+    def matches(self, pattern: str) -> bool:
+        """Whether a file pattern of a card matches a file.
+
+        Only the folder that the pattern names is searched, where it names one.
+        """
+        folder, _, last = pattern.rpartition("/")
+        if set(folder) & set("*?["):
+            return any(fnmatchcase(path, pattern) for path in self.files)
+        return any(fnmatchcase(name, last) for name in self.folders.get(folder, ()))
+
+    def _configs(self) -> Iterator[tuple[str, list[str]]]:
+        for folder, names in self.folders.items():
+            parts = folder.split("/")
+            if len(parts) == 2 and parts[0] == DATA:
+                yield parts[1], names
 
     def holds(self, file: LocalFile) -> bool:
         """Whether the repo has this very file, by the checksum that the Hub keeps."""

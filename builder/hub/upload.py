@@ -9,8 +9,8 @@ after the commit is compared with the indexes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -56,8 +56,16 @@ class Publisher:
             for path in (planner.dist / index.path(shard) for shard in index.shards)
         }
 
-    def publish(self) -> Published:
+    def publish(self, plan: Plan | None = None) -> Published:
         """Upload what is not there, commit once, and compare what the Hub then states.
+
+        The plan is carried out as it is. Only where someone else commits in the meantime is another
+        one made, on what is there then.
+
+        Parameters
+        ----------
+        plan
+            What to do. Defaults to the planner's plan of now.
 
         Raises
         ------
@@ -72,7 +80,7 @@ class Publisher:
         )
         try:
             with plain_errors(self.target.repo):
-                published: Published = again(self._publish)
+                published: Published = again(self._publish, iter([plan] if plan else []))
         except _MovedOn as error:
             raise HubError(
                 f"{self.target.repo} kept moving on; run the same command again"
@@ -81,11 +89,10 @@ class Publisher:
             self._compare(published.commit)
         return published
 
-    def _publish(self) -> Published:
-        plan = self.planner.plan()
+    def _publish(self, first: Iterator[Plan]) -> Published:
+        plan = next(first, None) or self.planner.plan()
         if plan.parent is None:
-            self._create()
-            plan = self.planner.plan()
+            plan = replace(plan, parent=self._create())
         if plan.empty:
             return Published(plan)
         if self.target.revision != "main" and not self.target.revision.startswith("refs/"):
@@ -103,7 +110,8 @@ class Publisher:
         self._check_unchanged()
         return self._commit(plan, additions)
 
-    def _create(self) -> None:
+    def _create(self) -> str:
+        """Create the repo; returns its first commit, raises _MovedOn if it holds files already."""
         self._call(
             lambda: self.api.create_repo(
                 self.target.repo, repo_type="dataset", private=self.target.private, exist_ok=True
@@ -111,6 +119,13 @@ class Publisher:
             f"creating {self.target.repo}",
         )
         say(f"created {self.target.repo}{' (private)' if self.target.private else ''}")
+        info = self._call(
+            lambda: self.api.dataset_info(self.target.repo, timeout=self.patience.timeout),
+            f"reading {self.target.repo}",
+        )
+        if any(file.rfilename != ".gitattributes" for file in info.siblings or ()):
+            self._moved(None)  # someone else created and filled it
+        return str(info.sha)
 
     def _upload(self, additions: Sequence[CommitOperationAdd]) -> None:
         total = sum(addition.upload_info.size for addition in additions)
@@ -163,7 +178,7 @@ class Publisher:
                 )
             except HfHubHTTPError as error:
                 if status_of(error) == 412:
-                    self._moved(plan)
+                    self._moved(plan.parent)
                 raise
             return Published(plan, info.oid, info.commit_url, info.pr_url)
 
@@ -193,12 +208,13 @@ class Publisher:
                     oid = commit.commit_id
                     return Published(plan, oid, f"{url}/commit/{oid}", pull)
         if not self.target.create_pr:
-            self._moved(plan)
+            self._moved(plan.parent)
         return None
 
-    def _moved(self, plan: Plan) -> None:
+    def _moved(self, parent: str | None) -> None:
+        since = f"from {parent[:12]}" if parent else "from nothing"
         say(
-            f"{self.target.repo} moved on from {str(plan.parent)[:12]} while this ran; what is up "
+            f"{self.target.repo} moved on {since} while this ran; what is up "
             "stays up, planning anew on what is there now"
         )
         raise _MovedOn

@@ -329,3 +329,30 @@ def test_a_dist_of_both_formats_is_refused(hub: LoopbackHub, tmp_path: Path) -> 
     shutil.copytree(config_folder(other, "sa_000001"), config_folder(dist, "sa_000001"))
     with pytest.raises(HubError, match="one format per repo"):
         publish(hub, dist)
+
+
+def test_one_plan_is_made_and_carried_out(hub: LoopbackHub, two: Path, tmp_path: Path) -> None:
+    """The repo is listed for the plan, and once more to compare what was sent."""
+    run = command(hub, tmp_path / "home", two)
+    assert run.returncode == 0, run.stderr
+    first = len(hub.matching("*/tree/*", "GET"))
+    command(hub, tmp_path / "home", two, "--configs", "sa_000001")
+    assert first == 1  # a new repo is not listed before it is there
+    assert len(hub.matching("*/tree/*", "GET")) == first + 1  # nothing is left to do
+
+
+def test_a_repo_that_another_fills_while_it_is_created_is_planned_anew(
+    hub: LoopbackHub, tmp_path: Path
+) -> None:
+    dist = make_dist(tmp_path / "dist", [1], shards=1)
+    mine = planner(hub, dist)
+    plan = mine.plan()
+    assert plan.parent is None
+    other = make_dist(tmp_path / "other", [2], config="sa_000001", shards=1)
+    publish(hub, other)
+    published = Publisher(mine, quiet=True).publish(plan)
+    assert published.commit
+    assert {path.split("/")[1] for path in hub.files(REPO) if path.startswith("data/")} == {
+        "sa_000000",
+        "sa_000001",
+    }
