@@ -7,9 +7,10 @@
 The first line builds the sample and tunes a tiny SAM of random weights: no download, no GPU.
 
 From ASAM's code (sam_continue_learning/main.py): only the mask tokens and the IoU token learn (two
-tensors, the rest of SAM stays as it is), 4 masks of each image, mirroring and large-scale jitter to
-a square of 1024 pixels, binary cross-entropy plus dice at 12544 points of which three quarters are
-where the mask is least certain (PointRend), Adam at 2e-3 that rises to it, then halves ten times.
+tensors, the rest of SAM stays as it is), of each image the 4 masks with the largest boxes,
+mirroring and large-scale jitter to a square of 1024 pixels, binary cross-entropy plus dice at 12544
+points of which three quarters are where the mask is least certain (PointRend), Adam at 2e-3 that
+rises to it, then halves ten times.
 ASAM feeds adversarial pictures made from these photographs, and draws points and noisy masks as
 prompts beside boxes; here it is the photographs and boxes. Masks come straight from their RLE at
 the size that the jitter asks for: no full-size mask is ever made.
@@ -134,7 +135,8 @@ def to_square(
     scaled = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))[cut]
     pixels[: scaled.shape[0], : scaled.shape[1]] = scaled
 
-    chosen = rng.permutation(len(annotations))[: 4 * count]  # some will fall outside of the cut
+    # ASAM takes the masks of the largest boxes. Some of them will fall outside of the cut.
+    chosen = asam_datasets.mask_order(annotations)[: 4 * count]
     decoded = asam_datasets.decode_masks([annotations[i] for i in chosen], (height, width))
     decoded = decoded[:, *cut]
     decoded = decoded[decoded.any((1, 2))][:count]

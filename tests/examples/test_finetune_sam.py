@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_a_mask_scaled_with_its_image_covers_the_same_pixels() -> None:
     mask = np.zeros((height, width), np.uint8)
     mask[15:45, 20:70] = 1
     image = Image.fromarray(np.repeat(mask[..., None] * 255, 3, 2))
-    annotation = {"id": 1, "segmentation": {"size": [height, width], "counts": rle(mask)}}
+    annotation = annotate(mask, [20, 15, 50, 30])
     for seed, jitter in enumerate((0.4, 0.9, 1.0, 1.7)):
         rng = np.random.default_rng(seed)
         pixels, masks = example.to_square(image, [annotation], 128, 1, jitter, rng)
@@ -84,11 +85,24 @@ def test_a_mask_scaled_with_its_image_covers_the_same_pixels() -> None:
         assert agree.mean() > 0.97
 
 
-def rle(mask: np.ndarray) -> str:
+def test_the_masks_of_the_largest_boxes_are_taken() -> None:
+    small, large = np.zeros((2, 64, 64), np.uint8)
+    small[10:40, 10:40] = 1
+    np.fill_diagonal(large, 1)  # fewer pixels, in a larger box
+    annotations = [annotate(small, [10, 10, 30, 30]), annotate(large, [0, 0, 64, 64])]
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        image = Image.new("RGB", (64, 64))
+        _, masks = example.to_square(image, annotations, 64, 1, 1.0, rng)
+        assert masks.sum() == large.sum()
+
+
+def annotate(mask: np.ndarray, bbox: list[int]) -> dict[str, Any]:
     from pycocotools import mask as coco
 
     counts: bytes = coco.encode(np.asfortranarray(mask))["counts"]
-    return counts.decode()
+    segmentation = {"size": list(mask.shape), "counts": counts.decode()}
+    return {"id": 1, "segmentation": segmentation, "bbox": bbox}
 
 
 def test_the_loss_of_the_right_mask_is_the_smallest() -> None:
