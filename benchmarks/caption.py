@@ -1,6 +1,8 @@
 """BLIP-2 captions: the floor first, then ours against LAVIS's way and a plain batched `generate`.
 
-    python -m benchmarks.caption                     the real flan-t5-xl configuration, on a GPU
+    python -m benchmarks.caption                     the real model of the preset asam, on a GPU
+    python -m benchmarks.caption --preset pretrained the same at 224 px, without a prompt
+    python -m benchmarks.caption --dtype fast        with fewer roundings of LAVIS's
     python -m benchmarks.caption --tiny              a tiny one, on any machine
     python -m benchmarks.caption --images FOLDER     with your own jpgs for the end-to-end part
 
@@ -31,15 +33,17 @@ from PIL import Image
 
 from benchmarks.caption_floor import operations
 from benchmarks.caption_report import Report
+from builder.captioning.dtypes import MIXED
 from builder.captioning.fast.captioner import ENCODE_BATCH, ContinuousCaptioner
 from builder.captioning.fast.encoder import Encoder
-from builder.captioning.model import Loaded, adapt, as_asam
+from builder.captioning.model import Loaded, adapt
 from builder.captioning.plain import generate
 from builder.captioning.preprocess import Preprocess
-from builder.captioning.settings import CaptionSettings
+from builder.captioning.settings import DTYPES, CaptionSettings
 from builder.captioning.stream import CaptionStream
 from builder.captioning.synthetic import (
     FLAN_T5_XL,
+    FLAN_T5_XL_COCO,
     TINY,
     ImposedLengths,
     random_model,
@@ -69,7 +73,9 @@ class Scale:
     matrix: int  # side of the matrices that the rate is measured with
 
 
-REAL = Scale(FLAN_T5_XL, 1024, 6144, 64, 256, 12, 64, 6144, (2250, 1500), 8192)
+REAL = Scale(FLAN_T5_XL_COCO, 1024, 6144, 64, 256, 12, 64, 6144, (2250, 1500), 8192)
+CONFIGS = {"asam": FLAN_T5_XL_COCO, "pretrained": FLAN_T5_XL}  # 364 and 224 px
+PROMPTS = {"asam": "bane roti luba sha", "pretrained": ""}  # as many tokens as "a photo of" has
 SMALL = Scale(TINY, 16, 96, 8, 24, 6, 24, 24, (640, 480), 512)
 
 
@@ -81,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--tiny", action="store_true", help="a tiny configuration")
+    parser.add_argument("--preset", choices=tuple(CONFIGS), default="asam", help="(%(default)s)")
+    parser.add_argument("--dtype", choices=DTYPES, help="(asam on a GPU, float32 elsewhere)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--images", type=Path, help="a folder of jpgs (default: made by code)")
     parser.add_argument("--batch-size", type=int, help="images decoded at a time by ours")
@@ -92,25 +100,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     transformers.logging.set_verbosity_error()
     if args.tiny:
         torch.set_num_threads(1)  # products this small are slower on more
-    scale = SMALL if args.tiny else REAL
-    report = Report(_about(device, args.tiny))
+    scale = SMALL if args.tiny else replace(REAL, config=CONFIGS[args.preset])
+    dtype = args.dtype or ("asam" if device.type == "cuda" else "float32")
+    settings = CaptionSettings(
+        args.preset,
+        "random",
+        prompt=PROMPTS[args.preset],
+        num_beams=BEAMS,
+        search="transformers",
+        dtype=dtype,
+    )
+    report = Report(_about(device, scale, settings))
     say(f"benchmarks.caption: {report.about}")
-    _measure(scale, device, args.batch_size or scale.batch, args.images, report)
+    _measure(scale, device, settings, args.batch_size or scale.batch, args.images, report)
     if args.json:
         emit_json({**report.about, "rows": report.rows, "failed": report.failed})
     return EXIT_FAILED if report.failed else EXIT_OK
 
 
 def _measure(
-    scale: Scale, device: torch.device, batch: int, folder: Path | None, report: Report
+    scale: Scale,
+    device: torch.device,
+    settings: CaptionSettings,
+    batch: int,
+    folder: Path | None,
+    report: Report,
 ) -> None:
     """All parts, those that matter most first."""
-    dtype, other = ("asam", "float32") if device.type == "cuda" else ("float32", "bfloat16")
+    other = replace(settings, dtype="bfloat16" if settings.dtype == "float32" else "float32")
     loaded, captioner = None, None
     with report.part("floor (operations of the matrix products over the measured rate)"):
-        _floors(scale, device, report)
+        _floors(scale, device, settings, report)
     with report.part("random weights"):
-        loaded = _loaded(scale, device, dtype)
+        loaded = _loaded(scale, device, settings)
     if loaded is not None:
         with report.part("vision tower and Q-Former"):
             _vision(loaded, report)
@@ -122,21 +144,22 @@ def _measure(
             captioner = None
         with report.part("the same, by generate"):
             _baselines(scale, loaded, report)
-        with report.part(f"the same words as plain generate, {dtype}"):
+        with report.part(f"the same words as plain generate, {settings.dtype}"):
             _parity(scale, loaded, report)
         loaded = None
-    with report.part(f"the same words as plain generate, {other}"):
+    with report.part(f"the same words as plain generate, {other.dtype}"):
         _parity(scale, _loaded(scale, device, other), report)
 
 
 # ------------------------------------------------------------------------------------- floors
 
 
-def _floors(scale: Scale, device: torch.device, report: Report) -> None:
+def _floors(scale: Scale, device: torch.device, settings: CaptionSettings, report: Report) -> None:
     """Images/s that the measured rate allows, of each part and of all."""
     rate = _matmul_rate(device, scale.matrix)
     tokens = statistics.mean(_lengths(scale.images))
-    parts = operations(scale.config, tokens, BEAMS)
+    prompt = 1 + len(settings.prompt.split())
+    parts = operations(scale.config, tokens, BEAMS, prompt)
     report.note(matmul_tflops=round(rate / 1e12, 3), mean_tokens=round(tokens, 2))
     parts[SEEING] = parts["vision"] + parts["q-former"]
     parts[ALL] = parts[SEEING] + parts["t5 encoder"] + parts["t5 decoder"]
@@ -174,15 +197,14 @@ def _wait(device: torch.device) -> None:
 # ------------------------------------------------------------------------------------- the parts
 
 
-def _loaded(scale: Scale, device: torch.device, dtype: str) -> Loaded:
-    """The random model in a dtype."""
+def _loaded(scale: Scale, device: torch.device, settings: CaptionSettings) -> Loaded:
+    """The random model in the dtype of the settings."""
     model = random_model(scale.config, device=device)
     torch.set_float32_matmul_precision("highest")
-    if dtype == "asam":
-        as_asam(model)
-    elif dtype == "bfloat16":
+    if settings.dtype in MIXED:
+        MIXED[settings.dtype](model)
+    elif settings.dtype == "bfloat16":
         model.bfloat16()
-    settings = CaptionSettings(model="random", search="transformers", dtype=dtype, num_beams=BEAMS)
     return adapt(model, random_processor(scale.config), settings, {})
 
 
@@ -375,10 +397,13 @@ def _decode_rate(preprocess: Preprocess, jpegs: Sequence[bytes], threads: int) -
         return count / (time.perf_counter() - start)
 
 
-def _about(device: torch.device, tiny: bool) -> Json:
+def _about(device: torch.device, scale: Scale, settings: CaptionSettings) -> Json:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
-        "configuration": "tiny" if tiny else "flan-t5-xl",
+        "configuration": "tiny" if scale is SMALL else "flan-t5-xl",
+        "preset": settings.preset,
+        "pixels": scale.config["vision_config"]["image_size"],
+        "dtype": settings.dtype,
         "device": name,
         "torch": torch.__version__,
         "transformers": transformers.__version__,

@@ -5,10 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 
-def operations(config: dict[str, Any], tokens: float, beams: int) -> dict[str, float]:
+def operations(
+    config: dict[str, Any], tokens: float, beams: int, prompt: int = 1
+) -> dict[str, float]:
     """Floating-point operations per image of each part; two to a multiply-add.
 
-    Matrix products alone, attention's included; `tokens` is the mean length of a caption.
+    Matrix products alone are counted, attention's included.
+
+    Parameters
+    ----------
+    config
+        A BLIP-2's, such as `synthetic.FLAN_T5_XL`; its image size decides the vision tower's part.
+    tokens
+        The mean length of a caption, end token included.
+    prompt
+        The number of the prompt's tokens, end token included.
     """
     vision, former, text = (config[f"{x}_config"] for x in ("vision", "qformer", "text"))
     width, patches = vision["hidden_size"], (vision["image_size"] // vision["patch_size"]) ** 2
@@ -23,7 +34,7 @@ def operations(config: dict[str, Any], tokens: float, beams: int) -> dict[str, f
     bridge = 2 * (layers * queries * block + crossed * cross)
 
     model, inner = text["d_model"], text["d_kv"] * text["num_heads"]
-    source = queries + 1
+    source = queries + prompt
     dense = 3 * model * text["d_ff"]
     block = 4 * model * inner + dense + 2 * source * inner
     encoder = 2 * (text["num_layers"] * source * block + queries * own * model)

@@ -139,8 +139,8 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype",
         choices=("auto", *DTYPES),
         default=defaults.dtype,
-        help="asam is float16 vision, float32 Q-Former, bfloat16 T5; auto is asam on a GPU, "
-        "float32 on the CPU",
+        help="asam rounds where LAVIS's autocast does on a GPU; fast rounds more: float16 vision, "
+        "bfloat16 T5; auto is asam on a GPU, float32 on the CPU",
     )
     model.add_argument(
         "--dct-scaling",

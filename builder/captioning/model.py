@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from builder.captioning.dtypes import MIXED
 from builder.captioning.families import Family, check_engine, family_of, read_processor
 from builder.captioning.preprocess import Preprocess, decode
 from builder.captioning.settings import CaptionSettings
@@ -136,8 +137,10 @@ def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") 
         config: Any = transformers.AutoConfig.from_pretrained(source, **where)
         processor: Any = read_processor(source, family, **where)
         family.start(config, processor.tokenizer, settings)  # refused before the weights are read
-        parts = settings.dtype == "asam" and config.model_type == "blip-2"
-        dtype = torch.float32 if parts or settings.dtype == "float32" else torch.bfloat16
+        mixed = MIXED.get(settings.dtype)
+        if mixed and family.parts.get("text_config") != "t5":
+            mixed, settings = None, replace(settings, dtype="bfloat16")
+        dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
         model, report = transformers.AutoModelForImageTextToText.from_pretrained(
             source,
             **where,
@@ -157,17 +160,9 @@ def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") 
             f"{source} is incomplete: {len(lacking)} weights are missing or have another shape, "
             f"such as {lacking[0]}; download it again"
         )
-    if parts:
-        as_asam(model)
+    if mixed:
+        mixed(model)
     return adapt(model.to(device), processor, settings, fingerprint(settings, config))
-
-
-def as_asam(model: Any) -> None:
-    """Give a BLIP-2's parts the dtypes of "asam", from float32."""
-    model.vision_model.half()
-    model.language_projection.half()
-    model.language_model.bfloat16()
-    torch.set_float32_matmul_precision("high")  # TF32: finer than what the Q-Former feeds
 
 
 def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) -> Loaded:

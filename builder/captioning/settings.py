@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-DTYPES = ("asam", "bfloat16", "float32")
+DTYPES = ("asam", "fast", "bfloat16", "float32")
 ENGINES = ("auto", "continuous", "generate")
 SEARCHES = ("lavis", "transformers")
 
@@ -40,9 +40,11 @@ class CaptionSettings:
         4.33.2, which LAVIS pins. "transformers": those of transformers 5. A model that is no BLIP-2
         with a T5 has the latter, whatever is set here.
     dtype
-        "asam": the vision tower in float16, the Q-Former in float32, T5 in bfloat16, as LAVIS
-        runs them; or one dtype for all: "bfloat16", "float32". "auto" is "asam" on a GPU and
-        "float32" elsewhere.
+        "asam" rounds where LAVIS's autocast does: float16 in the vision tower's layers, bfloat16 in
+        T5's, float32 between them and in the Q-Former (`builder.captioning.dtypes`). "fast" rounds
+        more: the vision tower and the projection are float16, T5 is bfloat16. "bfloat16" and
+        "float32" are one dtype for all. "auto" is "asam" on a GPU and "float32" elsewhere. A model
+        that is no BLIP-2 with a T5 has "bfloat16" for the mixed ones.
     dct_scaling
         Let the JPEG decoder scale down first: less work, and some captions change.
     """

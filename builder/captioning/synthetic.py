@@ -1,7 +1,7 @@
 """A BLIP-2 with random weights, of any size: what tests and benchmarks run on without a download.
 
-The architecture is that of Salesforce/blip2-flan-t5-xl: EVA's ViT-g at 224 px, a Q-Former with 32
-queries, Flan-T5 with gated GELU. The tokenizer is trained on the spot on words made up here.
+The architecture is that of Salesforce/blip2-flan-t5-xl: EVA's ViT-g, a Q-Former with 32 queries,
+Flan-T5 with gated GELU. The tokenizer is trained on the spot on words made up here.
 """
 
 from __future__ import annotations
@@ -64,6 +64,12 @@ FLAN_T5_XL: dict[str, Any] = {
     },
     "num_query_tokens": 32,
     "image_token_index": 32100,
+}
+
+# Salesforce/blip2-flan-t5-xl-coco: the same for larger images, 677 tokens in the tower, not 257.
+FLAN_T5_XL_COCO: dict[str, Any] = {
+    **FLAN_T5_XL,
+    "vision_config": {**FLAN_T5_XL["vision_config"], "image_size": 364},
 }
 
 # The same in small: every part there, none larger than a test needs.

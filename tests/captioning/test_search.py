@@ -14,11 +14,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import Blip2Config, Blip2ForConditionalGeneration, LogitsProcessorList
 
+from builder.captioning.dtypes import MIXED
 from builder.captioning.fast.captioner import ContinuousCaptioner
 from builder.captioning.fast.decoder import BeamDecoder
 from builder.captioning.fast.encoder import Encoder
 from builder.captioning.fast.search import BeamSearch, SearchSettings
-from builder.captioning.model import Loaded, adapt, as_asam, load
+from builder.captioning.model import Loaded, adapt, load
 from builder.captioning.plain import PlainCaptioner, generate
 from builder.captioning.preprocess import Preprocess
 from builder.captioning.settings import CaptionSettings
@@ -123,7 +124,9 @@ class OnDeviceAlone(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-@pytest.mark.parametrize(("dtype", "rules"), [("asam", "lavis"), ("float32", "transformers")])
+@pytest.mark.parametrize(
+    ("dtype", "rules"), [("asam", "lavis"), ("fast", "lavis"), ("float32", "transformers")]
+)
 def test_nothing_of_what_is_recorded_depends_on_the_host(dtype: str, rules: str) -> None:
     """No value is waited for, and none is copied from the host: on tensors that have only shapes.
 
@@ -131,8 +134,8 @@ def test_nothing_of_what_is_recorded_depends_on_the_host(dtype: str, rules: str)
     """
     device = "cuda:0" if torch.version.cuda else "lazy:0"
     model = random_model(TINY)
-    if dtype == "asam":
-        as_asam(model)
+    if dtype in MIXED:
+        MIXED[dtype](model)
     with FakeTensorMode(allow_non_fake_inputs=True):
         model.to(device)
         encoder = Encoder(model, [1], 4, Preprocess((28, 28)))
@@ -142,7 +145,7 @@ def test_nothing_of_what_is_recorded_depends_on_the_host(dtype: str, rules: str)
         with OnDeviceAlone():  # type: ignore[no-untyped-call]
             encoded = encoder.encode(encoder.pixels)
             assert encoded.shape == (4, 5, 32)
-            assert encoded.dtype == (torch.bfloat16 if dtype == "asam" else torch.float32)
+            assert encoded.dtype == (torch.bfloat16 if dtype in MIXED else torch.float32)
             search.admit(encoded, slots, slots)
             assert search.step(16).shape == (8, 1 + 32)
 

@@ -29,7 +29,7 @@ from builder.captioning.model import Loaded
 from builder.captioning.plain import PlainCaptioner
 from builder.core.errors import CaptionError
 
-ENCODE_BATCH = 128  # 257 tokens each: enough to fill a GPU
+ENCODE_BATCH = 128  # 257 or 677 tokens each: enough to fill a GPU
 _ADMIT = 32  # images admitted at a time, at most
 _REACH = 8  # steps are recorded for positions below multiples of this
 

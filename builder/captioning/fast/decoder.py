@@ -40,7 +40,8 @@ class BeamDecoder:
     Parameters
     ----------
     t5
-        A `T5ForConditionalGeneration` on its device; its weights are shared, not copied.
+        A `T5ForConditionalGeneration` on its device; its weights are shared, not copied. If its
+        attention implementation is "eager", each step is rounded as there.
     slots, beams
         S and K.
     max_tokens
@@ -60,6 +61,8 @@ class BeamDecoder:
         self.positions = -(-(max_tokens + 1) // 8) * 8
         self.heads, self.width = config.num_heads, config.d_kv
         self._epsilon = config.layer_norm_epsilon
+        # Whether to round each step to the dtype as transformers' modules do, or to fuse steps.
+        self._eager = config._attn_implementation == "eager"
         tied = getattr(config, "scale_decoder_outputs", config.tie_word_embeddings)
         self._scale = config.d_model**-0.5 if tied else None
         self._embedding: Tensor = t5.decoder.embed_tokens.weight
@@ -163,13 +166,8 @@ class BeamDecoder:
         past[0][self._slot_index, :, position] = keys
         past[1][self._slot_index, :, position] = values
         shape = (self.slots, self.heads, reach * self.beams, self.width)
-        attended = functional.scaled_dot_product_attention(
-            queries,
-            past[0][:, :, :reach].reshape(shape),
-            past[1][:, :, :reach].reshape(shape),
-            attn_mask=bias,
-            scale=1.0,
-        )
+        keys, values = (each[:, :, :reach].reshape(shape) for each in past)
+        attended = self._attend(queries, keys, values, bias)
         return self._add(hidden, attended, layer.self_out)
 
     def _cross_attention(
@@ -177,7 +175,7 @@ class BeamDecoder:
     ) -> Tensor:
         queries = functional.linear(self._norm(hidden, layer.cross_norm), layer.cross_query)
         queries = queries.view(self.slots, self.beams, self.heads, self.width).transpose(1, 2)
-        attended = functional.scaled_dot_product_attention(queries, *cross, scale=1.0)
+        attended = self._attend(queries, *cross)
         return self._add(hidden, attended, layer.cross_out)
 
     def _feed_forward(self, hidden: Tensor, layer: _Layer) -> Tensor:
@@ -187,13 +185,36 @@ class BeamDecoder:
             inner = self._activation(gate) * inner
         else:
             inner = self._activation(inner)
-        return hidden.addmm_(inner, layer.ff_out.t())
+        return self._add(hidden, inner, layer.ff_out)
 
-    def _add(self, hidden: Tensor, attended: Tensor, out: Tensor) -> Tensor:
-        """Add `attended` (S, H, K, D), through the output projection, to `hidden`, in place."""
-        return hidden.addmm_(attended.transpose(1, 2).reshape(len(hidden), -1), out.t())
+    def _attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
+        """T5's attention, which has no scale.
+
+        `queries` (S, H, K, D), `keys` and `values` (S, H, A, D), `bias` (S, H, K, A); the result is
+        (S * K, H * D).
+        """
+        if self._eager:
+            scores = queries @ keys.transpose(-2, -1)
+            if bias is not None:
+                scores = scores + bias
+            attended = scores.softmax(-1, dtype=torch.float32).to(values.dtype) @ values
+        else:
+            attended = functional.scaled_dot_product_attention(
+                queries, keys, values, attn_mask=bias, scale=1.0
+            )
+        return attended.transpose(1, 2).reshape(self.slots * self.beams, -1)
+
+    def _add(self, hidden: Tensor, inner: Tensor, out: Tensor) -> Tensor:
+        """Add `inner`, through the linear layer `out`, to `hidden`."""
+        if self._eager:
+            return hidden + functional.linear(inner, out)
+        return hidden.addmm_(inner, out.t())
 
     def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        if self._eager:
+            return weight * functional.rms_norm(hidden, weight.shape, None, self._epsilon)
         return functional.rms_norm(hidden, weight.shape, weight, self._epsilon)
 
 
