@@ -129,13 +129,17 @@ def test_a_source_that_breaks_off_leaves_nothing_in_the_next_one(
     sources = [
         Photographs("a", 9),
         Photographs("b", 24, broken=4),  # of the first process
-        Photographs("c", 24, broken=20),  # of the second one, where there are two
-        Unlisted("d"),
-        Photographs("e", 9),
+        Photographs("c", 9),  # here the second one is still at work on the source before
+        Photographs("d", 24, broken=20),  # of the second one, where there are two
+        Unlisted("e"),
+        Photographs("f", 9),
     ]
     summaries = caption_sources(sources, tmp_path / "all", settings, options)
-    assert [each.config for each in summaries if each.error] == ["b", "c", "d"]
-    for name in "ae":
+    assert [each.config for each in summaries if each.error] == ["b", "d", "e"]
+    for name in "bd":
+        own = read_captions(captions_path(tmp_path / "all", name))
+        assert all(image.startswith(f"{name}_") for image in own)
+    for name in "acf":
         (alone,) = caption_sources([Photographs(name, 9)], tmp_path / "alone", settings, CPU)
         path = captions_path(tmp_path / "all", name)
         assert path.read_bytes() == alone.path.read_bytes()
