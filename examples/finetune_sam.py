@@ -37,7 +37,16 @@ from PIL import Image
 
 import asam_datasets
 from builder import build
-from builder.core.console import Progress, number, out_folder, positive, run_command, say, whole
+from builder.core.console import (
+    Progress,
+    default_workers,
+    number,
+    out_folder,
+    positive,
+    run_command,
+    say,
+    whole,
+)
 from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
 from builder.core.rows import image_bytes
@@ -298,7 +307,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="X",
         help="0 to 1, of a side (default: 0)",
     )
-    add("--workers", type=whole(0), default=2, help="DataLoader processes (default: 2)")
+    said = "DataLoader processes (default: 2, or 1 on a single core)"
+    add("--workers", type=whole(0), default=min(2, default_workers()), help=said)
     add("--lr", type=number(high=1), default=2e-3, help="Adam's learning rate (default: 2e-3)")
     add("--seed", type=whole(0), default=0, help="of the order, the jitter, the masks (default: 0)")
     add("--quiet", action="store_true", help="no progress bar")

@@ -43,7 +43,16 @@ from PIL import Image, ImageOps
 
 import asam_datasets
 from builder import build
-from builder.core.console import Progress, number, out_folder, positive, run_command, say, whole
+from builder.core.console import (
+    Progress,
+    default_workers,
+    number,
+    out_folder,
+    positive,
+    run_command,
+    say,
+    whole,
+)
 from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
 from builder.core.files import write_bytes
@@ -516,7 +525,8 @@ def parser() -> argparse.ArgumentParser:
         default=512,
         help="pixels, a multiple of 8 (default: 512)",
     )
-    add("--workers", type=whole(0), default=2, help="DataLoader processes per rank (default: 2)")
+    said = "DataLoader processes per rank (default: 2, or 1 on a single core)"
+    add("--workers", type=whole(0), default=min(2, default_workers()), help=said)
     add("--lr", type=number(high=1), default=1e-5, help="AdamW's learning rate (default: 1e-5)")
     add(
         "--seed",

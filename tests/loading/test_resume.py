@@ -142,6 +142,8 @@ class Stateful(torch.utils.data.IterableDataset[tuple[int, int, Any]]):
             yield row["image_id"], number, self.stream.state_dict()
 
 
+# What torch says where there is one core for them.
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_two_ranks_of_two_workers_stopped_at_random(dist: Path, seed: int) -> None:
     stops = random.Random(seed)

@@ -78,7 +78,7 @@ pieces = st.one_of(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.lists(pieces, min_size=1, max_size=6), st.integers(1, 9), st.integers(1, 9))
 def test_what_numpy_refuses_is_refused_with_the_same_words(
     counts: list[str], height: int, width: int

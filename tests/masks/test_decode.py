@@ -39,6 +39,16 @@ def test_any_other_size_down_and_up(masks: Masks, h: int, w: int) -> None:
     assert np.array_equal(decoded, sample(masks, (h, w)))
 
 
+@settings(deadline=None)
+@given(mask_stacks(), st.integers(1, 90), st.integers(1, 90))
+def test_packed_they_are_the_bits_of_the_pixels(masks: Masks, h: int, w: int) -> None:
+    annotations = annotate(masks)
+    assert np.array_equal(decode_masks(annotations, packed=True), np.packbits(masks, axis=-1))
+    bits = decode_masks(annotations, size=(h, w), packed=True)
+    assert bits.dtype == np.uint8
+    assert np.array_equal(bits, np.packbits(sample(masks, (h, w)), axis=-1))
+
+
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int64, np.float32])
 def test_any_dtype(dtype: type[np.generic]) -> None:
     masks = draw(1, 30, 40, 5)
