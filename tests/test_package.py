@@ -158,7 +158,9 @@ def test_an_installed_project_is_one_package_with_types(installed: Path, tmp_pat
         capture_output=True,
         text=True,
     )
-    lines = [line.split(": error: ")[0] for line in checked.stdout.splitlines() if "error" in line]
+    lines = [
+        line.split(": error: ")[0] for line in checked.stdout.splitlines() if ": error: " in line
+    ]
     assert lines == ["user.py:3", "user.py:4", "user.py:5"], checked.stdout + checked.stderr
 
 
