@@ -29,7 +29,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def exact_products() -> Iterator[None]:
-    """Loading the dtypes of "asam" lets float32 products be TF32."""
+    """Loading the dtypes of "fast" lets float32 products be TF32."""
     torch.set_float32_matmul_precision("highest")
     yield
     torch.set_float32_matmul_precision("highest")
