@@ -5,7 +5,7 @@
 The recipe is what people write, in ASAM's order: for each mask `pycocotools.mask.decode`, times
 255, PIL mode L, PNG; the control image painted with numpy and saved by PIL; rows through
 `Dataset.from_generator`.
-Ours is `builder.engines.config.build_config`: reading, every check, masks, control image, hashes,
+Ours is `builder.shards.config.build_config`: reading, every check, masks, control image, hashes,
 shards synced to disk and read back, receipts and index. Both run in this process, on one core.
 The export to ASAM's folder tree is measured against the same recipe, writing files.
 """
@@ -39,12 +39,12 @@ from asam_datasets import TRAIN_FEATURES
 from builder.core.console import Progress, emit_json, say
 from builder.core.layout import configs
 from builder.core.records import Json
-from builder.engines.config import build_config
 from builder.exporting.origin import Origin
 from builder.exporting.tree import export_config
 from builder.masks.control import mask_order, paint
 from builder.masks.png import encode_masks
 from builder.masks.rle import RleBatch
+from builder.shards.config import build_config
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 from builder.shards.write import ShardWriter
 from builder.sources import checks
@@ -220,7 +220,7 @@ def png(image: Image.Image) -> bytes:
 
 def ours_once(source: Sa1bSource, dist: Path) -> float:
     """Seconds of a whole build in this process."""
-    settings = Settings("arrow", DEFAULT_SHARD_SIZE, source.settings())
+    settings = Settings("arrow", DEFAULT_SHARD_SIZE)
     started = time.perf_counter()
     build_config(source, dist, settings, workers=1, quiet=True)
     return time.perf_counter() - started

@@ -28,13 +28,12 @@ from builder.core.errors import SettingsError
 from builder.core.extras import needs
 from builder.core.files import write_bytes
 from builder.core.layout import CAPTIONS, FORMATS, SCRIPT
-from builder.masks.device import DEVICES, choose_device
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 
 if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
     from builder.captioning.run import CaptionSummary
     from builder.core.records import Source
-    from builder.engines.config import Built
+    from builder.shards.config import Built
     from builder.sources.sa1b import Sa1bSource
 
 _EXAMPLES = (
@@ -54,8 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from builder.card.render import write_card
 
     dist: Path = args.out
-    if args.device != "auto":
-        say(choose_device(args.device)[1])
     with ExitStack() as stack:
         sources = list(_sources(args, stack))
         documents, failed = _build_all(sources, args)
@@ -107,9 +104,9 @@ def _build_all(
 
 def _build_one(source: Source, args: argparse.Namespace) -> dict[str, Any]:
     """Build a source, or estimate it, and report; returns what `--json` prints of it."""
-    from builder.engines.config import build_config
+    from builder.shards.config import build_config
 
-    settings = Settings(args.format, args.shard_size, source.settings())
+    settings = Settings(args.format, args.shard_size)
     if args.dry_run:
         return _dry_run(source, settings, args)
     built = build_config(
@@ -208,9 +205,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--device",
-        choices=DEVICES,
-        default="auto",
-        help="where captions, and masks if it pays, are made; the bytes are the same",
+        metavar="NAME",
+        help="where --caption-model runs: auto, cpu, cuda, cuda:N, or several with commas "
+        "(default: auto)",
     )
     how.add_argument("--no-resume", action="store_true", help="build anew what is there")
     how.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
@@ -226,6 +223,8 @@ def _sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
         raise SettingsError("give one of SOURCE, --sample, --eval NAME and --eval-fixtures")
     if args.captions and args.caption_model:
         raise SettingsError("--captions takes captions that are made, --caption-model makes them")
+    if args.device and not args.caption_model:
+        raise SettingsError("--device is for --caption-model: masks are made on the CPU")
     if bool(args.eval) != bool(args.source):
         raise SettingsError("--eval NAME and --source FOLDER go together")
     if args.eval or args.eval_fixtures:
@@ -290,7 +289,7 @@ def _caption(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, C
         from builder.captioning.run import caption_sources
     chosen = args.caption_model
     settings = caption_settings(**{"preset" if chosen in PRESETS else "model": chosen})
-    options = RunOptions(devices=(args.device,), quiet=args.quiet)
+    options = RunOptions(devices=tuple((args.device or "auto").split(",")), quiet=args.quiet)
     images = [SelectedImages(cast("Sa1bSource", source)) for source in sources]
     summaries = caption_sources(images, args.out / CAPTIONS, settings, options)
     return {summary.config: summary for summary in summaries}
@@ -305,7 +304,7 @@ def _with_captions(source: Source, args: argparse.Namespace) -> Source:
 
 
 def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
-    from builder.engines.config import estimate_config
+    from builder.shards.config import estimate_config
 
     plan = estimate_config(source, settings, workers=args.workers)
     if not args.json:

@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--json", action="store_true", help="print the result as JSON")
     add("--quiet", action="store_true", help="no progress bar, no summary")
     args = args_parser.parse_args(argv)
-    from builder.engines import local
+    from builder.core import pool
     from builder.exporting.origin import Origin
     from builder.exporting.tree import export_config
 
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         split_name=args.split_name,
         workers=args.workers,
         quiet=args.quiet,
-        engine=local.run,
+        engine=pool.run,
     )
     if args.json:
         emit_json(exported.as_json())

@@ -161,11 +161,11 @@ def _check_terms(indexes: Sequence[Index], flagged: Sequence[str]) -> None:
 def _verify(dist: Path, names: Sequence[str], args: argparse.Namespace) -> None:
     """Compare all files with the index, as `python -m builder.verify --fast` does."""
     from builder.checking.shards import check_shard, plan_checks
-    from builder.engines import local
+    from builder.core import pool
 
     problems, checks = plan_checks(dist, names, fast=True)
     with Progress(len(checks), "shard", "verify", quiet=args.quiet) as progress:
-        for found in local.run(check_shard, checks, args.workers, lambda rows, masks: None):
+        for found in pool.run(check_shard, checks, args.workers, lambda rows, masks: None):
             problems += found
             progress.update()
     if problems:

@@ -58,20 +58,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check_dist(args: argparse.Namespace) -> tuple[list[Problem], int]:
     from builder.checking.shards import check_shard, plan_checks
-    from builder.engines import local
+    from builder.core import pool
 
     problems, checks = plan_checks(Path(args.what), args.configs, fast=args.fast)
     rows = sum(check.shard.rows for check in checks)
     size = sum(check.shard.bytes for check in checks)
     # Without --fast a byte takes seven times as long as to build it.
-    workers = args.workers or local.workers_for(size if args.fast else 7 * size)
+    workers = args.workers or pool.workers_for(size if args.fast else 7 * size)
     unit = ("shard", len(checks)) if args.fast else ("image", rows)
     with Progress(unit[1], unit[0], "verify", quiet=args.quiet) as progress:
 
         def on_row(images: int, masks: int) -> None:
             progress.update(images)
 
-        for found in local.run(check_shard, checks, workers, on_row):
+        for found in pool.run(check_shard, checks, workers, on_row):
             problems += found
             if args.fast:
                 progress.update(1)

@@ -18,7 +18,7 @@ ORDER = (
     ("captioning",),
     ("shards",),
     ("checking", "card"),
-    ("engines", "hub", "exporting", "previewing", "evaluating"),
+    ("hub", "exporting", "previewing", "evaluating"),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 COMMANDS = len(ORDER)

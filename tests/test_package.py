@@ -17,7 +17,7 @@ import pytest
 
 import asam_datasets
 from builder.card.script import script_path
-from builder.engines.config import build_config
+from builder.shards.config import build_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import open_sources
 from tests.factory import members, write_tar
@@ -173,7 +173,7 @@ def test_a_command_runs_nothing_of_the_folder_that_it_stands_in(
     """verify, whose workers are processes too, where the dist holds a module of someone else's."""
     (source,) = open_sources([str(write_tar(tmp_path / "sa_000000.tar", members(range(1, 9))))])
     dist, ran = tmp_path / "dist", tmp_path / "ran"
-    build_config(source, dist, Settings("arrow", 12_000, source.settings()), quiet=True)
+    build_config(source, dist, Settings("arrow", 12_000), quiet=True)
     (dist / f"{name}.py").write_text(SPY.format(str(ran)))
     script = tmp_path / "asam-datasets"  # as pip writes it
     script.write_text(

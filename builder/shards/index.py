@@ -43,7 +43,7 @@ def write_index(
         shards.setdefault(receipt.split, []).append(receipt.shard)
         counts.update(receipt.counts)
         unknown.update(receipt.unknown_keys)
-    settings_json = settings.as_json()
+    settings_json = settings.as_json(source)
     index = Index(
         config=source.config,
         kind=source.kind,

@@ -7,15 +7,13 @@ unit of work, of resume, of distribution, of upload and of verification.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 from builder.core.errors import SettingsError
 from builder.core.files import sha256_json
 from builder.core.layout import FORMATS, shard_name
-from builder.core.records import Item, Json, Listing
+from builder.core.records import Item, Json, Listing, Source
 
 # The libraries whose output is part of a shard.
 ENCODERS = ("datasets", "isal", "pyarrow")
@@ -46,11 +44,10 @@ class ShardPlan:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What changes the bytes of a shard, beside the input: part of every receipt."""
+    """What changes the bytes of a shard, beside the source and its own settings."""
 
     fmt: str
     shard_size: int
-    source: Mapping[str, Any]
 
     def __post_init__(self) -> None:
         if self.fmt not in FORMATS:
@@ -58,8 +55,8 @@ class Settings:
         if self.shard_size < 1:
             raise SettingsError(f"shard size {self.shard_size}: expected at least one byte")
 
-    def as_json(self) -> Json:
-        """As JSON values.
+    def as_json(self, source: Source) -> Json:
+        """All settings that a shard of this source is built with, as JSON values.
 
         The versions of the libraries that write bytes of a shard are among them: isal compresses
         the PNGs, pyarrow writes the file, and datasets words the features in its schema.
@@ -69,7 +66,7 @@ class Settings:
             "shard_size": self.shard_size,
             "row_version": ROW_VERSION,
             "encoders": {name: version(name) for name in ENCODERS},
-            **self.source,
+            **source.settings(),
         }
 
 

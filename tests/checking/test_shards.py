@@ -19,7 +19,7 @@ from builder.checking.shards import check_shard, plan_checks
 from builder.core.errors import ShardError
 from builder.core.files import dump_json
 from builder.core.layout import config_folder, index_path, receipts_folder, rejects_path
-from builder.engines.config import build_config
+from builder.shards.config import build_config
 from builder.shards.index import read_index
 from builder.shards.plan import Settings
 from builder.shards.write import ShardWriter
@@ -34,9 +34,7 @@ CONFIG = "sa_000000"
 def dist(tmp_path: Path) -> Path:
     tar = write_tar(tmp_path / "sa_000000.tar", members(range(1, 9)))
     (source,) = open_sources([str(tar)])
-    build_config(
-        source, tmp_path / "dist", Settings("arrow", 12_000, source.settings()), quiet=True
-    )
+    build_config(source, tmp_path / "dist", Settings("arrow", 12_000), quiet=True)
     return tmp_path / "dist"
 
 
@@ -246,7 +244,7 @@ def test_a_damaged_receipt_is_found_and_its_shard_is_built_again(
     path = next(receipts_folder(dist, CONFIG).glob("train-00001*"))
     index, whole = index_path(dist, CONFIG).read_bytes(), path.read_bytes()
     (source,) = open_sources([str(tmp_path / "sa_000000.tar")])
-    settings = Settings("arrow", 12_000, source.settings())
+    settings = Settings("arrow", 12_000)
     for place in range(0, len(whole), len(whole) // 7):
         damaged = bytearray(whole)
         damaged[place] ^= 1
@@ -263,7 +261,7 @@ def test_a_damaged_index_is_found_and_made_right_by_a_build(dist: Path, tmp_path
     path = index_path(dist, CONFIG)
     whole = path.read_bytes()
     (source,) = open_sources([str(tmp_path / "sa_000000.tar")])
-    settings = Settings("arrow", 12_000, source.settings())
+    settings = Settings("arrow", 12_000)
     for place in range(0, len(whole), len(whole) // 5):
         damaged = bytearray(whole)
         damaged[place] ^= 1

@@ -17,11 +17,11 @@ from pycocotools.coco import COCO
 
 from builder.core.errors import ShardError
 from builder.core.records import Item, Json, Listing, Outcome
-from builder.engines.config import build_config
 from builder.exporting.evaluation import coco, has_one_mask
 from builder.exporting.origin import Origin
 from builder.exporting.tree import Exported, export_config
 from builder.masks.png import encode_bitmap
+from builder.shards.config import build_config
 from builder.shards.plan import Settings
 from tests.factory import annotation, jpeg, masks
 
@@ -90,7 +90,7 @@ def make_row(name: str, number: int, count: int) -> Json:
 
 
 def export(tmp_path: Path, source: MadeSource) -> Exported:
-    build_config(source, tmp_path / "dist", Settings("arrow", 8_000, {}), quiet=True)
+    build_config(source, tmp_path / "dist", Settings("arrow", 8_000), quiet=True)
     return export_config(Origin(str(tmp_path / "dist"), source.config), tmp_path / "out")
 
 

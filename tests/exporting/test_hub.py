@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from builder.engines.config import build_config
 from builder.exporting.origin import Origin
 from builder.exporting.tree import export_config
+from builder.shards.config import build_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import Sa1bSource, open_sources
 from tests.factory import members, write_tar
@@ -23,7 +23,7 @@ def test_a_repo_exports_as_the_dist_does(tmp_path: Path, hub: LoopbackHub) -> No
     captions = {f"sa_{i}.jpg": "noise" for i in range(1, 7)}
     source = Sa1bSource(opened.archive, CONFIG, captions=captions)
     dist = tmp_path / "dist"
-    build_config(source, dist, Settings("arrow", 12_000, source.settings()), quiet=True)
+    build_config(source, dist, Settings("arrow", 12_000), quiet=True)
     commit = hub.seed("xhk/ASAM-Datasets", dist)
     export_config(Origin(str(dist), CONFIG), tmp_path / "local")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.engines.config import build_config
 from builder.exporting.origin import Origin
 from builder.exporting.tree import export_config
+from builder.shards.config import build_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import open_sources
 
@@ -19,7 +19,7 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "sa1b_images"
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real photographs beside the checkout")
 def test_real_photographs_and_records_round_trip(tmp_path: Path) -> None:
     (source,) = open_sources([str(REAL)], config="real")
-    settings = Settings("arrow", 8 << 20, source.settings())
+    settings = Settings("arrow", 8 << 20)
     build_config(source, tmp_path / "dist", settings, quiet=True)
     origin = Origin(str(tmp_path / "dist"), "real")
     exported = export_config(origin, tmp_path / "out", missing_captions="empty")

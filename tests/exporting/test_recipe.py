@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from builder.engines.config import build_config
 from builder.exporting.origin import Origin
 from builder.exporting.tree import export_config
+from builder.shards.config import build_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import open_sources
 from builder.sources.sample import write_sample
@@ -23,7 +23,7 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "sa1b_images"
 def compare(source_path: Path, folder: Path, images: int) -> None:
     """Build and export a source, and compare every mask and every control image."""
     (source,) = open_sources([str(source_path)], config="sa_000000")
-    build_config(source, folder / "dist", Settings("arrow", 8 << 20, source.settings()), quiet=True)
+    build_config(source, folder / "dist", Settings("arrow", 8 << 20), quiet=True)
     origin = Origin(str(folder / "dist"), "sa_000000")
     exported = export_config(origin, folder / "out", missing_captions="empty")
     records = sorted(exported.folder.glob("*.json"))

@@ -17,13 +17,13 @@ from PIL import Image
 
 from asam_datasets import CorruptDataError, ImageRootError, UnknownNameError
 from builder.captioning.store import read_captions
+from builder.core import pool
 from builder.core.console import run_command
 from builder.core.errors import CaptionError, SettingsError, ShardError
-from builder.engines import local
-from builder.engines.config import build_config
 from builder.export import main
 from builder.exporting.origin import Origin
 from builder.exporting.tree import Exported, export_config
+from builder.shards.config import build_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import Sa1bSource, open_sources
 from tests import recipe
@@ -41,7 +41,7 @@ def build(
     (source,) = open_sources([str(tar)])
     captions = CAPTIONS if captions is None else captions
     source = Sa1bSource(source.archive, source.config, captions=captions, **kwargs)
-    build_config(source, dist, Settings(fmt, 12_000, source.settings()), quiet=True)
+    build_config(source, dist, Settings(fmt, 12_000), quiet=True)
     return dist
 
 
@@ -229,7 +229,7 @@ def test_the_tree_is_the_same_however_it_was_made(
     if engine == "parquet":
         export(build(tar, tmp_path / "dist", "parquet"), tmp_path / "out")
     else:
-        export(dist, tmp_path / "out", workers=2, engine=local.run)
+        export(dist, tmp_path / "out", workers=2, engine=pool.run)
     assert files(tmp_path / "out") == files(tree)
 
 

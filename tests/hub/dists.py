@@ -15,11 +15,11 @@ from huggingface_hub import HfApi
 from asam_datasets import Index
 from builder.card.render import write_card
 from builder.core.layout import configs
-from builder.engines.config import build_config
 from builder.hub.client import connect
 from builder.hub.patience import Patience
 from builder.hub.plan import Planner, Target
 from builder.hub.upload import Published, Publisher
+from builder.shards.config import build_config
 from builder.shards.index import read_index
 from builder.shards.plan import Settings
 from builder.sources.sa1b import open_sources
@@ -47,7 +47,7 @@ def make_dist(
     (source,) = open_sources([str(tar)])
     source = replace(source, sample=sample, annotations_only=annotations_only)
     size = 1 << 30 if shards == 1 else 1 + sum(map(_weight, source.listing().items)) // shards
-    build_config(source, dist, Settings(fmt, size, source.settings()), workers=1, quiet=True)
+    build_config(source, dist, Settings(fmt, size), workers=1, quiet=True)
     if card:
         write_card(dist)
     return dist

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from builder.core.records import Item, Listing, Outcome, Reject
-from builder.engines.config import build_config
 from builder.masks.png import encode_bitmap
 from builder.masks.rle import encode
+from builder.shards.config import build_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import Sa1bSource, open_sources
 from tests.factory import jpeg, masks, members, record, write_tar
@@ -43,7 +43,7 @@ def build_train(folder: Path, fmt: str = "arrow", **options: Any) -> Path:
     captions["sa_1.jpg"] = HOSTILE
     source = Sa1bSource(source.archive, source.config, **{"captions": captions, **options})
     dist = folder / "dist"
-    build_config(source, dist, Settings(fmt, SHARD_SIZE, source.settings()), quiet=True)
+    build_config(source, dist, Settings(fmt, SHARD_SIZE), quiet=True)
     return dist
 
 
@@ -106,7 +106,7 @@ def build_evaluation(folder: Path) -> Path:
     """The dist of an evaluation config."""
     source = EvaluationSource()
     dist = folder / "dist"
-    build_config(source, dist, Settings("arrow", SHARD_SIZE, source.settings()), quiet=True)
+    build_config(source, dist, Settings("arrow", SHARD_SIZE), quiet=True)
     return dist
 
 

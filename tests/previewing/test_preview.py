@@ -21,7 +21,6 @@ from PIL import Image, ImageDraw
 from asam_datasets import decode_masks
 from builder.core.console import EXIT_FAILED, EXIT_OK, EXIT_USAGE, run_command
 from builder.core.layout import config_folder, index_path, rejects_path
-from builder.engines.config import build_config
 from builder.masks.rle import encode
 from builder.preview import main
 from builder.previewing.charts import draw_charts, short
@@ -29,6 +28,7 @@ from builder.previewing.counts import compare
 from builder.previewing.reading import Config, spread
 from builder.previewing.statistics import gather
 from builder.previewing.views import Outline, outline, svg_path, view_row
+from builder.shards.config import build_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import open_sources
 from tests.contracts import rewrite
@@ -194,7 +194,7 @@ def test_text_of_the_data_is_escaped(arrow: Path, tmp_path: Path) -> None:
 def test_names_that_no_encoding_holds_are_shown(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "sa_000000.tar", members([1]) | {"/caf\udce9<i>.jpg": b""})
     (source,) = open_sources([str(tar)])
-    settings = Settings("arrow", 1 << 20, source.settings())
+    settings = Settings("arrow", 1 << 20)
     build_config(source, tmp_path / "dist", settings, quiet=True)
     command = [str(tmp_path / "dist"), "sa_000000", "--out", str(tmp_path), "--quiet"]
     assert main(command) == EXIT_OK

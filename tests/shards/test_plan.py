@@ -12,6 +12,7 @@ from builder.core.files import sha256_json
 from builder.core.records import Item, Listing
 from builder.shards import plan
 from builder.shards.plan import Settings, make_plan
+from builder.sources.sa1b import open_sources
 
 
 def listing(sizes: list[int], splits: list[str] | None = None) -> Listing:
@@ -66,9 +67,10 @@ def test_a_shard_knows_when_its_input_was_written_anew() -> None:
 def test_another_version_of_what_writes_bytes_is_another_setting(
     library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings("arrow", 1000, {})
-    before = settings.as_json()
+    settings = Settings("arrow", 1000)
+    (source,) = open_sources(["sa_000000.tar"])
+    before = settings.as_json(source)
     assert before["encoders"][library] == importlib.metadata.version(library)
     real = importlib.metadata.version
     monkeypatch.setattr(plan, "version", lambda name: "0" if name == library else real(name))
-    assert sha256_json(settings.as_json()) != sha256_json(before)
+    assert sha256_json(settings.as_json(source)) != sha256_json(before)

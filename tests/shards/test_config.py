@@ -17,7 +17,7 @@ import pytest
 from builder.core.errors import SettingsError, ShardError
 from builder.core.files import write_json
 from builder.core.layout import config_folder, receipts_folder
-from builder.engines.config import Built, build_config, estimate_config
+from builder.shards.config import Built, build_config, estimate_config
 from builder.shards.index import read_index
 from builder.shards.plan import Settings
 from builder.shards.receipt import Receipt
@@ -37,7 +37,7 @@ def build(
     path: Path, dist: Path, fmt: str = "arrow", size: int = SHARD_SIZE, **kwargs: Any
 ) -> Built:
     source = source_of(path)
-    return build_config(source, dist, Settings(fmt, size, source.settings()), quiet=True, **kwargs)
+    return build_config(source, dist, Settings(fmt, size), quiet=True, **kwargs)
 
 
 def tree(dist: Path, config: str = "sa_000000") -> dict[str, bytes]:
@@ -187,7 +187,7 @@ def test_a_build_of_format_1_with_other_settings_is_refused(tar: Path, tmp_path:
 def test_building_anew_takes_the_old_shards_away_first(tar: Path, tmp_path: Path) -> None:
     build(tar, tmp_path)
     source = source_of(tar)
-    settings = Settings("arrow", 2 * SHARD_SIZE, source.settings())
+    settings = Settings("arrow", 2 * SHARD_SIZE)
 
     def engine(*_: object) -> list[tuple[Receipt, bool]]:
         assert tree(tmp_path) == {}
@@ -263,7 +263,7 @@ def test_an_unwritable_dist_is_a_clear_error(tar: Path, tmp_path: Path) -> None:
 
 def test_the_estimate_is_close_and_writes_nothing(tar: Path, tmp_path: Path) -> None:
     source = source_of(tar)
-    settings = Settings("arrow", SHARD_SIZE, source.settings())
+    settings = Settings("arrow", SHARD_SIZE)
     estimate = estimate_config(source, settings)
     assert estimate.images == 24
     assert estimate.shards == 8

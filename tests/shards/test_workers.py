@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from builder.core import pool
 from builder.core.console import default_workers
-from builder.engines import config, local
-from builder.engines.config import estimate_config
-from builder.engines.local import workers_for
+from builder.core.pool import workers_for
+from builder.shards import config
+from builder.shards.config import estimate_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import open_sources
 from tests.factory import members, write_tar
@@ -37,7 +38,7 @@ READ_SECONDS = 4.0  # by the clock of the test, which ticks while the probes are
 def test_a_process_for_each_32_mb_and_at_most_one_a_core(
     monkeypatch: pytest.MonkeyPatch, size: int, cores: int, expected: int
 ) -> None:
-    monkeypatch.setattr(local, "default_workers", lambda: cores)
+    monkeypatch.setattr(pool, "default_workers", lambda: cores)
     assert workers_for(size) == expected
 
 
@@ -77,7 +78,7 @@ def test_an_estimate_divides_the_work_by_its_processes(
     ticks = iter((100.0, 100.0 + READ_SECONDS))
     monkeypatch.setattr(config, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     (source,) = open_sources([str(tar)])
-    settings = Settings("arrow", shard_size, source.settings())
+    settings = Settings("arrow", shard_size)
     found = estimate_config(source, settings, workers=workers)
     assert found.workers == processes
     assert found.probes == 8

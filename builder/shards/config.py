@@ -15,6 +15,7 @@ from typing import Any
 import filelock
 
 from asam_datasets.index import FORMAT_VERSION, Index
+from builder.core import pool
 from builder.core.console import Progress, say
 from builder.core.errors import SettingsError
 from builder.core.files import remove_unfinished, sha256_json, write_json
@@ -25,7 +26,6 @@ from builder.core.layout import (
     temporary_folder,
 )
 from builder.core.records import Json, Listing, Source
-from builder.engines import local
 from builder.shards.build import Job, OnRow, build_shard
 from builder.shards.index import read_index, write_index
 from builder.shards.plan import Settings, ShardPlan, make_plan
@@ -70,7 +70,7 @@ def build_config(
     workers: int | None = None,
     resume: bool = True,
     quiet: bool = False,
-    engine: Engine = local.run,
+    engine: Engine = pool.run,
 ) -> Built:
     """Build a config into a dist, or what is missing of it.
 
@@ -89,7 +89,7 @@ def build_config(
     started = time.monotonic()
     listing = source.listing()
     shards = make_plan(listing, settings.shard_size)
-    settings_json = settings.as_json()
+    settings_json = settings.as_json(source)
     state = {
         "format_version": FORMAT_VERSION,
         "settings": settings_json,
@@ -173,7 +173,7 @@ def check_format(dist: Path, fmt: str, *, except_config: str | None = None) -> N
 
 
 def _workers(listing: Listing) -> int:
-    return local.workers_for(sum(item.num_bytes for item in listing.items))
+    return pool.workers_for(sum(item.num_bytes for item in listing.items))
 
 
 def _compare(dist: Path, config: str, state: Json) -> bool:

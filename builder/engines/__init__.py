@@ -1,1 +1,0 @@
-"""Who calls the shard function: this machine, a cluster."""
