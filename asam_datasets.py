@@ -2661,7 +2661,10 @@ def load(
         raise AsamDatasetsError(
             "shuffle_seed is for streaming=True on Arrow shards; elsewhere use .shuffle(seed=...)"
         )
-    if index.format == "arrow" and not image_root and (store.is_local or not columns):
+    # A folder's shards are mapped where they are, and those of a repo in the Hub's cache. Elsewhere
+    # no file stands on this machine, so the rows are copied.
+    at_hand = store.is_local or (isinstance(store, Hub) and not columns)
+    if index.format == "arrow" and not image_root and at_hand:
         mapped = _map_shards(store, index, chosen, verify)
         return mapped.select_columns(names) if columns else mapped
     builder = AnyConfig(

@@ -22,26 +22,16 @@ def run(*args: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    dist = tmp_path_factory.mktemp("sample") / "dist"
-    done = run("builder.build", "--sample", "--out", dist, "--workers", 1)
-    assert done.returncode == EXIT_OK, done.stderr
-    assert "0 rejects, 0 captions missing" in done.stderr
-    assert f"python -m builder.verify {dist}" in done.stderr
-    return dist
-
-
-def test_the_sample_is_verified(sample: Path) -> None:
-    done = run("builder.verify", sample, "--workers", 1, "--json")
+def test_the_sample_is_verified(sample_dist: Path) -> None:
+    done = run("builder.verify", sample_dist, "--workers", 1, "--json")
     assert done.returncode == EXIT_OK, done.stdout + done.stderr
     assert json.loads(done.stdout) == {"shards": 1, "problems": []}
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_load_dataset_reads_the_sample(sample: Path, tmp_path: Path, streaming: bool) -> None:
+def test_load_dataset_reads_the_sample(sample_dist: Path, tmp_path: Path, streaming: bool) -> None:
     loaded = datasets.load_dataset(
-        str(sample), "sa_000000", split="train", streaming=streaming, cache_dir=str(tmp_path)
+        str(sample_dist), "sa_000000", split="train", streaming=streaming, cache_dir=str(tmp_path)
     )
     row = next(iter(loaded))
     assert row["image"].size == (row["width"], row["height"])

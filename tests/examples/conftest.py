@@ -20,13 +20,6 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def sample_dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dist of the sample, images as large as SA-1B's."""
-    dist = tmp_path_factory.mktemp("sample") / "dist"
-    return built(dist, "--sample", "--shard-size", "1M")
-
-
-@pytest.fixture(scope="session")
 def small_dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dist of twelve small images in several shards, for workers and ranks to share."""
     folder = tmp_path_factory.mktemp("small")

@@ -180,6 +180,7 @@ def test_parquet_has_page_checksums_an_index_and_uncompressed_images(
 ) -> None:
     path = tmp_path / "s.parquet"
     write(path, rows, "parquet")
+    assert pq.read_metadata(path).num_row_groups == 1  # 20 MB are less than ROW_GROUP_BYTES
     group = pq.read_metadata(path).row_group(0)
     columns = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
     for name in ("image.bytes", "masks.list.element.bytes"):
