@@ -34,7 +34,8 @@ from PIL import Image
 from benchmarks.caption_floor import operations
 from benchmarks.caption_report import Report
 from builder.captioning.dtypes import MIXED
-from builder.captioning.fast.captioner import ENCODE_BATCH, ContinuousCaptioner
+from builder.captioning.fast import ContinuousCaptioner
+from builder.captioning.fast.captioner import ENCODE_BATCH
 from builder.captioning.fast.encoder import Encoder
 from builder.captioning.model import Loaded, adapt
 from builder.captioning.plain import generate

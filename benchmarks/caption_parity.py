@@ -25,7 +25,7 @@ from torch import Tensor
 
 from benchmarks.caption_emulation import bfloat16_t5, encoder_input, vision_tower
 from builder.captioning.dtypes import MIXED
-from builder.captioning.fast.captioner import ContinuousCaptioner
+from builder.captioning.fast import ContinuousCaptioner
 from builder.captioning.fast.encoder import Encoder
 from builder.captioning.model import Loaded, adapt
 from builder.captioning.preprocess import Pixels

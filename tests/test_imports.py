@@ -22,6 +22,7 @@ ORDER = (
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 COMMANDS = len(ORDER)
+FAST = "builder.captioning.fast"
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -31,8 +32,8 @@ def imported(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module or "."
-            if node.module == "builder":
-                yield from (f"builder.{alias.name}" for alias in node.names)
+            if node.module in ("builder", FAST):
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 MODULES = sorted((ROOT / "builder").rglob("*.py"))
@@ -49,6 +50,15 @@ def test_imports_point_one_way(path: Path) -> None:
             continue
         assert parts[1] in RANK or parts[1] == "__version__", f"{module} is a command"
         assert RANK.get(parts[1], 0) < rank, f"{module} from {room}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_fast_captioning_is_entered_by_one_name(path: Path) -> None:
+    """Modules outside builder/captioning/fast import its captioner and none of its modules."""
+    if ROOT.joinpath(*FAST.split(".")) in path.parents:
+        return
+    names = {module for module in imported(path) if module.startswith(f"{FAST}.")}
+    assert names <= {f"{FAST}.ContinuousCaptioner"}
 
 
 PACKAGE = sorted((ROOT / "asam_datasets").glob("*.py"))

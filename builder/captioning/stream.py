@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from builder.captioning.families import check_engine
-from builder.captioning.fast.captioner import ContinuousCaptioner
+from builder.captioning.fast import ContinuousCaptioner
 from builder.captioning.model import Loaded
 from builder.captioning.plain import RETRY, PlainCaptioner
 from builder.captioning.preprocess import UndecodableError

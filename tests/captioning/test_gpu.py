@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from builder.captioning.fast.captioner import ContinuousCaptioner
+from builder.captioning.fast import ContinuousCaptioner
 from builder.captioning.model import Loaded, load
 from builder.captioning.plain import PlainCaptioner
 from builder.captioning.settings import CaptionSettings

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import Blip2Config, Blip2ForConditionalGeneration, LogitsProcessorList
 
 from builder.captioning.dtypes import MIXED
-from builder.captioning.fast.captioner import ContinuousCaptioner
+from builder.captioning.fast import ContinuousCaptioner
 from builder.captioning.fast.decoder import BeamDecoder
 from builder.captioning.fast.encoder import Encoder
 from builder.captioning.fast.search import BeamSearch, SearchSettings
