@@ -1,6 +1,7 @@
 """The captions file: what is read, what is refused, and what survives."""
 
 import json
+import os
 import resource
 import signal
 from pathlib import Path
@@ -248,3 +249,22 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
         assert path.read_text() == '{"img": "sa_1.jpg", "prompt": "a"}\n'
         writer.append([("sa_2.jpg", "a long caption")])
     assert len(read_captions(path)) == 2
+
+
+def test_lines_are_on_the_disk_once_they_are_appended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = captions_path(tmp_path, "sa_000000")
+    synced: list[tuple[str, int]] = []
+    real = os.fsync
+
+    def spy(file: int) -> None:
+        real(file)
+        synced.append((Path(f"/proc/self/fd/{file}").readlink().name, os.fstat(file).st_size))
+
+    monkeypatch.setattr(os, "fsync", spy)
+    with CaptionsWriter(path, IDENTITY) as writer:
+        for number in range(1, 4):
+            writer.append([(f"sa_{number}.jpg", "a street")])
+            assert synced[-1] == (path.name, path.stat().st_size)
+            assert len(path.read_text().splitlines()) == number
