@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_DISABLE_XET"] = "1"  # read when huggingface_hub is imported
@@ -18,6 +18,7 @@ import filelock
 import hypothesis
 import pytest
 
+from builder.sources.sample import CAPTIONS, TAR, SamplePaths, write_sample
 from tests.loopback import LoopbackHub
 
 # No test is timed: a busy machine is no failure.
@@ -32,25 +33,41 @@ def hub() -> Iterator[LoopbackHub]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def sample_dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample as the command builds it, in one shard; read only. A test that changes it copies.
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` fills once a run; read only: a test that changes it copies it.
 
-    With pytest-xdist it is built by the first process that needs it, for all of them.
+    With pytest-xdist the first process that needs the folder fills it for all of them.
     """
-    root = tmp_path_factory.getbasetemp()
+    root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent  # the run's own folder, which its processes share
-    dist = root / "sample" / "dist"
-    with filelock.FileLock(root / "sample.lock"):
-        if not dist.exists():
-            unfinished = root / "sample.tmp" / "dist"
-            command = [sys.executable, "-m", "builder.build", "--sample", "--workers", "1"]
-            done = subprocess.run(
-                [*command, "--out", str(unfinished)], capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, done.stderr
-            assert "0 rejects, 0 captions missing" in done.stderr
-            assert f"python -m builder.verify {unfinished}" in done.stderr
-            unfinished.parent.rename(dist.parent)
-    return dist
+    folder = root / f"{name}-once"
+    with filelock.FileLock(root / f"{name}.lock"):
+        if not folder.exists():
+            unfinished = root / f"{name}-unfinished"
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_source(tmp_path_factory: pytest.TempPathFactory) -> SamplePaths:
+    """The sample's tar and captions; read only."""
+    folder = made_once(tmp_path_factory, "source", write_sample)
+    return SamplePaths(folder / TAR, folder / CAPTIONS)
+
+
+def _build_sample(folder: Path) -> None:
+    dist = folder / "dist"
+    command = [sys.executable, "-m", "builder.build", "--sample", "--workers", "1"]
+    done = subprocess.run([*command, "--out", str(dist)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "0 rejects, 0 captions missing" in done.stderr
+    assert f"python -m builder.verify {dist}" in done.stderr
+
+
+@pytest.fixture(scope="session")
+def sample_dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample as the command builds it, in one shard; read only."""
+    return made_once(tmp_path_factory, "sample", _build_sample) / "dist"

@@ -22,13 +22,8 @@ Record = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> sample.SamplePaths:
-    return sample.write_sample(tmp_path_factory.mktemp("sample"))
-
-
-@pytest.fixture(scope="module")
-def members(paths: sample.SamplePaths) -> dict[str, bytes]:
-    with tarfile.open(paths.tar) as tar:
+def members(sample_source: sample.SamplePaths) -> dict[str, bytes]:
+    with tarfile.open(sample_source.tar) as tar:
         found = {}
         for member in tar:
             file = tar.extractfile(member)
@@ -146,8 +141,10 @@ def _has_hole(mask: npt.NDArray[np.bool_]) -> bool:
     return bool((np.asarray(padded) == 0).any())
 
 
-def test_captions_name_every_picture(paths: sample.SamplePaths, records: list[Record]) -> None:
-    lines = [json.loads(line) for line in paths.captions.read_text().splitlines()]
+def test_captions_name_every_picture(
+    sample_source: sample.SamplePaths, records: list[Record]
+) -> None:
+    lines = [json.loads(line) for line in sample_source.captions.read_text().splitlines()]
     assert [set(line) for line in lines] == 12 * [{"img", "prompt"}]
     assert [line["img"] for line in lines] == [r["image"]["file_name"] for r in records]
     assert all(line["prompt"].strip() == line["prompt"] != "" for line in lines)
