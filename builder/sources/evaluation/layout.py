@@ -10,23 +10,17 @@ from pathlib import Path
 
 from builder.core.errors import SourceError
 from builder.sources.evaluation.patterns import Pattern
-from builder.sources.evaluation.photos import SUFFIXES
-from builder.sources.evaluation.table import Part, Protocol, Row
+from builder.sources.evaluation.photos import scan_images
+from builder.sources.evaluation.readers.options import Options
+from builder.sources.evaluation.table import Protocol, Row
 
 SHOWN = 8  # names listed in a message
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
-def scan_images(root: Path, pattern: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """The image files that match, with the values of the pattern's names."""
-    for path, values in Pattern(pattern).scan(root):
-        if path.lower().endswith(SUFFIXES):
-            yield path, values
-
-
 def settle(
     root: Path, row: Row, protocol: Protocol, splits: Iterable[str] | None
-) -> tuple[list[Part], list[str]]:
+) -> tuple[list[Options], list[str]]:
     """The parts of a protocol that the folder holds, each in the layout that is there, and notes.
 
     In `native` a split may be absent, as long as one is there; the other protocols are whole or
@@ -57,7 +51,7 @@ def settle(
     return found, [f"split {part[0].split} is not in {root}: left out" for part in absent]
 
 
-def _holds(root: Path, part: Part) -> bool:
+def _holds(root: Path, part: Options) -> bool:
     """Whether any image has its ground truth."""
     truth = Pattern(part.truth)
     if not truth.found(root):
@@ -67,7 +61,7 @@ def _holds(root: Path, part: Part) -> bool:
     )
 
 
-def _any_image(root: Path, part: Part) -> bool:
+def _any_image(root: Path, part: Options) -> bool:
     return next(scan_images(root, part.images), None) is not None
 
 
@@ -79,7 +73,7 @@ def _no_folder(root: Path, row: Row) -> str:
     return f"{root} is {what}; expected a folder that holds {row.unpacked}"
 
 
-def _nothing(root: Path, row: Row, protocol: Protocol, absent: list[Part]) -> str:
+def _nothing(root: Path, row: Row, protocol: Protocol, absent: list[Options]) -> str:
     splits = dict.fromkeys(part.split for part in absent)
     lines = [f"{root} does not hold {row.config(protocol.name)}, split {' or '.join(splits)}"]
     for part in absent[:SHOWN]:
@@ -105,7 +99,7 @@ def _nothing(root: Path, row: Row, protocol: Protocol, absent: list[Part]) -> st
     return "\n  ".join(lines)
 
 
-def _has_any(folder: Path, parts: list[Part]) -> bool:
+def _has_any(folder: Path, parts: list[Options]) -> bool:
     with suppress(PermissionError):
         return any(Pattern(part.truth).found(folder) for part in parts)
     return False

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
 
 from PIL import ExifTags, Image
 
 from builder.core.errors import what_went_wrong
 from builder.sources.evaluation.faults import Fault
+from builder.sources.evaluation.patterns import Pattern
 from builder.sources.evaluation.raster import decompression_bound
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 _ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+
+def scan_images(root: Path, pattern: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """The image files under `root` that match a pattern, with the values of its names."""
+    for path, values in Pattern(pattern).scan(root):
+        if path.lower().endswith(SUFFIXES):
+            yield path, values
 
 
 def measure(data: bytes) -> tuple[int, int]:

@@ -11,7 +11,7 @@ Integer points are truncated towards zero, as the releases' own code does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from builder.sources.evaluation.faults import Fault, optional
 from builder.sources.evaluation.raster import rle_of_mask
 
 Points = npt.NDArray[np.float64]
+Fill = Literal["coco", "opencv", "pillow", "skimage"]
 
 
 def checked(polygons: Sequence[Any], height: int, width: int) -> list[Points]:

@@ -20,10 +20,9 @@ from builder.masks.rle import RleBatch
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.layout import settle
 from builder.sources.evaluation.photos import measure
-from builder.sources.evaluation.polygons import library
-from builder.sources.evaluation.readers import READERS
 from builder.sources.evaluation.readers.base import Entry, Found, Reader, Truth
-from builder.sources.evaluation.table import Part, Protocol, Row, row
+from builder.sources.evaluation.readers.options import Options
+from builder.sources.evaluation.table import Protocol, Row, row
 
 PROBES = 8  # records read before a release in which none can be used is given up
 
@@ -77,7 +76,7 @@ class EvalSource:
         return self.row.config(self.protocol_name)
 
     @cached_property
-    def _settled(self) -> tuple[list[Part], list[str]]:
+    def _settled(self) -> tuple[list[Options], list[str]]:
         return settle(self.folder, self.row, self.protocol, self.splits)
 
     def listing(self) -> Listing:
@@ -100,7 +99,7 @@ class EvalSource:
         listing = Listing([], {}, notes=list(notes))
         files: set[str] = set()
         for i, part in enumerate(parts):
-            found = READERS[part.reader](self.folder, part, self.name).listing()
+            found = part.open(self.folder, self.name).listing()
             if not found.entries:
                 listing.notes.append(self._left_out(part, found, alone=len(parts) == 1))
                 continue
@@ -109,7 +108,7 @@ class EvalSource:
             listing.rejects += found.rejects
             listing.notes += found.notes
             files.update(path for entry in found.entries for path in (entry.image, *entry.files))
-            files.update(filter(None, [part.ids]))
+            files.update(found.files)
         if not listing.items:
             lines = [f"{self.folder}: nothing of {self.config}", *listing.notes]
             raise SourceError("\n  ".join(lines))
@@ -119,7 +118,7 @@ class EvalSource:
         listing.notes += self._counted(listing.items)
         return listing
 
-    def _items(self, index: int, part: Part, entries: list[Entry]) -> Iterator[Item]:
+    def _items(self, index: int, part: Options, entries: list[Entry]) -> Iterator[Item]:
         stat = cache(lambda path: (self.folder / path).stat())
         for entry in entries:
             times = [stat(path).st_mtime_ns for path in (entry.image, *entry.files)]
@@ -127,7 +126,7 @@ class EvalSource:
             size = pixels + 2 * entry.truth_bytes
             yield Item(entry.image, size, (index, entry), part.split, " ".join(map(str, times)))
 
-    def _left_out(self, part: Part, found: Found, *, alone: bool) -> str:
+    def _left_out(self, part: Options, found: Found, *, alone: bool) -> str:
         """A note on a split whose images were not fetched; an error where that is no choice."""
         absent = {reject.reason for reject in found.rejects} == {"image_missing"}
         if not absent or alone or self.protocol_name != "native":
@@ -143,7 +142,10 @@ class EvalSource:
         MissingExtraError
             A package that fills this dataset's polygons is not installed.
         """
-        alternatives = [[asdict(part) for part in layouts] for layouts in self.protocol.parts]
+        alternatives = [
+            [{"reader": part.reader, **asdict(part)} for part in layouts]
+            for layouts in self.protocol.parts
+        ]
         return {
             "dataset": self.name,
             "protocol": self.protocol_name,
@@ -158,7 +160,7 @@ class EvalSource:
     def open(self) -> Iterator[EvalReader]:
         """Open for reading, in the process that calls it."""
         parts, _ = self._settled
-        readers = [READERS[part.reader](self.folder, part, self.name) for part in parts]
+        readers = [part.open(self.folder, self.name) for part in parts]
         yield EvalReader(self, parts, readers)
 
     def _libraries(self) -> dict[str, str]:
@@ -166,8 +168,7 @@ class EvalSource:
         libraries = {"pillow": version("pillow"), "pycocotools": version("pycocotools")}
         for layouts in self.protocol.parts:
             for part in layouts:
-                if part.reader == "polygon_json":
-                    libraries |= library(part.fill)
+                libraries |= part.libraries()
         return libraries
 
     def _unique(self, items: list[Item], rejects: list[Reject]) -> list[Item]:
@@ -192,7 +193,7 @@ class EvalSource:
             by_split.setdefault(item.split, []).append(item)
         return [item for split in by_split.values() for item in split[: self.limit]]
 
-    def _probe(self, parts: list[Part], items: list[Item]) -> None:
+    def _probe(self, parts: list[Options], items: list[Item]) -> None:
         """Raise SourceError when the first records of a part are unusable, each: a mismatch."""
         with self.open() as reader:
             for i, part in enumerate(parts):
@@ -207,7 +208,7 @@ class EvalSource:
                     if first:
                         raise SourceError(self._all_unusable(part, rejects))
 
-    def _all_unusable(self, part: Part, rejects: list[Reject]) -> str:
+    def _all_unusable(self, part: Options, rejects: list[Reject]) -> str:
         lines = [f"{self.folder}: not one usable image of {self.config}, split {part.split}"]
         for reject in rejects[:3]:
             lines.append(
@@ -246,7 +247,7 @@ class EvalSource:
 class EvalReader:
     """An open release."""
 
-    def __init__(self, source: EvalSource, parts: list[Part], readers: list[Reader]) -> None:
+    def __init__(self, source: EvalSource, parts: list[Options], readers: list[Reader]) -> None:
         self.source, self.parts, self.readers = source, parts, readers
 
     def read(self, item: Item) -> Outcome:
@@ -257,7 +258,7 @@ class EvalReader:
         except Fault as fault:
             return Outcome(None, [self._reject(entry, fault)])
 
-    def _read(self, part: Part, reader: Reader, entry: Entry) -> Outcome:
+    def _read(self, part: Options, reader: Reader, entry: Entry) -> Outcome:
         path = self.source.folder / entry.image
         try:
             data = path.read_bytes()

@@ -2,7 +2,7 @@
 
 Row          a dataset: what it is, where it comes from, under which terms
  └ Protocol  native, sam or asam: a rule in words, and
-    └ Part   one split and the reader that reads it, in one or more alternative layouts
+    └ Options   one split and what its reader is told, in one or more alternative layouts
 """
 
 from __future__ import annotations
@@ -18,92 +18,11 @@ from typing import Any, Literal
 
 from asam_datasets import EVAL_DATASETS, PROTOCOLS
 from builder.core.errors import SettingsError
+from builder.sources.evaluation.readers import OPTIONS
+from builder.sources.evaluation.readers.options import Options
 
 Redistribution = Literal["allowed", "forbidden", "unclear"]
 Checked = Literal["real release", "real samples", "fixture"]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One split of a release and the way it is read; patterns are relative to the source folder.
-
-    Parameters
-    ----------
-    split
-        The split its rows go to.
-    reader
-        `index` (maps of ids: PNG, TIFF or HDF5), `binary` (rasters of one mask each), `coco_json`,
-        `youtube_vis` or `polygon_json`.
-    images, truth, more_truth
-        Patterns (patterns.py) of the images, their ground truth, and ground truth that is read
-        after it where it is there.
-    image_id
-        Template of the image's id, for rasters.
-    empty
-        `drop` leaves out images without an instance.
-    strays
-        `ignore` says nothing of files that another split uses: ground truth without its image, and
-        images that the JSON does not list.
-    missing
-        `ignore` says nothing of images that a JSON lists and the folder lacks.
-    category
-        The category of every instance: a constant, or a placeholder of the image's pattern.
-    names
-        Category names by id.
-    ids
-        A text file with one id per line: only these are read.
-    classes
-        Pattern of a map of category ids beside the map of instances.
-    names_json
-        Pattern of an ADE20K json that names the categories.
-    background, void, known
-        Values of an index map that are no instance; that are excluded from evaluation; the only
-        ones that are neither (any other is void), where given.
-    colour
-        Whether an index map may be, or must be, a 24-bit id, R + 256 G + 65536 B.
-    bits
-        Bits per value that an index map must have at least.
-    rule
-        What a value of an index map means (readers/index_map.py).
-    key
-        What names an image in a JSON: `file_name`, its `basename`, or the end of its `coco_url`.
-    dialect, fill, category_key, void_tags
-        The kind of polygon JSON, the rule that fills a polygon (raster.py), the region attribute
-        that holds the category, the tags that make the void mask.
-    """
-
-    split: str
-    reader: Literal["index", "binary", "coco_json", "youtube_vis", "polygon_json"]
-    images: str
-    truth: str
-    more_truth: str | None = None
-    image_id: str = "{id}"
-    empty: Literal["keep", "drop"] = "keep"
-    strays: Literal["reject", "ignore"] = "reject"
-    missing: Literal["reject", "ignore"] = "reject"
-    category: str | None = None
-    names: tuple[str, ...] = ()
-    ids: str | None = None
-    classes: str | None = None
-    names_json: str | None = None
-    background: tuple[int, ...] = (0,)
-    void: tuple[int, ...] = ()
-    known: tuple[int, ...] = ()
-    colour: Literal["refuse", "accept", "require"] = "refuse"
-    bits: int = 8
-    rule: Literal[
-        "values",
-        "colours",
-        "ade20k",
-        "cityscapes_instances",
-        "cityscapes_panoptic",
-        "cityscapes_values",
-    ] = "values"
-    key: Literal["file_name", "basename", "coco_url"] = "file_name"
-    dialect: Literal["via", "visor", "woodscape"] | None = None
-    fill: Literal["coco", "opencv", "pillow", "skimage"] = "coco"
-    category_key: str | None = None
-    void_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +31,7 @@ class Protocol:
 
     name: str
     rule: str
-    parts: tuple[tuple[Part, ...], ...]
+    parts: tuple[tuple[Options, ...], ...]
     same_as: str | None = None
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
@@ -212,7 +131,7 @@ def _row(name: str, table: Mapping[str, Any]) -> Row:
         protocols[protocol] = Protocol(
             name=protocol,
             rule=entry["rule"],
-            parts=like.parts if like else tuple(_part(part, names) for part in entry["parts"]),
+            parts=like.parts if like else _parts(entry["parts"], names, f"row {name}.{protocol}"),
             same_as=entry.get("same_as"),
             counts=entry.get("counts", like.counts if like else {}),
         )
@@ -220,14 +139,32 @@ def _row(name: str, table: Mapping[str, Any]) -> Row:
     return Row(name=name, protocols=protocols, **{"checked_note": "", **fields})
 
 
-def _part(table: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Part, ...]:
-    """The alternatives of a part; an unknown key is a TypeError of the dataclass."""
+def _parts(
+    tables: Iterable[Mapping[str, Any]], names: tuple[str, ...], where: str
+) -> tuple[tuple[Options, ...], ...]:
+    return tuple(_part(table, names, f"{where}, part {i}") for i, table in enumerate(tables, 1))
+
+
+def _part(table: Mapping[str, Any], names: tuple[str, ...], where: str) -> tuple[Options, ...]:
+    """The alternatives of a part: the options of its reader, once for each layout.
+
+    Raises
+    ------
+    SettingsError
+        There is no such reader, or a key is none of its options, is missing or has a wrong value.
+    """
     common = {key: value for key, value in table.items() if key != "layouts"}
     alternatives = []
     for layout in table.get("layouts", [{}]):
-        merged = {"names": names, **common, **layout}
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in merged.items()
+        values = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in {**common, **layout}.items()
         }
-        alternatives.append(Part(**fields))
+        reader = values.pop("reader", None)
+        if reader not in OPTIONS:
+            known = ", ".join(OPTIONS)
+            raise SettingsError(f"table.toml: {where}: no reader {reader!r}: choose from {known}")
+        if reader == "index":
+            values = {"names": names, **values}
+        alternatives.append(OPTIONS[reader].parse(values, where))
     return tuple(alternatives)

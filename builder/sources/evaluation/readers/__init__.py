@@ -1,18 +1,15 @@
-"""The readers by the name that the table calls them."""
+"""The option class of each reader, by the name that table.toml gives the reader."""
 
 from __future__ import annotations
 
-from builder.sources.evaluation.readers.base import Reader
-from builder.sources.evaluation.readers.binary import BinaryMasks
-from builder.sources.evaluation.readers.coco_json import CocoJson
-from builder.sources.evaluation.readers.index_map import IndexMaps
-from builder.sources.evaluation.readers.polygon_json import PolygonJson
-from builder.sources.evaluation.readers.youtube_vis import YoutubeVis
+from builder.sources.evaluation.readers.binary import BinaryOptions
+from builder.sources.evaluation.readers.coco_json import CocoOptions
+from builder.sources.evaluation.readers.index_map import IndexOptions
+from builder.sources.evaluation.readers.options import Options
+from builder.sources.evaluation.readers.polygon_json import PolygonOptions
+from builder.sources.evaluation.readers.youtube_vis import YoutubeVisOptions
 
-READERS: dict[str, type[Reader]] = {
-    "binary": BinaryMasks,
-    "coco_json": CocoJson,
-    "index": IndexMaps,
-    "polygon_json": PolygonJson,
-    "youtube_vis": YoutubeVis,
+OPTIONS: dict[str, type[Options]] = {
+    options.reader: options
+    for options in (BinaryOptions, CocoOptions, IndexOptions, PolygonOptions, YoutubeVisOptions)
 }

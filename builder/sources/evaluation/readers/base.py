@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from builder.core.errors import SourceError
 from builder.core.records import Reject
 from builder.sources.evaluation.faults import Fault
-from builder.sources.evaluation.layout import scan_images
 from builder.sources.evaluation.patterns import Pattern
+from builder.sources.evaluation.photos import scan_images
 from builder.sources.evaluation.raster import Mask
-from builder.sources.evaluation.table import Part
+from builder.sources.evaluation.readers.options import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,12 @@ class Entry:
 
 @dataclass(slots=True)
 class Found:
-    """What a reader lists."""
+    """What a reader lists. `files` are those it read that belong to no single entry."""
 
     entries: list[Entry] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +73,49 @@ class Reader(Protocol):
     raises Fault when the image's ground truth as a whole can't be used.
     """
 
-    def __init__(self, root: Path, part: Part, source: str) -> None: ...
     def listing(self) -> Found: ...
     def read(self, entry: Entry, height: int, width: int) -> Truth: ...
 
 
-def pair(root: Path, part: Part, source: str) -> Found:
+def pair(
+    root: Path,
+    part: Options,
+    source: str,
+    *,
+    image_id: str = "{id}",
+    more_truth: str | None = None,
+    beside: Iterable[str] = (),
+    ids: str | None = None,
+) -> Found:
     """Pair images with the files of their ground truth; `Entry.truth` is the list of the latter.
 
     An image and its ground truth have the same values of the names that both patterns have.
+
+    Parameters
+    ----------
+    root, part, source
+        As `Options.open` has them.
+    image_id
+        Template of an image's id, filled with the values of its pattern.
+    more_truth
+        Pattern of ground truth that is read after `part.truth` where it is there.
+    beside
+        Templates of further files that a row depends on.
+    ids
+        A text file with one id per line. Only these images are listed.
+
+    Raises
+    ------
+    SourceError
+        The file of ids can't be read.
     """
     found = Found()
     shared = [name for name in Pattern(part.images).names if name in Pattern(part.truth).names]
     truths: dict[tuple[str, ...], list[str]] = {}
-    for pattern in filter(None, (part.truth, part.more_truth)):
+    for pattern in filter(None, (part.truth, more_truth)):
         for path, values in Pattern(pattern).scan(root):
             truths.setdefault(tuple(values[name] for name in shared), []).append(path)
-    only = _ids(root, part)
+    only = None if ids is None else _ids(root / ids)
     seen: set[str] = set()
     alone = set(truths)
     for image, values in scan_images(root, part.images):
@@ -99,17 +126,18 @@ def pair(root: Path, part: Part, source: str) -> Found:
         key = tuple(values[name] for name in shared)
         alone.discard(key)
         if key in truths:
-            image_id = Pattern(part.image_id).fill(values)
             size = sum((root / path).stat().st_size for path in truths[key])
-            beside = (Pattern(p).fill(values) for p in (part.classes, part.names_json) if p)
-            files = (*truths[key], *(path for path in beside if (root / path).is_file()))
-            entry = Entry(image, image_id, truths[key], files, values, truth_bytes=size)
+            others = (Pattern(template).fill(values) for template in beside)
+            files = (*truths[key], *(path for path in others if (root / path).is_file()))
+            name = Pattern(image_id).fill(values)
+            entry = Entry(image, name, truths[key], files, values, truth_bytes=size)
             found.entries.append(entry)
         else:
             expected = Pattern(part.truth).fill(values)
             found.rejects.append(Reject(source, image, "truth_missing", expected, "no such file"))
-    if only is not None:
-        lacking = [(str(part.ids), {"id": name}) for name in sorted(only - seen)]
+    if ids is not None and only is not None:
+        found.files.append(ids)
+        lacking = [(ids, {"id": name}) for name in sorted(only - seen)]
     elif part.strays == "reject":
         lacking = [(truths[key][0], dict(zip(shared, key, strict=True))) for key in sorted(alone)]
     else:
@@ -120,21 +148,38 @@ def pair(root: Path, part: Part, source: str) -> Found:
     return found
 
 
-def _ids(root: Path, part: Part) -> set[str] | None:
-    if part.ids is None:
-        return None
+def _ids(path: Path) -> set[str]:
     try:
-        lines = (root / part.ids).read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8").splitlines()
     except OSError as error:
-        raise SourceError(f"{root / part.ids}: {error.strerror}: expected one id a line") from error
+        raise SourceError(f"{path}: {error.strerror}: expected one id a line") from error
     return {line.split()[0] for line in lines if line.strip()}
 
 
 class Images:
-    """The images of a part by the name that a JSON calls them."""
+    """The images of a part by the name that a JSON calls them.
 
-    def __init__(self, root: Path, part: Part, source: str) -> None:
+    Parameters
+    ----------
+    root, part, source
+        As `Options.open` has them.
+    basename
+        Compare only the last component of the name that the JSON has.
+    quiet
+        Count the images that the JSON lists and the folder lacks, in place of a reject for each.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        part: Options,
+        source: str,
+        *,
+        basename: bool = False,
+        quiet: bool = False,
+    ) -> None:
         self.part, self.source = part, source
+        self.basename, self.quiet = basename, quiet
         self.paths: dict[str, tuple[str, dict[str, str]]] = {}
         self.used: set[str] = set()
         self.absent = 0
@@ -149,7 +194,7 @@ class Images:
 
     def find(self, name: str, found: Found) -> tuple[str, dict[str, str]] | None:
         """The path of the image a JSON calls `name`; None, with a reject, where there is none."""
-        if self.part.key == "basename":
+        if self.basename:
             name = PurePosixPath(name.replace("\\", "/")).name
         name = name.removeprefix("./")
         if name in self.used:
@@ -158,7 +203,7 @@ class Images:
         self.used.add(name)
         if name not in self.paths:
             self.absent += 1
-            if self.part.missing == "reject":
+            if not self.quiet:
                 expected = Pattern(self.part.images).fill({"name": name})
                 self._reject(found, name, "image_missing", expected, "no such file")
             return None
@@ -166,7 +211,7 @@ class Images:
 
     def finish(self, found: Found) -> None:
         """Reject, or count, what was left over."""
-        if self.part.missing == "ignore" and self.absent:
+        if self.quiet and self.absent:
             found.notes.append(
                 f"split {self.part.split}: {self.absent} images of {self.part.truth} are not in "
                 "the folder that this protocol reads: left out"
@@ -190,7 +235,7 @@ def load_json(path: Path) -> Any:
         raise SourceError(f"{path}: expected JSON, found {error}; download it again") from error
 
 
-def note_dropped(found: Found, part: Part, dropped: int) -> None:
+def note_dropped(found: Found, part: Options, dropped: int) -> None:
     """Say how many images without annotations were left out."""
     if dropped:
         found.notes.append(

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.patterns import Pattern
 from builder.sources.evaluation.raster import check_size, read_binary, rle_of_mask
 from builder.sources.evaluation.readers.base import Annotation, Entry, Found, Truth, pair
-from builder.sources.evaluation.table import Part
+from builder.sources.evaluation.readers.options import Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BinaryOptions(Options):
+    """Options of `BinaryMasks`.
+
+    Parameters
+    ----------
+    image_id
+        Template of the image's id.
+    category
+        The category of every instance: a constant, or a placeholder of the image's pattern.
+    """
+
+    reader: ClassVar[str] = "binary"
+
+    image_id: str = "{id}"
+    category: str | None = None
+
+    def open(self, root: Path, source: str) -> BinaryMasks:
+        return BinaryMasks(root, self, source)
 
 
 class BinaryMasks:
@@ -18,11 +41,11 @@ class BinaryMasks:
     the mask.
     """
 
-    def __init__(self, root: Path, part: Part, source: str) -> None:
+    def __init__(self, root: Path, part: BinaryOptions, source: str) -> None:
         self.root, self.part, self.source = root, part, source
 
     def listing(self) -> Found:
-        return pair(self.root, self.part, self.source)
+        return pair(self.root, self.part, self.source, image_id=self.part.image_id)
 
     def read(self, entry: Entry, height: int, width: int) -> Truth:
         category = self.part.category and Pattern(self.part.category).fill(entry.values)

@@ -10,7 +10,7 @@ import json
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from builder.core.errors import SourceError
 from builder.core.records import Reject
@@ -26,8 +26,8 @@ from builder.sources.evaluation.readers.base import (
     missing_fields,
     note_dropped,
 )
+from builder.sources.evaluation.readers.options import Options
 from builder.sources.evaluation.readers.segmentation import to_counts
-from builder.sources.evaluation.table import Part
 
 _IMAGE_FIELDS = ("id", "width", "height")
 
@@ -53,17 +53,46 @@ class Places:
         return records
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CocoOptions(Options):
+    """Options of `CocoJson`.
+
+    Parameters
+    ----------
+    key
+        What names an image in the JSON: `file_name`, its `basename`, or the end of its
+        `coco_url`.
+    missing
+        `reject` reports each image that the JSON lists and the folder lacks. `ignore` counts them
+        in one note.
+    """
+
+    reader: ClassVar[str] = "coco_json"
+
+    key: Literal["file_name", "basename", "coco_url"] = "file_name"
+    missing: Literal["reject", "ignore"] = "reject"
+
+    def open(self, root: Path, source: str) -> CocoJson:
+        return CocoJson(root, self, source)
+
+
 class CocoJson:
     """Reads the part's JSON; see `builder.sources.evaluation.readers.base.Reader`."""
 
-    def __init__(self, root: Path, part: Part, source: str) -> None:
+    def __init__(self, root: Path, part: CocoOptions, source: str) -> None:
         self.root, self.part, self.source = root, part, source
 
     def listing(self) -> Found:
         found = Found()
         files = (self.part.truth,)
         images: dict[Any, tuple[str, dict[str, str], tuple[int, int]] | None] = {}
-        on_disk = Images(self.root, self.part, self.source)
+        on_disk = Images(
+            self.root,
+            self.part,
+            self.source,
+            basename=self.part.key == "basename",
+            quiet=self.part.missing == "ignore",
+        )
         categories: dict[Any, str] = {}
         places: dict[Any, array[int]] = {}
         for element in elements(self.root / self.part.truth):

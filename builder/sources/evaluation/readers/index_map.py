@@ -1,6 +1,6 @@
 """Maps of ids: one image whose every value is an instance, a class, or nothing.
 
-What a value means (`Part.rule`):
+What a value means (`IndexOptions.rule`):
 
     values                an instance, or a class where the row has names
     colours               an instance or class that only its colour names
@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -23,23 +25,97 @@ from builder.sources.evaluation.faults import Fault, optional
 from builder.sources.evaluation.patterns import Pattern
 from builder.sources.evaluation.raster import HDF5, Ids, check_size, read_ids, rle_of_ids
 from builder.sources.evaluation.readers.base import Annotation, Entry, Found, Truth, pair
-from builder.sources.evaluation.table import Part
+from builder.sources.evaluation.readers.options import Options
 
 # cityscapesscripts/helpers/labels.py: ignoreInEval, hasInstances
 CITYSCAPES_IGNORED = frozenset((*range(7), 9, 10, 14, 15, 16, 18, 29, 30))
 CITYSCAPES_THINGS = frozenset((*range(24, 29), *range(31, 34)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexOptions(Options):
+    """Options of `IndexMaps`.
+
+    Parameters
+    ----------
+    image_id
+        Template of the image's id.
+    more_truth
+        Pattern of maps that are read after `truth` where they are there.
+    ids
+        A text file with one id per line. Only these images are read.
+    category
+        The category of every instance: a constant, or a placeholder of the image's pattern.
+    names
+        Category names by id.
+    names_json
+        Pattern of an ADE20K json that names the categories.
+    classes
+        Pattern of a map of category ids beside the map of instances. It needs `names`.
+    background
+        Values that are no instance.
+    void
+        Values that are excluded from evaluation.
+    known
+        The only values that are neither background nor void. Any other is void. Empty: no limit.
+    colour
+        Whether a map may (`accept`) or must (`require`) hold 24-bit ids, R + 256 G + 65536 B.
+    bits
+        Bits per value that a map must have at least.
+    rule
+        What a value means: see the top of this module.
+    """
+
+    reader: ClassVar[str] = "index"
+
+    image_id: str = "{id}"
+    more_truth: str | None = None
+    ids: str | None = None
+    category: str | None = None
+    names: tuple[str, ...] = ()
+    names_json: str | None = None
+    classes: str | None = None
+    background: tuple[int, ...] = (0,)
+    void: tuple[int, ...] = ()
+    known: tuple[int, ...] = ()
+    colour: Literal["refuse", "accept", "require"] = "refuse"
+    bits: int = 8
+    rule: Literal[
+        "values",
+        "colours",
+        "ade20k",
+        "cityscapes_instances",
+        "cityscapes_panoptic",
+        "cityscapes_values",
+    ] = "values"
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and not self.names:
+            raise ValueError("the key 'classes' needs the row's 'names'")
+
+    def open(self, root: Path, source: str) -> IndexMaps:
+        return IndexMaps(root, self, source)
+
+
 class IndexMaps:
     """Reads the part's maps; see `builder.sources.evaluation.readers.base.Reader`."""
 
-    def __init__(self, root: Path, part: Part, source: str) -> None:
+    def __init__(self, root: Path, part: IndexOptions, source: str) -> None:
         self.root, self.part, self.source = root, part, source
         if part.truth.endswith(HDF5):
             optional("h5py", f"reading {source}")
 
     def listing(self) -> Found:
-        return pair(self.root, self.part, self.source)
+        part = self.part
+        return pair(
+            self.root,
+            part,
+            self.source,
+            image_id=part.image_id,
+            more_truth=part.more_truth,
+            beside=filter(None, (part.classes, part.names_json)),
+            ids=part.ids,
+        )
 
     def read(self, entry: Entry, height: int, width: int) -> Truth:
         names = self._names(entry)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pycocotools import mask as coco
 
@@ -31,7 +32,54 @@ from builder.sources.evaluation.readers.base import (
     note_dropped,
     pair,
 )
-from builder.sources.evaluation.table import Part
+from builder.sources.evaluation.readers.options import Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolygonOptions(Options):
+    """Options of `PolygonJson`.
+
+    Parameters
+    ----------
+    dialect
+        Which JSON it is: see the top of this module.
+    fill
+        The rule that fills a polygon: see `builder.sources.evaluation.polygons`.
+    image_id
+        Template of the image's id; woodscape only.
+    category
+        The category of an instance that has none of its own; via only.
+    category_key
+        The region attribute that holds the category; via only.
+    void_tags
+        Tags of the objects that make the void mask; woodscape only.
+    """
+
+    reader: ClassVar[str] = "polygon_json"
+
+    dialect: Literal["via", "visor", "woodscape"]
+    fill: polygons.Fill = "coco"
+    image_id: str = "{id}"
+    category: str | None = None
+    category_key: str | None = None
+    void_tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        of_dialect = {
+            "image_id": ("woodscape", self.image_id != "{id}"),
+            "category": ("via", self.category is not None),
+            "category_key": ("via", self.category_key is not None),
+            "void_tags": ("woodscape", bool(self.void_tags)),
+        }
+        for key, (dialect, given) in of_dialect.items():
+            if given and dialect != self.dialect:
+                raise ValueError(f"the key {key!r} is of dialect {dialect}, not {self.dialect}")
+
+    def open(self, root: Path, source: str) -> PolygonJson:
+        return PolygonJson(root, self, source)
+
+    def libraries(self) -> dict[str, str]:
+        return polygons.library(self.fill)
 
 
 class Shape(NamedTuple):
@@ -50,13 +98,13 @@ class PolygonJson:
     `Entry.truth` is the JSON text of one image's objects, or the path of its file (woodscape).
     """
 
-    def __init__(self, root: Path, part: Part, source: str) -> None:
+    def __init__(self, root: Path, part: PolygonOptions, source: str) -> None:
         self.root, self.part, self.source = root, part, source
-        polygons.library(part.fill)
+        part.libraries()  # raises now when the package is not installed
 
     def listing(self) -> Found:
         if self.part.dialect == "woodscape":
-            return pair(self.root, self.part, self.source)
+            return pair(self.root, self.part, self.source, image_id=self.part.image_id)
         found = Found()
         on_disk = Images(self.root, self.part, self.source)
         dropped = 0
@@ -133,7 +181,7 @@ class PolygonJson:
         make = {"via": self._via_shape, "visor": _visor_shape, "woodscape": _woodscape_shape}
         for i, record in enumerate(objects):
             try:
-                yield make[str(dialect)](record, i)
+                yield make[dialect](record, i)
             except Fault as fault:
                 truth.faults.append((i, fault))
             except (KeyError, TypeError, AttributeError, IndexError) as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from builder.core.errors import SourceError
 from builder.core.records import Reject
@@ -21,10 +22,20 @@ from builder.sources.evaluation.readers.base import (
     note_dropped,
 )
 from builder.sources.evaluation.readers.coco_json import Places, category_names, category_of
+from builder.sources.evaluation.readers.options import Options
 from builder.sources.evaluation.readers.segmentation import to_counts
-from builder.sources.evaluation.table import Part
 
 _VIDEO_FIELDS = ("id", "width", "height", "file_names")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class YoutubeVisOptions(Options):
+    """Options of `YoutubeVis`, which has none of its own."""
+
+    reader: ClassVar[str] = "youtube_vis"
+
+    def open(self, root: Path, source: str) -> YoutubeVis:
+        return YoutubeVis(root, self, source)
 
 
 class YoutubeVis:
@@ -34,7 +45,7 @@ class YoutubeVis:
     places of the video's annotations and the number of the frame.
     """
 
-    def __init__(self, root: Path, part: Part, source: str) -> None:
+    def __init__(self, root: Path, part: YoutubeVisOptions, source: str) -> None:
         self.root, self.part, self.source = root, part, source
         self._video: tuple[bytes, list[Any]] | None = None  # frames of a video come in a row
 
