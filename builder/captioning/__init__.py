@@ -1,1 +1,1 @@
-"""The captioning model's adapter and the store of captions."""
+"""Captions: loading the model, making captions of images, and the files that hold them."""

@@ -1,6 +1,7 @@
-"""Several devices: this process has the first, each other one a process of its own.
+"""Captioning on several devices.
 
-Each takes its own images of a source, dealt out in blocks, and this process alone writes captions.
+The main process uses the first device. Each other device has a process of its own. The images of a
+source are dealt out to the devices in blocks. Only the main process writes captions.
 """
 
 from __future__ import annotations
@@ -21,11 +22,19 @@ from builder.captioning.stream import CaptionStream, Numbered, Outcome
 from builder.core.errors import CaptionError, SourceError
 from builder.core.processes import end_with_parent, interrupt_deferred, safe_path
 
-_BLOCK = 256  # images; dealt out in turn, so that devices keep close to each other in the source
+_BLOCK = 256  # images; small blocks keep the devices close to each other in the source
 
 
 class DeviceProcesses:
-    """Processes that caption, one per device; a context manager."""
+    """Processes that caption, one for each device after the first. A context manager.
+
+    Parameters
+    ----------
+    devices
+        The devices without the first.
+    settings, engine, batch, threads
+        As for `CaptionStream`; `threads` is the number for each process.
+    """
 
     def __init__(
         self,
@@ -39,11 +48,11 @@ class DeviceProcesses:
         self._shared = 0
         self._tasks: list[Any] = []
         self._processes: list[Any] = []
-        # The first queue starts the process that watches over semaphores, and that lets Ctrl-C
-        # through again. So the queue comes before Ctrl-C is held back.
+        # Making the first queue starts multiprocessing's resource tracker. Starting that unblocks
+        # Ctrl-C, so the queue is made before Ctrl-C is deferred.
         with safe_path():
             self._outcomes: Any = context.Queue()
-            # The number of the source that is captioned now; 0 for none.
+            # The number of the source that is being captioned; 0 for none.
             self._source: Any = context.Value("q", 0)
         with safe_path(), interrupt_deferred():
             for device in devices:
@@ -58,14 +67,27 @@ class DeviceProcesses:
     def share(
         self, stream: CaptionStream, images: ImageSource, todo: Sequence[Numbered]
     ) -> Iterator[Sequence[Outcome]]:
-        """Caption on all devices, this process's `stream` included; yields outcomes as they come.
+        """Caption a source on all devices.
+
+        Parameters
+        ----------
+        stream
+            The stream of the main process's device.
+        images, todo
+            As for `CaptionStream`.
+
+        Yields
+        ------
+        sequence of Outcome
+            In any order.
 
         Raises
         ------
         CaptionError
             A process failed or was killed.
         SourceError
-            The source can't be read on. Every process leaves it, and is ready for the next one.
+            The source can't be read any further. Every process gives it up and is ready for the
+            next one.
         """
         self._shared += 1
         self._source.value = self._shared
@@ -96,7 +118,7 @@ class DeviceProcesses:
                 return
             if isinstance(outcomes, str):
                 raise CaptionError(f"a device's process failed: {outcomes}")
-            if source != self._shared:  # of a source that was given up
+            if source != self._shared:  # an outcome of an earlier source, which was given up
                 continue
             if isinstance(outcomes, SourceError):
                 raise outcomes
@@ -109,7 +131,7 @@ class DeviceProcesses:
             if not process.is_alive() and self._outcomes.empty():
                 raise CaptionError(
                     f"a device's process ended with status {process.exitcode}: run the same "
-                    "command again to go on, with a smaller --batch-size if memory ran out"
+                    "command again to go on; use a smaller --batch-size if memory ran out"
                 )
 
     def __enter__(self) -> DeviceProcesses:
@@ -127,7 +149,7 @@ class DeviceProcesses:
 
 
 def _deal(todo: Sequence[Numbered], parts: int) -> list[list[Numbered]]:
-    """Blocks of images in turn."""
+    """Deal blocks of images out to `parts` lists in turn."""
     size = max(1, min(_BLOCK, len(todo) // parts))
     dealt: list[list[Numbered]] = [[] for _ in range(parts)]
     for index in range(0, len(todo), size):
@@ -145,9 +167,10 @@ def _work(
     tasks: Any,
     outcomes: Any,
 ) -> None:
-    """A process: load the model, caption what comes, never outlive the first process.
+    """Run in a device's process: load the model, then caption what arrives in `tasks`.
 
-    A source is left as soon as `current` is another one's number.
+    A source is given up as soon as `current` is no longer its number. The process ends when the
+    main process ends.
     """
     end_with_parent()
     torch.set_num_threads(threads)

@@ -1,11 +1,13 @@
-"""The mixed precisions that a BLIP-2 with a T5 runs in: LAVIS's, and a faster one.
+"""The mixed precisions of a BLIP-2 with a T5: that of LAVIS, and a faster one.
 
-LAVIS (lavis/models/blip2_models/blip2_t5.py, `generate`) runs the vision tower and its last norm
-under torch's float16 autocast, the Q-Former and its projection outside of it, and a T5 of bfloat16
-weights under bfloat16 autocast. Autocast rounds what goes into and comes out of linear layers,
-convolutions and products of matrices. It leaves norms and sums in float32. So the residual stream
-of the tower, the Q-Former, and what T5's encoder is given and adds up are float32.
-`benchmarks.caption_parity` compares both with an emulation of LAVIS.
+LAVIS (lavis/models/blip2_models/blip2_t5.py, `generate`) uses three precisions. The vision tower
+and its last norm run under torch's float16 autocast. The Q-Former and its projection run without
+autocast. T5 has bfloat16 weights and runs under bfloat16 autocast.
+
+Autocast rounds the inputs and outputs of linear layers, convolutions and matrix products. It leaves
+norms and sums in float32. Therefore the residual stream of the tower, the Q-Former, and the input
+and residual stream of T5's encoder are float32. `benchmarks.caption_parity` compares both mixed
+precisions with an emulation of LAVIS.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ from torch import Tensor, nn
 
 
 def as_lavis(model: Any) -> None:
-    """Make a BLIP-2 with a T5, in float32, round where LAVIS's autocast rounds on a GPU.
+    """Make a float32 BLIP-2 with a T5 round where LAVIS's autocast rounds on a GPU.
 
-    Hooks do it, not autocast: they act on any device, in transformers' `generate` and in a graph.
-    Attention is written out, since a fused one does not round its scores.
+    This uses hooks instead of autocast. Hooks work on any device, in transformers' `generate` and
+    in a CUDA graph. Attention is computed step by step, because a fused kernel would not round the
+    scores.
     """
     from transformers import AttentionInterface
 
@@ -38,21 +41,22 @@ def as_lavis(model: Any) -> None:
     patches.register_forward_hook(_round_output)
     t5.bfloat16()
     t5.set_attn_implementation("eager")
-    # The prompt's embeddings, next to the projection's float32. The decoder has its own module.
+    # The prompt's embeddings join the float32 output of the projection. The decoder is not
+    # affected, because it has its own embedding module.
     t5.get_input_embeddings().register_forward_hook(_to_float)
     torch.set_float32_matmul_precision("highest")
 
 
 def as_fast(model: Any) -> None:
-    """Give a BLIP-2 with a T5, in float32, the fastest dtypes that do not overflow.
+    """Give a float32 BLIP-2 with a T5 the fastest dtypes that do not overflow.
 
-    The whole vision tower and the projection are float16, the Q-Former is float32 by way of TF32,
-    T5 is bfloat16 from the encoder's input on.
+    The vision tower and the projection become float16. The Q-Former stays float32 and multiplies
+    in TF32. T5 becomes bfloat16.
     """
     model.vision_model.half()
     model.language_projection.half()
     model.language_model.bfloat16()
-    torch.set_float32_matmul_precision("high")  # TF32: finer than what the Q-Former feeds
+    torch.set_float32_matmul_precision("high")  # TF32, as exact as the float16 that comes next
 
 
 MIXED = {"asam": as_lavis, "fast": as_fast}
@@ -79,7 +83,7 @@ def _attention(
     scaling: float,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """EVA's attention (lavis/models/eva_vit.py), (B, heads, tokens, width), each step rounded."""
+    """EVA's attention (lavis/models/eva_vit.py) on (B, heads, tokens, width); each step rounds."""
     scores = (queries * scaling) @ keys.transpose(-2, -1)
     weights = scores.softmax(-1, dtype=torch.float32).to(values.dtype)
     return (weights @ values).transpose(1, 2).contiguous(), None

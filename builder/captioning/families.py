@@ -1,9 +1,9 @@
 """The families of captioning models that are accepted, and how each one takes a prompt.
 
-A model that is given its prompt in another family's way ends in an error at best. At worst it never
-sees the image: a BLIP-2 puts the image where the image tokens stand, so without these tokens it
-writes one and the same caption for every photograph. Each family here is therefore tested with and
-without a prompt, and every other model is refused before its weights are loaded.
+Each family needs its prompt in a form of its own. In another form, some models fail with an error.
+Others ignore the image: a BLIP-2 replaces the image tokens by what it sees, so without these tokens
+it writes the same caption for every image. Each family here is therefore tested with and without a
+prompt. Every other model is refused before its weights are loaded.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ class Family:
     Parameters
     ----------
     name
-        What a person calls it.
+        The family's usual name.
     model_type
-        As its config.json says.
+        The `model_type` in config.json.
     parts
-        The model types that parts of its config.json must have, by the parts' names.
+        The model types that parts of config.json must have, by the parts' names.
     architecture
-        The class of transformers that captions with it. Weights of another class, such as one that
-        answers questions, have the same model type and other layers.
+        The class of transformers that makes captions with it. Weights of another class, such as one
+        that answers questions, have the same model type and other layers.
     prompt_ids
-        The token ids that `generate` starts from, of the model's config, its tokenizer and the
-        prompt; None where `generate` finds them itself.
+        A function of the model's config, its tokenizer and the prompt. It returns the token ids
+        that `generate` starts from, or None if `generate` finds them itself.
     argument
-        The argument of `generate` that takes them.
+        The argument of `generate` that takes these ids.
     positions
-        The entry of the config that says how many tokens the text may have, dots between names;
-        empty where there is no bound.
+        The entry of the config that limits the number of tokens, with dots between names. It is
+        empty if there is no limit.
     repeats_prompt
-        Whether a caption begins with the prompt. It is what the model was asked to go on from.
+        Whether a caption begins with the prompt, which the model continues.
     """
 
     name: str
@@ -55,13 +55,15 @@ class Family:
     repeats_prompt: bool = True
 
     def start(self, config: Any, tokenizer: Any, settings: CaptionSettings) -> list[int] | None:
-        """The token ids that `generate` starts from, for the prompt of the settings.
+        """Return the token ids that `generate` starts from, for the prompt of the settings.
+
+        They are None if `generate` finds them itself.
 
         Raises
         ------
         CaptionError
-            The prompt holds the token of the image, or leaves no room for a caption; or config.json
-        does not say which token that is.
+            The prompt contains the image token, or leaves no room for a caption, or config.json
+            does not name the image token.
         """
         try:
             ids = self.prompt_ids(config, tokenizer, settings.prompt)
@@ -75,15 +77,15 @@ class Family:
         length = len(ids or [0])
         if length + settings.max_new_tokens > bound:
             raise CaptionError(
-                f"{settings.model}: its text has at most {bound} tokens; expected a prompt and a "
-                f"caption that fit, found {length} tokens before the caption and --max-new-tokens "
+                f"{settings.model}: a prompt and its caption may have {bound} tokens together, "
+                f"found {length} tokens before the caption and --max-new-tokens "
                 f"{settings.max_new_tokens}; shorten one of them"
             )
         return ids
 
 
 def _blip(config: Any, tokenizer: Any, prompt: str) -> list[int] | None:
-    """The prompt between two special tokens: `generate` replaces the first and drops the last."""
+    """The prompt between two special tokens, of which `generate` replaces one and drops one."""
     if not prompt:
         return None
     text = config.text_config
@@ -92,7 +94,7 @@ def _blip(config: Any, tokenizer: Any, prompt: str) -> list[int] | None:
 
 
 def _blip2_t5(config: Any, tokenizer: Any, prompt: str) -> list[int]:
-    """The image tokens, then the prompt; an empty prompt is the end token alone, as in LAVIS."""
+    """The image tokens, then the prompt. As in LAVIS, an empty prompt is the end token alone."""
     return _behind_image(config, tokenizer(prompt).input_ids)
 
 
@@ -103,24 +105,24 @@ def _blip2_opt(config: Any, tokenizer: Any, prompt: str) -> list[int]:
 
 
 def _behind_image(config: Any, text: list[int]) -> list[int]:
-    """Text behind the image tokens, in whose place a BLIP-2 puts what it sees."""
+    """The image tokens, then the text. BLIP-2 replaces the image tokens by what it sees."""
     image = config.image_token_index
     if image is None:
         raise ValueError("config.json names no image_token_index; take a newer revision")
     if image in text:
-        raise ValueError("the prompt holds the token that stands for the image; leave it out")
+        raise ValueError("the prompt contains the image token; leave it out")
     return [image] * int(config.num_query_tokens) + text
 
 
 def _git(config: Any, tokenizer: Any, prompt: str) -> list[int] | None:
-    """The start token and the prompt, without an end token, behind which there is no caption."""
+    """The start token and the prompt. An end token would end the caption, so there is none."""
     if not prompt:
         return None
     return [config.bos_token_id, *tokenizer(prompt, add_special_tokens=False).input_ids]
 
 
 def _vit_gpt2(config: Any, tokenizer: Any, prompt: str) -> list[int] | None:
-    """The prompt for the decoder, before which `generate` puts its start token."""
+    """The prompt for the decoder. `generate` puts the start token before it."""
     words: list[int] = tokenizer(prompt, add_special_tokens=False).input_ids
     return words or None
 
@@ -164,19 +166,19 @@ FAMILIES = (
 
 
 def family_of(config: Json, source: str) -> Family:
-    """The family of a model.
+    """Find the family of a model.
 
     Parameters
     ----------
     config
         The content of its config.json.
     source
-        The model, as a message names it.
+        The model's name in messages.
 
     Raises
     ------
     CaptionError
-        It is of none of the families.
+        The model belongs to none of the families.
     """
     found = _described(config)
     architectures = config.get("architectures") or []
@@ -195,7 +197,7 @@ def family_of(config: Json, source: str) -> Family:
 
 
 def _described(config: Json) -> dict[str, Any]:
-    """The model type of a config, and those of its parts that tell families apart."""
+    """The model type of a config, and the model types of the parts that distinguish families."""
     kind = config.get("model_type")
     found = {"model_type": kind}
     same_type = [family for family in FAMILIES if family.model_type == kind]
@@ -211,31 +213,32 @@ def _shown(kind: str, parts: Mapping[str, object]) -> str:
 
 
 def check_engine(engine: str, family: Family, settings: CaptionSettings) -> None:
-    """Refuse an engine of `CaptionStream` that can't caption with a family as the settings say.
+    """Refuse an engine of `CaptionStream` that can't caption with a family and settings.
 
     Raises
     ------
     CaptionError
-        "continuous" for anything but a BLIP-2 with a T5; "generate" for that one with LAVIS's
-        search, which only "continuous" has.
+        The engine is "continuous" and the family is not BLIP-2 with a T5. Or the engine is
+        "generate", the family is BLIP-2 with a T5, and the search is "lavis", which only
+        "continuous" supports.
     """
     with_t5 = family.parts.get("text_config") == "t5"
     if engine == "continuous" and not with_t5:
         raise CaptionError(
-            f"{settings.model}: --engine continuous is for a BLIP-2 with T5, found {family.name}; "
-            "use --engine generate"
+            f"{settings.model}: --engine continuous is only for BLIP-2 with T5, found "
+            f"{family.name}; use --engine generate"
         )
     if engine == "generate" and with_t5 and settings.search == "lavis":
         raise CaptionError(
-            "--engine generate searches by the rules of transformers 5 alone: add --search "
+            "--engine generate supports only the search of transformers 5: add --search "
             "transformers, or use --engine continuous"
         )
 
 
 def read_processor(source: str, family: Family, **where: Any) -> Any:
-    """A model's `tokenizer` and `image_processor`, both as its files describe them.
+    """Load a model's processor, which has the attributes `tokenizer` and `image_processor`.
 
-    A ViT-GPT2 has no processor of both: transformers would give its tokenizer alone.
+    For a ViT-GPT2, transformers would load only the tokenizer, so both are loaded one by one.
     """
     import transformers
 

@@ -1,4 +1,4 @@
-"""Where images to caption come from: an SA-1B tar or folder, or configs of a built dist."""
+"""The sources of images to caption: an SA-1B tar or folder, or the configs of a dist."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 class ImageSource(Protocol):
-    """Named images. Picklable: each process reads for itself; `read` may be called by threads."""
+    """Named images. A source is picklable, since each process reads its own images.
+
+    Threads may call `read`.
+    """
 
     @property
     def config(self) -> str:
@@ -32,11 +35,11 @@ class ImageSource(Protocol):
 
     @property
     def name(self) -> str:
-        """What a reject's `source` says."""
+        """The source's name in a reject."""
         ...
 
     def names(self) -> list[str]:
-        """The images' file names, each once, in the source's order; raises SourceError."""
+        """The images' file names, without repetition, in the source's order; raises SourceError."""
         ...
 
     def read(self, name: str) -> bytes:
@@ -46,7 +49,7 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class ArchiveImages:
-    """The images of a tar or folder, by file name; of two with one name, the first."""
+    """The images of a tar or folder. If two have the same file name, the first one is taken."""
 
     archive: Archive
     config: str
@@ -89,7 +92,7 @@ class ConfigImages:
 
     @property
     def name(self) -> str:
-        """The same."""
+        """The config's name, too."""
         return self.folder.name
 
     def names(self) -> list[str]:
@@ -101,13 +104,16 @@ class ConfigImages:
         shard, row = self._rows[name]
         data = self._images(shard)[row].as_py()
         if data is None or data["bytes"] is None:
-            raise SourceError(f"{self.folder}: {name} has no pixels: caption the tar it is from")
+            raise SourceError(
+                f"{self.folder}: {name} has no pixels, because the config was built with "
+                "--annotations-only: caption the tar or folder that it was built from"
+            )
         pixels: bytes = data["bytes"]
         return pixels
 
     @functools.cached_property
     def _rows(self) -> dict[str, tuple[str, int]]:
-        """Where each image stands: shard and row."""
+        """The shard and the row of each image."""
         path = self.folder / INDEX
         try:
             check_size(path.stat().st_size, str(path))
@@ -125,7 +131,7 @@ class ConfigImages:
 
 
 def _column(path: Path, name: str) -> pa.ChunkedArray:
-    """A column of a shard; of an Arrow shard it is mapped, not read."""
+    """A column of a shard. The column of an Arrow shard is mapped into memory."""
     try:
         if path.suffix == ".parquet":
             return pq.read_table(path, columns=[name]).column(name)
@@ -137,12 +143,12 @@ def _column(path: Path, name: str) -> pa.ChunkedArray:
         ) from error
 
 
-_cached_column = functools.lru_cache(maxsize=4)(_column)  # shards are read one after another
+_cached_column = functools.lru_cache(maxsize=4)(_column)  # few are needed: reads go in order
 
 
 @dataclass(frozen=True)
 class SelectedImages:
-    """The images of a source that is to be built, those that its selection takes."""
+    """The images that the selection of an SA-1B source takes."""
 
     source: Sa1bSource
 
@@ -173,14 +179,23 @@ class SelectedImages:
 def open_images(
     sources: Sequence[str], *, config: str | None = None, allow_truncated: bool = False
 ) -> list[ImageSource]:
-    """Resolve what a user typed: tars, folders, globs, a dist, or a config's folder in it.
+    """Open the sources that a user named.
+
+    Parameters
+    ----------
+    sources
+        Tars, folders, globs of these, dists, or configs' folders of a dist.
+    config
+        The name of the config for a tar or folder, or the config to take of a dist.
+    allow_truncated
+        Whether to use the complete members of a truncated tar.
 
     Raises
     ------
     SourceError
-        There is nothing, or no image.
+        There is no such source, or it holds no image.
     SettingsError
-        Two sources are for one config, or `config` names none of a dist's.
+        Two sources are for the same config, or the dist has no config of that name.
     """
     found: list[ImageSource] = []
     for source in sources:
@@ -188,12 +203,17 @@ def open_images(
         if (Path(source) / INDEX).is_file():
             built = [Path(source).resolve()]
         if built and config not in (None, *(folder.name for folder in built)):
-            raise SettingsError(f"{source} has no config {config}: {[x.name for x in built]}")
+            raise SettingsError(
+                f"{source} has no config {config}; it has {', '.join(x.name for x in built)}"
+            )
         found += [ConfigImages(folder) for folder in built if config in (None, folder.name)]
         if not built:
             opened = open_sources([source], config=config, allow_truncated=allow_truncated)
             found += [ArchiveImages(each.archive, each.config) for each in opened]
     twice = {x.config for x in found if sum(x.config == y.config for y in found) > 1}
     if twice:
-        raise SettingsError(f"two sources for one captions file: {', '.join(sorted(twice))}")
+        raise SettingsError(
+            f"two sources have the same captions file: {', '.join(sorted(twice))}; caption them "
+            "one after the other into different folders"
+        )
     return found

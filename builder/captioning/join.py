@@ -1,4 +1,4 @@
-"""Joining a captions file to the source that is built: prompts, rejects, and who made them."""
+"""Joins a captions file to a source: the captions, their rejects, and the model that made them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ from builder.sources.sa1b import Sa1bSource
 
 
 def join_captions(source: Sa1bSource, path: Path) -> Sa1bSource:
-    """The source with the captions of a file, or of its config's file in a folder.
+    """Return the source with the captions of a file.
 
-    The file's unusable lines, and the rejects that captioning left beside it, become the source's.
+    The source also gets rejects: those for unusable lines of the file, and those of the rejects
+    file beside it.
+
+    Parameters
+    ----------
+    source
+        The source.
+    path
+        A captions file, or a folder that holds the captions file of the source's config.
 
     Raises
     ------
     CaptionError
-        The file, or what stands beside it, can't be read.
+        The captions file, its provenance or its rejects can't be read.
     """
     if path.is_dir():
         path = captions_path(path, source.config)
@@ -36,7 +44,7 @@ def join_captions(source: Sa1bSource, path: Path) -> Sa1bSource:
 
 
 def _model(path: Path) -> str | None:
-    """What the provenance beside a captions file says: model, revision and preset, in one line."""
+    """The model, revision and preset in one line, from the provenance beside a captions file."""
     provenance = provenance_path(path)
     if not provenance.is_file():
         return None

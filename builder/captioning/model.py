@@ -1,4 +1,4 @@
-"""The adapter of a captioning model: loading it, its identity, its pixels and its words."""
+"""Loads a captioning model and describes it: its identity, how it takes pixels, its tokens."""
 
 from __future__ import annotations
 
@@ -24,26 +24,30 @@ from builder.core.extras import needs
 from builder.core.files import sha256_file
 from builder.core.records import Json
 
-_SAMPLES, _SAMPLE = 16, 1 << 16  # of a weights file, to tell it from another
+_SAMPLES, _SAMPLE = 16, 1 << 16  # a weights file is identified by 16 samples of 64 KiB
 
 
 @dataclass(slots=True)
 class Loaded:
-    """A captioning model, ready.
+    """A captioning model that is ready to use.
 
     Parameters
     ----------
     model
-        What has transformers' `generate`, on its device.
+        A model of transformers with a method `generate`, on its device.
     processor
-        Its tokenizer, and its image processor where `preprocess` is None.
+        Has the attributes `tokenizer` and `image_processor`.
+    settings
+        The settings that it was loaded with.
     preprocess
-        How photographs are made ready, where a resize and a normalization is all there is to it.
+        How images are prepared. None if the processor does more than resize and normalize; its
+        image processor is used then.
     prompt_ids
-        The token ids that `generate` starts from, as the family makes them of the prompt; None
-        where `generate` finds them itself.
+        The token ids that `generate` starts from. None if `generate` finds them itself.
     family
         What kind of model it is.
+    identity
+        The weights and the settings that decide a caption, as JSON values.
     """
 
     model: Any
@@ -56,17 +60,33 @@ class Loaded:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device that the model is on."""
         device: torch.device = next(self.model.parameters()).device
         return device
 
     @property
     def is_blip2_t5(self) -> bool:
-        """Whether the model is a BLIP-2 with a T5: what `continuous` makes captions with."""
+        """Whether the model is a BLIP-2 with a T5, which the engine "continuous" needs."""
         return self.family.parts.get("text_config") == "t5"
 
     def prepare(self, data: bytes) -> npt.NDArray[Any]:
-        """An image's bytes to what `pixels` takes; raises UndecodableError. Runs in threads."""
+        """Decode and resize an image. Threads may call it.
+
+        Parameters
+        ----------
+        data
+            An image file's bytes.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 (height, width, 3), RGB, or what the image processor makes.
+
+        Raises
+        ------
+        UndecodableError
+            The image can't be decoded.
+        """
         if self.preprocess:
             return self.preprocess(data)
         image = Image.fromarray(decode(data))
@@ -74,7 +94,7 @@ class Loaded:
         return np.asarray(values[0])
 
     def pixels(self, prepared: Tensor) -> Tensor:
-        """Prepared images (B, ...) to pixel values (B, 3, height, width)."""
+        """Turn a batch of prepared images into pixel values (B, 3, height, width)."""
         if self.preprocess is None:
             return prepared.to(next(self.model.parameters()).dtype)
         mean = torch.tensor(self.preprocess.mean, device=prepared.device)
@@ -82,7 +102,7 @@ class Loaded:
         return normalize(prepared, mean, std)
 
     def generation(self) -> Json:
-        """The generation settings as `generate` takes them."""
+        """The generation settings as keyword arguments of `generate`."""
         settings = self.settings
         return {
             "num_beams": settings.num_beams,
@@ -96,7 +116,7 @@ class Loaded:
 
     @property
     def prompt_words(self) -> str:
-        """What each caption begins with because of the prompt; "" where that is left out."""
+        """The prompt as each caption begins with it; "" if captions do not repeat the prompt."""
         if not self.family.repeats_prompt or self.prompt_ids is None:
             return ""
         return self.decode([self.prompt_ids])[0].strip()
@@ -108,23 +128,35 @@ class Loaded:
 
 
 def normalize(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(B, height, width, 3) uint8 to (B, 3, height, width) float32; `mean` and `std` of [0, 1]."""
+    """Normalize uint8 pixels (B, height, width, 3) to float32 (B, 3, height, width).
+
+    `mean` and `std` (3,) are those of pixels between 0 and 1.
+    """
     return ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
 def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") -> Loaded:
-    """Load a captioning model that is to be used with an engine of `CaptionStream`.
+    """Load a captioning model.
+
+    Parameters
+    ----------
+    settings
+        They name the model.
+    device
+        Where to put it.
+    engine
+        The engine of `CaptionStream` that is to use it.
 
     Raises
     ------
     CaptionError
-        There is no such model, it is incomplete, or it is of no accepted family, or of one
-        that the engine is not for.
+        There is no such model, it is incomplete, its family is not accepted, or the engine can't
+        caption with it.
     """
     with needs("captioning", "caption"):
         import transformers
 
-    transformers.logging.set_verbosity_error()  # an untied lm_head and such, in every T5
+    transformers.logging.set_verbosity_error()  # every T5 would warn of an untied lm_head
     transformers.logging.disable_progress_bar()
     source: str = settings.model
     where = {"revision": settings.revision, "trust_remote_code": False}
@@ -136,7 +168,7 @@ def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") 
         check_engine(engine, family, settings)
         config: Any = transformers.AutoConfig.from_pretrained(source, **where)
         processor: Any = read_processor(source, family, **where)
-        family.start(config, processor.tokenizer, settings)  # refused before the weights are read
+        family.start(config, processor.tokenizer, settings)  # refuses a prompt before a long load
         mixed = MIXED.get(settings.dtype)
         if mixed and family.parts.get("text_config") != "t5":
             mixed, settings = None, replace(settings, dtype="bfloat16")
@@ -146,11 +178,11 @@ def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") 
             **where,
             dtype=dtype,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below
+            ignore_mismatched_sizes=True,  # the error below reports them
         )
     except CaptionError:
         raise
-    except Exception as error:  # each loader has its own: OSError, ValueError, SafetensorError ...
+    except Exception as error:  # each loader raises its own type: OSError, SafetensorError ...
         raise CaptionError(
             f"{source}: no complete captioning model there: {_first_line(error)}"
         ) from error
@@ -166,16 +198,34 @@ def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") 
 
 
 def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) -> Loaded:
-    """Make a model and its processor ready; `weights` says which they are."""
-    torch.backends.cudnn.allow_tf32 = False  # or a float32 convolution would be none
-    torch.backends.cuda.enable_cudnn_sdp(False)  # preferred on Hopper; its tiles are for long rows
+    """Make a loaded model and its processor ready.
+
+    Parameters
+    ----------
+    model
+        A model of transformers on its device. Its gradients are turned off.
+    processor
+        Has the attributes `tokenizer` and `image_processor`.
+    settings
+        The settings.
+    weights
+        Which weights these are, as `fingerprint` says it.
+
+    Raises
+    ------
+    CaptionError
+        The prompt does not fit, or the processor's images have a size that the model does not take.
+    """
+    torch.backends.cudnn.allow_tf32 = False  # TF32 would round float32 convolutions
+    # torch prefers cuDNN's attention on Hopper. It is slower here, as it is made for long rows.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     model.eval().requires_grad_(False)
     preprocess = _preprocess(processor.image_processor, settings)
     _check_size(model.config, preprocess, settings)
     family = family_of(model.config.to_dict(), settings.model)
     ids = family.start(model.config, processor.tokenizer, settings)
     loaded = Loaded(model, processor, settings, preprocess, ids, family)
-    if not loaded.is_blip2_t5:  # `generate` captions it
+    if not loaded.is_blip2_t5:  # then `generate` makes the captions, by transformers' rules
         loaded.settings = settings = replace(settings, search="transformers")
     described = asdict(settings)
     for elsewhere in ("preset", "model", "revision", "dct_scaling"):
@@ -187,7 +237,7 @@ def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) 
 
 
 def fingerprint(settings: CaptionSettings, config: Any) -> Json:
-    """Which weights these are: the Hub's commit, or a hash over samples of a folder's files."""
+    """Identify the weights: by the Hub's commit, or by a hash over samples of a folder's files."""
     folder = Path(settings.model)
     if not folder.is_dir():
         return {"model": settings.model, "revision": getattr(config, "_commit_hash", None)}
@@ -206,7 +256,7 @@ def fingerprint(settings: CaptionSettings, config: Any) -> Json:
 
 
 def _preprocess(image_processor: Any, settings: CaptionSettings) -> Preprocess | None:
-    """The processor's steps as ours, or None where it does more than resize and normalize."""
+    """The processor's steps as a Preprocess; None if it does more than resize and normalize."""
     size = dict(getattr(image_processor, "size", None) or {})
     simple = (
         size.keys() == {"height", "width"}
@@ -226,10 +276,10 @@ def _preprocess(image_processor: Any, settings: CaptionSettings) -> Preprocess |
 
 
 def _check_size(config: Any, preprocess: Preprocess | None, settings: CaptionSettings) -> None:
-    """Refuse a processor whose images are not of the size that the vision tower was trained for.
+    """Refuse a processor whose images do not have the size that the vision tower expects.
 
-    transformers says nothing where the images are smaller: it takes the first position embeddings,
-    which belong to other places of the image.
+    transformers accepts smaller images without an error. It then uses position embeddings that
+    belong to other places of the image.
     """
     part = "encoder" if hasattr(config, "encoder") else "vision_config"
     side = getattr(getattr(config, part, None), "image_size", None)

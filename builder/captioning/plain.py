@@ -1,7 +1,8 @@
-"""Captioning by transformers' own `generate`, for each accepted family; the reference.
+"""Captions by transformers' own `generate`, for each accepted family of models.
 
-Batches wait for their slowest image and hold the past of the encoder once per beam, so it is slow;
-`builder.captioning.fast.captioner` makes the same captions of a BLIP-2 with a T5 faster.
+It is slow, because a batch waits for its longest caption, and because keys and values of the image
+are stored once for each beam. For a BLIP-2 with a T5, `builder.captioning.fast` is faster. This
+module is the reference that it is compared with.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from builder.captioning.model import Loaded
 
-# A second try at a degenerate caption: these force words, and no pair of words twice.
+# Options for a second try when a caption is degenerate: some words, and no pair of tokens twice.
 RETRY = {"min_new_tokens": 5, "no_repeat_ngram_size": 2}
 
 
@@ -30,18 +31,18 @@ class PlainCaptioner:
     def __call__(
         self, images: Iterable[tuple[int, npt.NDArray[Any]]]
     ) -> Iterator[list[tuple[int, str]]]:
-        """Caption numbered, prepared images; yields numbered captions, a batch at a time."""
+        """Caption pairs of a number and a prepared image; yields (number, caption) by batches."""
         numbered = iter(images)
         while batch := list(itertools.islice(numbered, self.batch)):
             numbers, arrays = zip(*batch, strict=True)
             yield list(zip(numbers, self.captions(arrays), strict=True))
 
     def retry(self, image: npt.NDArray[Any]) -> str:
-        """Another caption of a prepared image, under the constraints of RETRY."""
+        """Caption a prepared image once more, with the options of RETRY."""
         return self.captions([image], **RETRY)[0]
 
     def captions(self, images: Sequence[npt.NDArray[Any]], **options: Any) -> list[str]:
-        """The captions of prepared images; `options` are added to the generation settings."""
+        """Caption prepared images of one batch; `options` are added to the generation settings."""
         loaded = self._loaded
         pixels = loaded.pixels(torch.from_numpy(np.stack(images)).to(loaded.device))
         ids = generate(loaded, pixels, **options)
@@ -50,10 +51,25 @@ class PlainCaptioner:
 
 @torch.no_grad()
 def generate(loaded: Loaded, pixels: Tensor, **options: Any) -> Tensor:
-    """The token ids (B, L) that `generate` makes of pixel values (B, 3, height, width)."""
+    """Call the model's `generate`.
+
+    Parameters
+    ----------
+    loaded
+        The model.
+    pixels
+        Pixel values (B, 3, height, width), as `Loaded.pixels` gives them.
+    options
+        Added to the generation settings of the model.
+
+    Returns
+    -------
+    Tensor
+        Token ids (B, L) int64, or what `generate` returns with `return_dict_in_generate`.
+    """
     settings = {**loaded.generation(), **options}
     if loaded.prompt_ids is not None:
-        # Rows of their own: BLIP writes into them.
+        # Repeated, not expanded: BLIP writes into the rows.
         ids = torch.tensor([loaded.prompt_ids], device=pixels.device).repeat(len(pixels), 1)
         settings[loaded.family.argument] = ids
         if loaded.family.argument == "input_ids":

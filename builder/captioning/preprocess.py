@@ -1,8 +1,9 @@
-"""A photograph's bytes to what a captioning model takes: decode, RGB, resize, normalize.
+"""Decodes and resizes an image for a captioning model.
 
-As LAVIS does it (blip_processors.py, BlipImageEvalProcessor): RGB, bicubic to a square with no
-regard to the aspect ratio, then CLIP's mean and deviation. Resizing is Pillow's, on bytes, so it is
-the same on every device; normalizing is done on the device, from a quarter of the bytes.
+The steps are those of LAVIS (blip_processors.py, BlipImageEvalProcessor): convert to RGB, resize to
+a square with bicubic interpolation and without keeping the aspect ratio, normalize with CLIP's mean
+and deviation. Pillow resizes the uint8 pixels, so the result is the same for every device. The
+device normalizes them later, because uint8 is a quarter of the bytes to copy.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MAX_PIXELS = 1 << 28  # of an image; a decompression bomb has more
 
 
 class UndecodableError(Exception):
-    """An image that can't be decoded: the reason (a short word), what was expected and found."""
+    """An image can't be decoded. Has a reject's reason, what was expected, and what was found."""
 
     def __init__(self, reason: str, expected: str, found: str) -> None:
         super().__init__(reason, expected, found)
@@ -37,14 +38,19 @@ class UndecodableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """How photographs are made ready.
+    """How images are prepared.
 
     Parameters
     ----------
     size
         (height, width) in pixels.
+    resample
+        Pillow's interpolation.
+    mean, std
+        Of the red, green and blue pixels between 0 and 1.
     dct_scaling
-        Let the JPEG decoder scale down first, to twice the size or more: less work, other bytes.
+        Let the JPEG decoder scale the image down first, to no less than twice the size. This is
+        faster and gives slightly different pixels.
     """
 
     size: tuple[int, int]
@@ -54,7 +60,7 @@ class Preprocess:
     dct_scaling: bool = False
 
     def settings(self) -> Json:
-        """What decides the pixels, as JSON values."""
+        """These options as JSON values."""
         return {
             "size": list(self.size),
             "resample": self.resample.name.lower(),
@@ -71,10 +77,27 @@ class Preprocess:
 
 
 def decode(data: bytes, *, least: tuple[int, ...] = (0, 0)) -> Pixels:
-    """Decode an image to (height, width, 3) uint8, RGB; raises UndecodableError.
+    """Decode an image.
 
-    A JPEG that its decoder warns of is none. With `least` (height, width), a JPEG is scaled down
-    while it is decoded, to no less than that.
+    A JPEG for which the decoder emits a warning is treated as undecodable.
+
+    Parameters
+    ----------
+    data
+        An image file's bytes.
+    least
+        (height, width) in pixels. If given, a JPEG is scaled down while it is decoded, to no less
+        than this.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (height, width, 3), RGB.
+
+    Raises
+    ------
+    UndecodableError
+        The image is damaged, too large, or of a format that is not supported.
     """
     if not data.startswith(b"\xff\xd8"):
         return _decode_other(data)
@@ -98,7 +121,7 @@ def decode(data: bytes, *, least: tuple[int, ...] = (0, 0)) -> Pixels:
 
 
 def _decode_other(data: bytes) -> Pixels:
-    """What is no ordinary JPEG, by Pillow."""
+    """Decode a CMYK JPEG or another format with Pillow."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -106,6 +129,6 @@ def _decode_other(data: bytes) -> Pixels:
                 if image.width * image.height > MAX_PIXELS:
                     raise ValueError(f"{image.width} x {image.height} pixels")
                 return np.asarray(image.convert("RGB"))
-    except Exception as error:  # Pillow's decoders raise what they like
+    except Exception as error:  # Pillow's decoders raise many types of errors
         found = f"{len(data)} bytes: {what_went_wrong(error)}"
         raise UndecodableError("image_undecodable", "an image that Pillow reads", found) from error

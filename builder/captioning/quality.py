@@ -1,8 +1,8 @@
-"""When a caption is degenerate, and what is done about it.
+"""Recognizes degenerate captions.
 
-Captioning models fail now and then: no words (LAVIS issue 132), or one phrase again and again. Such
-a caption is made once more by `generate` under the constraints of `plain.RETRY` (some words, no
-pair of words twice); if that is degenerate too, the image is rejected with the reason below.
+Captioning models sometimes give no words (LAVIS issue 132) or repeat one phrase. For such an image
+`generate` makes a second caption with the options of `plain.RETRY`. If that is degenerate too, the
+image is rejected with the reason that `degenerate` returns.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-_MANY = 20  # fewer captions may well be the same
+_MANY = 20  # fewer captions than this may be the same by chance
 _SHARED = 0.9
 
 # A phrase of one to four words, four times or more in a row.
@@ -19,7 +19,7 @@ _REPEATED = re.compile(r"(?:^|\s)((?:\S+\s+){0,3}\S+)(?:\s+\1){3}(?:\s|$)")
 
 
 def degenerate(caption: str) -> str | None:
-    """What is wrong with a caption, as a reject's reason, or None.
+    """Return the reject's reason if a caption is degenerate, or None.
 
     >>> degenerate(" "), degenerate("4.")
     ('caption_empty', 'caption_without_words')
@@ -35,10 +35,10 @@ def degenerate(caption: str) -> str | None:
 
 
 def shared_caption(captions: Iterable[str]) -> tuple[str, int] | None:
-    """The caption that nine images in ten have, or more, and how many have it.
+    """Return the caption of at least nine images in ten, and how many images have it.
 
-    A model that does not see the images gives them all one caption. None where there is no such
-    caption, or fewer than 20 captions, which may well be the same.
+    A model that ignores the images gives all of them the same caption. The result is None if there
+    is no such caption, or if there are fewer than 20 captions.
 
     >>> shared_caption(["a dog"] * 27 + ["a cat", "a man", "a car"])
     ('a dog', 27)

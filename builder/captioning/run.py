@@ -1,7 +1,7 @@
-"""Captioning sources: the whole run, resumable, on one device or several.
+"""A captioning run over sources, on one device or several. It can be resumed.
 
-Lines are written in the source's order, so that a run that was killed and resumed any number of
-times leaves the file of an undisturbed one; an image that is done early waits for those before it.
+Lines are written in the source's order. An image that is done early waits for those before it.
+Therefore a run that was killed and resumed leaves the same file as a run that was not disturbed.
 """
 
 from __future__ import annotations
@@ -34,24 +34,32 @@ from builder.core.errors import CaptionError, CaptionsFileError, SettingsError, 
 from builder.core.records import Json, Reject
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "pillow", "simplejpeg")
-_FLUSH = 128  # lines; fewer where batches are smaller
+_FLUSH = 128  # the most lines that wait to be written; with smaller batches, one batch of lines
 _FLUSH_SECONDS = 2.0
 
 
 @dataclass(slots=True)
 class CaptionSummary:
-    """What a run left of one source.
+    """The result of a run for one source.
 
     Parameters
     ----------
+    config
+        The config that the captions are for.
+    path
+        The captions file.
     captions
-        In the file, those of earlier runs included.
+        The number of captions in the file, including those of earlier runs.
     made
-        Images looked at in this run.
+        The number of images that this run has processed.
+    rejects
+        The number of rejected images in the rejects file, by reason.
     shared
-        The caption that nearly all images have, and how many have it; None where there is none.
+        The caption that nearly all images have, and how many have it; None if there is none.
+    seconds
+        How long the source took.
     error
-        Why the source could not be captioned; None where it could.
+        Why the source could not be captioned; None if it could.
     """
 
     config: str
@@ -64,7 +72,7 @@ class CaptionSummary:
     error: str | None = None
 
     def as_json(self) -> Json:
-        """For `--json`."""
+        """The result as `--json` prints it."""
         return {
             "config": self.config,
             "file": str(self.path),
@@ -78,7 +86,7 @@ class CaptionSummary:
 
     @property
     def warning(self) -> str | None:
-        """What a person should know of captions that are nearly all the same; None otherwise."""
+        """A warning if nearly all captions are the same, else None."""
         if self.shared is None:
             return None
         caption, images = self.shared
@@ -94,19 +102,36 @@ def caption_sources(
     settings: CaptionSettings | None = None,
     options: RunOptions | None = None,
 ) -> list[CaptionSummary]:
-    """Caption every image of the sources that has no caption yet in the files in `out`.
+    """Caption every image of the sources that has no caption in the files in `out` yet.
 
-    A source that can't be read, or whose captions file is refused, is named at once and does not
-    keep the others from being captioned: its summary says why. Where it is the only source, its
-    error is raised.
+    If one of several sources can't be read, or its captions file is refused, the error is printed
+    at once and stored in its summary. The other sources are captioned. If there is only one source,
+    its error is raised.
+
+    Parameters
+    ----------
+    sources
+        The images. No two sources have the same config.
+    out
+        The folder of the captions files. It is made if it does not exist.
+    settings
+        The settings that decide a caption; by default those of the preset "asam".
+    options
+        How the run works.
+
+    Returns
+    -------
+    list of CaptionSummary
+        One for each source, in their order.
 
     Raises
     ------
     SettingsError
         `out` can't be a folder, or there is no such device.
     CaptionError
-        The model can't be used, the disk is full, or not even one image fits a device's memory;
-        of a single source also a captions file that is refused.
+        The model can't be used, the disk is full, or not even one image fits a device's memory.
+    CaptionsFileError
+        The captions file of the only source is refused.
     SourceError
         The only source can't be read.
     """
@@ -132,7 +157,7 @@ def caption_sources(
 
 
 def _make_folder(path: Path) -> None:
-    """Make a folder, so that one that can't be is known before a model is loaded."""
+    """Make the folder, so that a bad path is reported before a model is loaded."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -144,12 +169,24 @@ def _make_folder(path: Path) -> None:
 
 
 def choose_devices(names: Sequence[str]) -> tuple[list[torch.device], bool]:
-    """The devices of names, and whether the CPU stands in for a GPU that is not there.
+    """Resolve the names of devices.
+
+    Parameters
+    ----------
+    names
+        "auto", or names of torch's devices.
+
+    Returns
+    -------
+    devices : list of torch.device
+        At least one.
+    fell_back : bool
+        Whether the CPU is used because there is no GPU.
 
     Raises
     ------
     SettingsError
-        A name that torch does not know, or the number of a GPU that is not there.
+        torch does not know a name, or this machine has no GPU of that number.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     found: list[torch.device] = []
@@ -192,7 +229,7 @@ class _Run:
 
     @functools.cached_property
     def _stream(self) -> CaptionStream:
-        """The captions of this process's device; with it, the other devices' processes start."""
+        """The stream of this process's device. Making it also starts the other processes."""
         options = self._options
         threads = options.threads or len(os.sched_getaffinity(0))
         loaded = load(self._settings, self._devices[0], options.engine)
@@ -249,16 +286,16 @@ class _Run:
         return self._processes.share(self._stream, images, todo)
 
     def _warn(self, count: int, images: ImageSource, first: str) -> None:
-        """Say once that the CPU stands in for a GPU, and how long it will take."""
+        """Warn once that no GPU was found, and estimate how long the CPU will take."""
         if not self._fell_back:
             return
         self._fell_back = False
-        say("warning: no GPU found: captioning on the CPU, in float32 unless --dtype says else")
+        say("warning: no GPU found: captioning on the CPU, in float32 unless --dtype is given")
         start = time.perf_counter()
         for _ in self._stream(images, [(0, first)]):
             pass
         seconds = (time.perf_counter() - start) * count
-        say(f"  about {_duration(seconds)} for {count:,} images, judged by one of them")
+        say(f"  this takes about {_duration(seconds)} for {count:,} images, estimated from one")
 
     def _details(self, images: ImageSource, loaded: Loaded) -> Json:
         return {
@@ -274,7 +311,7 @@ class _Run:
 
 
 class _InOrder:
-    """Puts outcomes in order and writes what has no gap before it, some lines at a time."""
+    """Writes outcomes in the order of their numbers, some lines at a time."""
 
     def __init__(self, writer: CaptionsWriter, lines: int) -> None:
         self._writer, self._lines = writer, lines
@@ -284,7 +321,7 @@ class _InOrder:
         self._written = time.monotonic()
 
     def add(self, outcomes: Iterable[Outcome]) -> None:
-        """Take outcomes; write if there is enough, or enough time has gone by."""
+        """Take outcomes; write those that are next if they are enough or some time has passed."""
         for outcome in outcomes:
             self._waiting[outcome[0]] = outcome
         while self._next in self._waiting:
@@ -311,7 +348,7 @@ class _InOrder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Write what is ready, also when a run is interrupted; not again where writing failed."""
+        """Write what is ready, also when the run is interrupted, but not after writing failed."""
         if not isinstance(error, CaptionError):
             self._flush()
 

@@ -1,6 +1,6 @@
-"""The options of captioning: what decides a caption, presets of it, and how a run works.
+"""The options of captioning: settings that decide a caption, presets of them, and run options.
 
-Nothing heavy is imported here, so that a command can explain its options without torch.
+This module does not import torch, so that `--help` is fast.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ SEARCHES = ("lavis", "transformers")
 
 @dataclass(frozen=True, slots=True)
 class CaptionSettings:
-    """What decides a caption. The defaults are those of the preset "asam".
+    """The settings that decide a caption. The defaults are those of the preset "asam".
 
-    ASAM's script calls LAVIS's `blip2_t5` of the type `caption_coco_flant5xl`. The prompt is that
-    of its configuration (lavis/configs/models/blip2/blip2_caption_flant5xl.yaml), the rest are the
-    defaults of `generate` (lavis/models/blip2_models/blip2_t5.py), whose `max_length` is passed on
-    as the number of new tokens. The images' size and normalization are not settings: they are read
-    from the model's own processor.
+    ASAM's script calls LAVIS's `blip2_t5` of the type `caption_coco_flant5xl`. The prompt comes
+    from its configuration (lavis/configs/models/blip2/blip2_caption_flant5xl.yaml). The other
+    settings are the defaults of `generate` (lavis/models/blip2_models/blip2_t5.py), which passes
+    its `max_length` on as the number of new tokens. The images' size and normalization are not
+    settings, because they are read from the model's own processor.
 
     Parameters
     ----------
     preset
-        The name of the preset that the settings began as. It decides nothing.
+        The name of the preset that the settings were made from. It has no effect on captions.
     model
         A repo of the Hub, or a folder that `save_pretrained` wrote.
     revision
         A branch, tag or commit of the Hub's repo; None for its main branch.
     prompt
-        The text that the caption goes on from; "" for none.
+        The text that the caption continues; "" for none.
     num_beams, max_new_tokens, min_length, length_penalty, repetition_penalty
         As in transformers' `generate`.
     search
-        The rules of beam search (`builder.captioning.fast.search`). "lavis": those of transformers
-        4.33.2, which LAVIS pins. "transformers": those of transformers 5. A model that is no BLIP-2
-        with a T5 has the latter, whatever is set here.
+        The rules of beam search (`builder.captioning.fast.search`). "lavis" are those of
+        transformers 4.33.2, which LAVIS pins. "transformers" are those of transformers 5. Only a
+        BLIP-2 with a T5 has the choice. All other models use "transformers".
     dtype
         "asam" rounds where LAVIS's autocast does: float16 in the vision tower's layers, bfloat16 in
         T5's, float32 between them and in the Q-Former (`builder.captioning.dtypes`). "fast" rounds
         more: the vision tower and the projection are float16, T5 is bfloat16. "bfloat16" and
-        "float32" are one dtype for all. "auto" is "asam" on a GPU and "float32" elsewhere. A model
-        that is no BLIP-2 with a T5 has "bfloat16" for the mixed ones.
+        "float32" are one dtype for all parts. "auto" is "asam" on a GPU and "float32" elsewhere.
+        Only a BLIP-2 with a T5 has "asam" and "fast". Other models use "bfloat16" instead of them.
     dct_scaling
-        Let the JPEG decoder scale down first: less work, and some captions change.
+        Let the JPEG decoder scale the image down first. This is faster and changes some captions.
     """
 
     preset: str = "asam"
@@ -67,22 +67,22 @@ PRESETS = {
     preset.preset: preset
     for preset in (
         CaptionSettings(),
-        # The weights before they were fine-tuned on COCO; LAVIS's type pretrain_flant5xl.
+        # The weights before the fine-tuning on COCO; LAVIS calls this type pretrain_flant5xl.
         CaptionSettings(preset="pretrained", model="Salesforce/blip2-flan-t5-xl", prompt=""),
     )
 }
-_NOT_THE_WORDS = ("preset", "dtype")  # a preset says nothing of these
+_NOT_THE_WORDS = ("preset", "dtype")  # settings that are not part of a preset
 
 
 def caption_settings(preset: str | None = None, **explicit: Any) -> CaptionSettings:
-    """The settings of a preset, with those that are given in place of its own.
+    """Take the settings of a preset and replace those that are given.
 
     Parameters
     ----------
     preset
-        One of `PRESETS`. None is the preset that has the given model, or else "asam".
+        A key of `PRESETS`. None takes the preset of the given model, or "asam" if there is none.
     explicit
-        Fields of `CaptionSettings`; None stands for "not given".
+        Fields of `CaptionSettings`. None means that a field is not given.
     """
     given = {name: value for name, value in explicit.items() if value is not None}
     if preset is None:
@@ -92,7 +92,7 @@ def caption_settings(preset: str | None = None, **explicit: Any) -> CaptionSetti
 
 
 def describe_preset(settings: CaptionSettings) -> str:
-    """The preset and what was changed of it, such as "asam" or "asam with another num_beams"."""
+    """Name the preset and what differs from it: "asam", or "asam with another num_beams"."""
     preset = PRESETS[settings.preset]
     changed = [
         field.name
@@ -105,25 +105,25 @@ def describe_preset(settings: CaptionSettings) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How captions are made: none of these options changes a caption.
+    """How a run works. None of these options changes a caption.
 
     Parameters
     ----------
     devices
-        Such as ("cuda",), ("cuda:0", "cuda:1"), ("cpu",). "auto" is every GPU, or the CPU where
-        there is none. Each device has a process of its own.
+        Such as ("cuda",), ("cuda:0", "cuda:1"), ("cpu",). "auto" is every GPU, or the CPU if there
+        is none. Each device has its own process.
     engine
-        One of `ENGINES`; `builder.captioning.stream.CaptionStream` says what they are.
+        One of `ENGINES`; `builder.captioning.stream.CaptionStream` explains them.
     batch
         How many images a device takes at a time; None to take as many as fit its memory.
     threads
-        How many threads decode images, over all devices; None for one per core.
+        The number of threads that decode images, for all devices together; None for one per core.
     limit
-        Caption only the first so many images of a source.
+        Caption only this many images of a source, from its first on.
     force_mix
         Add to a captions file that was made with other settings.
     retry_rejects
-        Try again the images that an earlier run rejected.
+        Try the images again that an earlier run rejected.
     quiet
         Show no progress bar.
     """

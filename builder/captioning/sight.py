@@ -1,4 +1,4 @@
-"""Whether a model that was loaded makes captions at all, and of the image."""
+"""Checks that a loaded model makes captions, and that they depend on the image."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from builder.core.errors import CaptionError, what_went_wrong
 
 
 def check_sight(loaded: Loaded) -> None:
-    """Try a model on a black and a white picture, whose first words must not be equally likely.
+    """Try a model on a black and a white picture, and compare the scores of the first token.
 
-    A model may ignore the image without a sign of it, and a config.json that does not fit the
-    weights may show only when a caption is made. Both are found here, before a long run.
+    A model may ignore the image without an error. A config.json that does not fit the weights may
+    fail only when a caption is made. Both are found here, before a long run.
 
     Raises
     ------
     CaptionError
-        No caption can be made, the scores are no numbers, or the image changes nothing.
+        No caption can be made, a score is NaN, or both pictures have the same scores.
     """
     source = loaded.settings.model
     try:
         black, white = _first_scores(loaded)
-    except Exception as error:  # whatever a config.json that does not fit leads to
+    except Exception as error:  # a config.json that does not fit can raise any error
         if is_out_of_memory(error):
-            return  # the stream that follows says what to do about that
+            return  # the stream that runs next handles this
         what = what_went_wrong(error).splitlines()[0][:200]
         raise CaptionError(
             f"{source}: no caption can be made with this model on {loaded.device}: "
@@ -39,17 +39,17 @@ def check_sight(loaded: Loaded) -> None:
         ) from error
     if bool(torch.isnan(black).any() or torch.isnan(white).any()):
         raise CaptionError(
-            f"{source}: its scores are no numbers; choose another --dtype, or download it again"
+            f"{source}: its scores are NaN; choose another --dtype, or download the model again"
         )
     if torch.equal(black, white):
         raise CaptionError(
-            f"{source}: a black and a white picture give the same scores, so it does not look at "
+            f"{source}: a black and a white picture give the same scores, so the model ignores "
             "the image; choose another model"
         )
 
 
 def _first_scores(loaded: Loaded) -> tuple[torch.Tensor, torch.Tensor]:
-    """The scores (vocabulary,) of the first word for a black and for a white picture."""
+    """The scores (vocabulary,) of the first token for a black and for a white picture."""
     pictures = [loaded.prepare(_png(color)) for color in ("black", "white")]
     pixels = loaded.pixels(torch.from_numpy(np.stack(pictures)).to(loaded.device))
     options = {"num_beams": 1, "max_new_tokens": 1, "output_scores": True}

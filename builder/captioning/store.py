@@ -4,9 +4,9 @@
     <config>-blip2-caption.provenance.json    the model and the settings that made them, counts
     <config>-blip2-caption.rejects.jsonl      the images that have no caption, and why
 
-A line is durable once `append` returns: one write of whole lines, then fsync. What a killed run may
-leave, a last line without its end, is cut off when the file is opened to go on; a write that fails
-(a full disk) is taken back.
+`append` writes whole lines and syncs them to disk before it returns. A killed run may leave an
+incomplete last line. It is cut off when the next run opens the file. If a write fails, as on a full
+disk, the file is cut back to its former size.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from builder.core.files import remove_unfinished, write_json
 from builder.core.records import Json, Reject
 
 SUFFIX = "-blip2-caption"
-LINE = '{"img": "sa_1.jpg", "prompt": "a street at night"}'  # what a line looks like
+LINE = '{"img": "sa_1.jpg", "prompt": "a street at night"}'  # an example, for messages
 
 
 def captions_path(folder: Path, config: str) -> Path:
-    """Where a config's captions stand in `folder`."""
+    """The path of a config's captions file in `folder`."""
     return folder / f"{config}{SUFFIX}.json"
 
 
 def provenance_path(captions: Path) -> Path:
-    """Where a captions file's provenance stands."""
+    """The path of a captions file's provenance."""
     return captions.with_suffix(".provenance.json")
 
 
 def rejects_path(captions: Path) -> Path:
-    """Where a captions file's rejects stand."""
+    """The path of a captions file's rejects."""
     return captions.with_suffix(".rejects.jsonl")
 
 
@@ -48,10 +48,11 @@ def rejects_path(captions: Path) -> Path:
 
 
 class Captions:
-    """The captions of a file, and what is wrong with the file.
+    """The captions of a file by image, and its problems.
 
-    `problems` holds a reject for each line that could not be used: `captions_broken_line`,
-    `captions_duplicate` (the first line of an image wins) or `captions_empty`.
+    `problems` holds a reject for each line that could not be used. Its reason is
+    `captions_broken_line`, `captions_empty`, or `captions_duplicate`. Of several lines for one
+    image, the first is used.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Captions:
         self._prompts = prompts
 
     def get(self, file_name: str) -> str | None:
-        """The caption of an image, stripped, or None where there is none."""
+        """The caption of an image, without spaces at its ends, or None if there is none."""
         return self._prompts.get(file_name)
 
     def __iter__(self) -> Iterator[str]:
@@ -113,7 +114,13 @@ def read_captions(path: Path) -> Captions:
 
 
 def parse_line(line: bytes) -> tuple[str, str]:
-    """The image and the prompt of one line, stripped; raises ValueError saying what was found."""
+    """Return the image and the prompt of one line, both without spaces at their ends.
+
+    Raises
+    ------
+    ValueError
+        The line can't be used. The message says what was found.
+    """
     try:
         entry = json.loads(line.decode())
     except UnicodeDecodeError as error:
@@ -128,7 +135,7 @@ def parse_line(line: bytes) -> tuple[str, str]:
         try:
             entry[key].encode()
         except UnicodeEncodeError as error:
-            raise ValueError(f"half a surrogate pair in {key!r}") from error
+            raise ValueError(f"a lone surrogate in {key!r}") from error
     name, prompt = entry["img"].strip(), entry["prompt"].strip()
     if not name:
         raise ValueError("an empty 'img'")
@@ -136,7 +143,7 @@ def parse_line(line: bytes) -> tuple[str, str]:
 
 
 def holds_name(name: str) -> bool:
-    """Whether a line gives an image's name back as it is: not where spaces would be stripped."""
+    """Whether a captions file can hold an image's name: spaces at its ends would be lost."""
     try:
         return parse_line(json.dumps({"img": name, "prompt": ""}).encode())[0] == name
     except ValueError:
@@ -147,25 +154,29 @@ def holds_name(name: str) -> bool:
 
 
 class CaptionsWriter:
-    """Appends captions to a config's file, or goes on where an earlier run was stopped.
+    """Appends captions to a config's file, which may hold captions of an earlier run.
 
     Parameters
     ----------
     path
         The captions file.
     identity
-        What decides the captions: model, revision, settings. A file with another identity, or with
-        captions and no provenance, is refused.
+        What decides the captions: model, revision, settings. A file with another identity is
+        refused. So is a file that holds captions but has no provenance.
     details
-        What else the provenance records of this run: versions, device. Runs that say the same are
-        listed once, under "runs".
+        What else the provenance records of this run, such as versions and device. They are listed
+        under "runs"; runs with the same details are listed once.
     force_mix
-        Append to such a file all the same; its former provenance is kept under "mixed_with".
+        Append to such a file nevertheless. Its former identity is kept under "mixed_with".
     retry_rejects
-        Forget the earlier rejects, so that those images are tried again.
+        Delete the earlier rejects, so that those images are tried again.
 
-    Raises CaptionsFileError when the file is refused, broken, in use by another run, or can't be
-    written.
+    Raises
+    ------
+    CaptionsFileError
+        The file is refused, broken, or in use by another run.
+    CaptionError
+        A file can't be written.
     """
 
     def __init__(
@@ -196,13 +207,25 @@ class CaptionsWriter:
 
     @property
     def done(self) -> set[str]:
-        """The images that need no further look: captioned or rejected."""
+        """The images that are captioned or rejected."""
         return self.prompts.keys() | self.rejected.keys()
 
     def append(self, prompts: Iterable[tuple[str, str]], rejects: Iterable[Reject] = ()) -> None:
-        """Add captions and rejects, durable on return; raises CaptionError when they can't be.
+        """Add captions and rejects. They are on disk when this returns.
 
-        An image that has a caption already, and an empty caption, are a ValueError.
+        Parameters
+        ----------
+        prompts
+            Pairs of an image's name and its caption.
+        rejects
+            The images that have no caption, and why.
+
+        Raises
+        ------
+        CaptionError
+            They can't be written.
+        ValueError
+            An image already has a caption, or a caption is empty.
         """
         new = {name.strip(): prompt.strip() for name, prompt in prompts}
         for name, prompt in new.items():
@@ -219,7 +242,7 @@ class CaptionsWriter:
         self._write_provenance(complete=True)
 
     def close(self) -> None:
-        """Close the files; what was appended stays."""
+        """Close the files."""
         self._captions.close()
         if hasattr(self, "_rejects"):
             self._rejects.close()
@@ -240,8 +263,8 @@ class CaptionsWriter:
         if not provenance.exists():
             if self._captions.size and not force_mix:
                 raise CaptionsFileError(
-                    f"{self.path} holds captions but no {provenance.name} says what made them: "
-                    "choose another folder, or append all the same with --force-mix"
+                    f"{self.path} holds captions, but there is no {provenance.name} that says how "
+                    "they were made: choose another folder, or append to it with --force-mix"
                 )
             if self._captions.size:
                 self._provenance["mixed_with"] = [{"model": None}]
@@ -262,7 +285,7 @@ class CaptionsWriter:
             if not force_mix:
                 raise CaptionsFileError(
                     f"{self.path} was made with other settings: {'; '.join(changed)}. Choose "
-                    "another folder, the same settings, or mix all the same with --force-mix"
+                    "another folder or the same settings, or append to it with --force-mix"
                 )
             mixed = [*mixed, {key: earlier.get(key) for key in identity}]
         if mixed:
@@ -303,7 +326,7 @@ class _Lines:
         except OSError as error:
             self.close()
             raise CaptionsFileError(
-                f"{path} is being written by another run: wait for it"
+                f"{path} is in use by another run: wait until that run has ended"
             ) from error
         self._mend()
 
@@ -312,7 +335,7 @@ class _Lines:
         return os.fstat(self._file).st_size
 
     def entries(self) -> list[Json]:
-        """The file's entries; raises CaptionsFileError at a line that is none."""
+        """The file's entries; raises CaptionsFileError at a line that is not a reject."""
         found = []
         for number, line in enumerate(self.path.read_bytes().splitlines(), 1):
             try:
@@ -326,7 +349,7 @@ class _Lines:
         return found
 
     def append(self, entries: list[Json]) -> None:
-        """Write entries and sync; on failure the file is as it was, and CaptionError is raised."""
+        """Write entries and sync. On failure, restore the file and raise CaptionError."""
         if not entries:
             return
         data = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
@@ -346,11 +369,11 @@ class _Lines:
 
     def close(self) -> None:
         if self._file >= 0:
-            os.close(self._file)  # and with it goes the lock
+            os.close(self._file)  # this also releases the lock
             self._file = -1
 
     def _mend(self) -> None:
-        """Cut off a torn last line, or end it if only its newline is missing."""
+        """Cut off an incomplete last line, or add its newline if only that is missing."""
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
         if whole == len(data):
@@ -365,7 +388,7 @@ class _Lines:
 
 
 def _differences(earlier: object, now: object, name: str = "") -> Iterator[str]:
-    """What changed between two JSON values, by the names of the innermost keys."""
+    """Describe each difference between two JSON values, such as "settings.prompt 'a', now 'b'"."""
     if isinstance(earlier, dict) and isinstance(now, dict):
         for key in {**earlier, **now}:
             yield from _differences(earlier.get(key), now.get(key), f"{name}.{key}".lstrip("."))

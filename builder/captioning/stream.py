@@ -1,6 +1,7 @@
-"""A source to captions on one device: threads decode, the model captions, faults are sorted out.
+"""Captions the images of a source on one device.
 
-A batch that doesn't fit the memory is halved, at the start or in mid-run.
+Threads decode the images. The model captions them. Images that can't be decoded become rejects. If
+the memory runs out, the batch size is halved, at the start or in the middle of a source.
 """
 
 from __future__ import annotations
@@ -26,29 +27,29 @@ from builder.core.console import say
 from builder.core.errors import CaptionError
 from builder.core.records import Reject
 
-if TYPE_CHECKING:  # what it reads is no matter here
+if TYPE_CHECKING:  # any image source will do, so none is imported
     from builder.captioning.images import ImageSource
 
-_LARGEST = {"cuda": 1024}  # batches that auto starts with
+_LARGEST = {"cuda": 1024}  # the batch size to start with where none was given
 _LARGEST_ELSEWHERE = 8
 
 Numbered = tuple[int, str]  # an image's number and name
-Outcome = tuple[int, str, "str | Reject"]  # its number, name, and caption or reject
+Outcome = tuple[int, str, "str | Reject"]  # an image's number, name, and caption or reject
 
 
 class Captioner(Protocol):
-    """What makes captions of prepared images; `builder.captioning.plain` is the plainest."""
+    """Makes captions of prepared images. `PlainCaptioner` is the simplest one."""
 
     batch: int
 
     def __call__(
         self, images: Iterator[tuple[int, npt.NDArray[Any]]]
     ) -> Iterator[list[tuple[int, str]]]:
-        """Caption numbered images, in any order, as they come."""
+        """Caption pairs of a number and an image; yields (number, caption) in any order."""
         ...
 
     def retry(self, image: npt.NDArray[Any]) -> str:
-        """Another caption of an image whose first one is degenerate."""
+        """Caption an image once more, because its first caption is degenerate."""
         ...
 
 
@@ -61,15 +62,21 @@ class CaptionStream:
     loaded
         The model.
     engine
-        "continuous" (a BLIP-2 with a T5), "generate" (any model), or "auto".
+        "continuous" is `ContinuousCaptioner`, for a BLIP-2 with a T5. "generate" is
+        `PlainCaptioner`, for any model. "auto" is "continuous" where it is possible.
     batch
-        How many images at a time, at most; None to start with what the device may hold.
+        The largest number of images at a time. None starts with 1,024 on a GPU and 8 elsewhere.
     threads
-        How many decode.
+        The number of threads that decode images.
     check
-        Whether degenerate captions are tried again; off where only speed is looked at.
+        Whether degenerate captions are tried again. Benchmarks of speed turn it off.
     captioner
-        One to begin with, in place of the largest that fits.
+        The captioner to begin with. By default one of `batch` images is made.
+
+    Raises
+    ------
+    CaptionError
+        The engine can't caption with this model.
     """
 
     loaded: Loaded
@@ -89,7 +96,7 @@ class CaptionStream:
             torch.cuda.set_device(self.loaded.device)
 
     def open(self) -> Captioner:
-        """The captioner of the largest batch that fits, at most `batch`.
+        """Return the captioner, after making one with the largest batch that fits the memory.
 
         Raises
         ------
@@ -98,7 +105,7 @@ class CaptionStream:
         """
         while self.captioner is None:
             if self.loaded.device.type == "cuda":
-                torch.cuda.empty_cache()  # what a larger batch left
+                torch.cuda.empty_cache()  # of an earlier attempt with a larger batch
             try:
                 self.captioner = self._open(self.batch or 1)
             except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -111,22 +118,43 @@ class CaptionStream:
         return PlainCaptioner(self.loaded, batch)
 
     def _halve(self, error: RuntimeError) -> None:
-        """Go on with half the batch after an out of memory; raise anything else again."""
+        """Halve the batch size if the memory ran out; raise any other error again."""
         if not is_out_of_memory(error):
             raise error
         if self.batch == 1:
             raise CaptionError(
-                f"out of memory on {self.loaded.device} at batch size 1: fewer beams or tokens, a "
-                f"smaller model or dtype, or a device with more memory ({str(error)[:200]})"
+                f"out of memory on {self.loaded.device} at batch size 1: use fewer beams or "
+                "tokens, a smaller model or dtype, or a device with more memory "
+                f"({str(error)[:200]})"
             ) from error
         self.batch = (self.batch or 2) // 2
         self.captioner = None
-        for each in _chain(error):  # their frames hold what the captioner held
+        for each in _chain(error):  # their frames still refer to the captioner's tensors
             traceback.clear_frames(each.__traceback__)
         say(f"out of memory: going on with batch size {self.batch}")
 
     def __call__(self, images: ImageSource, todo: Sequence[Numbered]) -> Generator[list[Outcome]]:
-        """Caption images of a source; yields outcomes as they come, in any order."""
+        """Caption images of a source.
+
+        Parameters
+        ----------
+        images
+            The source.
+        todo
+            The numbers and names of the images.
+
+        Yields
+        ------
+        list of Outcome
+            In any order. Each image has exactly one outcome.
+
+        Raises
+        ------
+        CaptionError
+            Not even one image fits the memory.
+        SourceError
+            An image can't be read from the source.
+        """
         refused: list[Outcome] = [
             (number, name, _refused(images, name)) for number, name in todo if not holds_name(name)
         ]
@@ -162,7 +190,7 @@ class CaptionStream:
                     outcomes.append((number, name, self._checked(captioner, images, name, caption)))
                 yield outcomes
         except BaseException:
-            self.captioner = None  # it holds images of a source that was given up
+            self.captioner = None  # its slots still hold images of this run
             raise
         if rejects:
             yield rejects
@@ -174,7 +202,7 @@ class CaptionStream:
         ahead: int,
         undecodable: Callable[[int, UndecodableError], None],
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """Numbered, prepared images in order, decoded by threads up to `ahead` before their use."""
+        """Yield numbers and prepared images in order; threads decode up to `ahead` in advance."""
 
         def work(name: str) -> npt.NDArray[Any]:
             return self.loaded.prepare(images.read(name))
@@ -204,7 +232,7 @@ class CaptionStream:
     def _checked(
         self, captioner: Captioner, images: ImageSource, name: str, caption: str
     ) -> str | Reject:
-        """The caption, or another one if it is degenerate, or a reject if that is too."""
+        """The caption; a second one if it is degenerate; a reject if that one is degenerate too."""
         prompt = self.loaded.prompt_words
         if not self.check or degenerate(caption.removeprefix(prompt)) is None:
             return caption
@@ -212,18 +240,18 @@ class CaptionStream:
         reason = degenerate(again.removeprefix(prompt))
         if reason is None:
             return again
-        expected = f"words, no phrase again and again, also when tried again with {RETRY}"
+        expected = f"words and no repeated phrase, also in a second caption made with {RETRY}"
         return Reject(images.name, name, reason, expected, repr(again[:120]))
 
 
 def _refused(images: ImageSource, name: str) -> Reject:
-    """The reject of an image that can't have a line, however good it is."""
-    expected = "UTF-8 without spaces around it, as in a line of the captions file"
+    """The reject of an image whose name can't be written to a captions file."""
+    expected = "a name in UTF-8 without spaces at its ends, as the captions file needs it"
     return Reject(images.name, name, "unusable_file_name", expected, ascii(name))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device or this machine has no memory left."""
+    """Whether an error, or one that caused it, says that a device or the machine has no memory."""
     signs = ("out of memory", "DefaultCPUAllocator: can't allocate", "CUBLAS_STATUS_ALLOC_FAILED")
     return any(
         isinstance(each, torch.OutOfMemoryError) or any(sign in str(each) for sign in signs)
@@ -232,7 +260,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and those behind it: recording a graph may hide one behind an error of its own."""
+    """Yield an error and its causes: an error while a graph is recorded can hide another one."""
     found: BaseException | None = error
     while found is not None:
         yield found

@@ -1,7 +1,7 @@
-"""A BLIP-2 with random weights, of any size: what tests and benchmarks run on without a download.
+"""BLIP-2 models of any size with random weights, for tests and benchmarks without a download.
 
 The architecture is that of Salesforce/blip2-flan-t5-xl: EVA's ViT-g, a Q-Former with 32 queries,
-Flan-T5 with gated GELU. The tokenizer is trained on the spot on words made up here.
+Flan-T5 with gated GELU. The words of the tokenizer are made up here.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ FLAN_T5_XL: dict[str, Any] = {
     "image_token_index": 32100,
 }
 
-# Salesforce/blip2-flan-t5-xl-coco: the same for larger images, 677 tokens in the tower, not 257.
+# Salesforce/blip2-flan-t5-xl-coco: larger images, with 677 instead of 257 tokens in the tower.
 FLAN_T5_XL_COCO: dict[str, Any] = {
     **FLAN_T5_XL,
     "vision_config": {**FLAN_T5_XL["vision_config"], "image_size": 364},
 }
 
-# The same in small: every part there, none larger than a test needs.
+# The same architecture with every part as small as tests allow.
 TINY: dict[str, Any] = {
     "vision_config": {
         "hidden_size": 32,
@@ -110,14 +110,14 @@ _SYLLABLES = ("ba", "ne", "ro", "ti", "lu", "sha", "kem", "fo", "ril", "da")
 def random_model(
     config: dict[str, Any], *, seed: int = 0, device: str | torch.device = "cpu"
 ) -> Any:
-    """A `Blip2ForConditionalGeneration` with random weights, made on its device, in float32.
+    """Make a `Blip2ForConditionalGeneration` with random float32 weights on a device.
 
-    Each linear keeps the scale of what passes through it, so that no part of the model is idle;
-    transformers' own start would leave the vision tower at 1e-10.
+    Each linear layer keeps the scale of its input, so that every part of the model has an effect.
+    With transformers' own initialization, the vision tower's output would be about 1e-10.
     """
     with torch.device(device):
         model = Blip2ForConditionalGeneration(Blip2Config(**config)).eval()
-        head = model.language_model.lm_head  # Flan-T5's is not its embedding
+        head = model.language_model.lm_head  # Flan-T5 does not share it with the embedding
         head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
     generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad():
@@ -128,12 +128,12 @@ def random_model(
             else:
                 scale = 1.5 if "lm_head" in name else 1.0  # some words are likelier than others
                 weight.normal_(std=scale * weight[0].numel() ** -0.5, generator=generator)
-        head.weight[model.language_model.config.eos_token_id] *= 4  # and sentences end
+        head.weight[model.language_model.config.eos_token_id] *= 4  # so that sentences end
     return model
 
 
 def random_tokenizer(config: dict[str, Any]) -> Any:
-    """A tokenizer of made-up words with T5's special tokens, one word a token."""
+    """A tokenizer with T5's special tokens, where each made-up word is one token."""
     special = ["<pad>", "</s>", "<unk>", IMAGE_TOKEN]
     text, image = config["text_config"], config["image_token_index"]
     vocabulary = {token: index for index, token in enumerate(special[:3])}
@@ -158,7 +158,7 @@ def random_tokenizer(config: dict[str, Any]) -> Any:
 
 
 def random_processor(config: dict[str, Any]) -> Any:
-    """What `adapt` needs of a processor, for weights that were never on disk."""
+    """A processor with the attributes that `adapt` needs, for a `random_model`."""
     side = config["vision_config"]["image_size"]
     images = SimpleNamespace(
         size={"height": side, "width": side},
@@ -172,12 +172,16 @@ def random_processor(config: dict[str, Any]) -> Any:
 
 
 class ImposedLengths(LogitsProcessor):  # type: ignore[misc]
-    """Makes `generate` end each row at its length, end token included, and not before.
+    """Makes `generate` end each caption at a given length.
 
     Parameters
     ----------
     lengths
-        Of the images of a batch.
+        The number of tokens of each image's caption, including the end token.
+    beams
+        The number of beams of each image.
+    end_token
+        Its id.
     """
 
     def __init__(self, lengths: Sequence[int], beams: int, end_token: int) -> None:
@@ -185,14 +189,14 @@ class ImposedLengths(LogitsProcessor):  # type: ignore[misc]
         self._end = end_token
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """`input_ids` (rows, tokens so far, start included), `scores` (rows, vocabulary)."""
+        """Take `input_ids` (rows, 1 + tokens so far); return masked `scores` (rows, vocabulary)."""
         last = (input_ids.shape[1] >= self._lengths.to(scores.device))[:, None]
         is_end = torch.arange(scores.shape[1], device=scores.device) == self._end
         return scores.masked_fill(last ^ is_end, float("-inf"))
 
 
 def _word(number: int) -> str:
-    """A word of its own for every number."""
+    """Make a word that no other number has."""
     base = len(_SYLLABLES)
     syllables = [_SYLLABLES[number % base]]
     while number := number // base:
@@ -203,7 +207,7 @@ def _word(number: int) -> str:
 def write_random_model(
     folder: Path, config: dict[str, Any] | None = None, *, seed: int = 0
 ) -> None:
-    """Save a small random BLIP-2 as the Hub would hold it: weights, tokenizer, preprocessing."""
+    """Save a random BLIP-2 with its tokenizer and preprocessing, in the layout of the Hub."""
     from transformers import BlipImageProcessorPil
 
     config = config or TINY

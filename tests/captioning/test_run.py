@@ -237,7 +237,7 @@ def test_captions_that_stay_degenerate_are_rejected(
     assert (summary.captions, dict(summary.rejects)) == (0, {"caption_without_words": 3})
     reject = json.loads(rejects_path(summary.path).read_text().splitlines()[0])
     assert (reject["source"], reject["member"]) == ("sa_000000.tar", "sa_1.jpg")
-    assert "tried again" in reject["expected"]
+    assert "second caption" in reject["expected"]
 
 
 def test_a_second_try_mends_repeats(loaded: Loaded) -> None:
@@ -280,7 +280,7 @@ def test_a_source_without_images_is_refused(settings: CaptionSettings, tmp_path:
 
 
 def test_two_sources_for_one_captions_file_are_refused(tar: Path) -> None:
-    with pytest.raises(SettingsError, match="two sources for one captions file: sa_000000"):
+    with pytest.raises(SettingsError, match="two sources have the same captions file: sa_000000"):
         open_images([str(tar), str(tar)])
 
 

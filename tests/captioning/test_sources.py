@@ -209,7 +209,7 @@ def test_an_engine_that_the_model_is_not_for_is_refused_before_its_weights_are_r
     config = json.loads((tmp_path / "config.json").read_text())
     config["text_config"] = {"model_type": "opt"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CaptionError, match="is for a BLIP-2 with T5, found BLIP-2 with OPT"):
+    with pytest.raises(CaptionError, match="is only for BLIP-2 with T5, found BLIP-2 with OPT"):
         load(replace(settings, model=str(tmp_path)), torch.device("cpu"), "continuous")
 
 

@@ -1,11 +1,14 @@
-"""Captioning with a BLIP-2 whose language model is a T5, without waiting for the slowest image.
+"""Captions a stream of images in a fixed number of slots.
 
-`generate` finishes a batch when its longest caption is done, moves the whole past at each step, and
-launches thousands of kernels a step. Here a fixed number of slots is decoded; a slot that is done
-takes the next image at once; nothing is moved (see `decoder`); and each of the three pieces of work
-(encode a batch, admit encoded images, one step of all slots) is one CUDA graph. The captions are
-those of `generate` (of transformers 4.33.2 by LAVIS's rules, see `search`), whatever the batch size
-and the batch mates.
+`generate` is slow for three reasons. It finishes a batch when the longest caption is complete. It
+moves all keys and values at each step. It launches thousands of kernels for each step.
+
+Here a slot takes the next image as soon as its caption is complete. Keys and values are not moved
+(see `decoder`). The work has three parts: encode a batch, admit encoded images to slots, make one
+step of all slots. On CUDA each part is a graph, which is launched as a whole.
+
+The rules of the search are those of `generate` (see `search`). A caption does not depend on the
+number of slots or on the other images, apart from rounding.
 """
 
 from __future__ import annotations
@@ -29,9 +32,9 @@ from builder.captioning.model import Loaded
 from builder.captioning.plain import PlainCaptioner
 from builder.core.errors import CaptionError
 
-ENCODE_BATCH = 128  # 257 or 677 tokens each: enough to fill a GPU
-_ADMIT = 32  # images admitted at a time, at most
-_REACH = 8  # steps are recorded for positions below multiples of this
+ENCODE_BATCH = 128  # images; with 257 or 677 tokens each, they keep a GPU busy
+_ADMIT = 32  # the most images that are admitted at a time
+_REACH = 8  # for each multiple of this, a step is recorded that reads the positions below it
 
 Numbered = tuple[int, npt.NDArray[Any]]
 
@@ -44,9 +47,17 @@ class ContinuousCaptioner:
     loaded
         A BLIP-2 with a T5.
     batch
-        How many images are decoded at a time.
+        The number of slots: how many images are decoded at a time.
     lengths
-        For benchmarks: the number of tokens that image i's caption must have, end token included.
+        The number of tokens that the caption of each image must have, including the end token.
+        Benchmarks use it, because random weights rarely end a sentence.
+
+    Raises
+    ------
+    CaptionError
+        The settings have a min_length or a repetition_penalty, which this search does not support.
+    ValueError
+        The model is not a BLIP-2 with a T5.
     """
 
     def __init__(self, loaded: Loaded, batch: int, lengths: Iterable[int] | None = None) -> None:
@@ -54,7 +65,8 @@ class ContinuousCaptioner:
             raise ValueError("not a BLIP-2 with a T5")
         if loaded.settings.min_length > 1 or loaded.settings.repetition_penalty != 1:
             raise CaptionError(
-                "the engine continuous has no min_length and no repetition_penalty; take generate"
+                "the engine continuous does not support min_length and repetition_penalty; use "
+                "the engine generate"
             )
         self._loaded, self.batch = loaded, batch
         self._lengths = None if lengths is None else list(lengths)
@@ -106,35 +118,46 @@ class ContinuousCaptioner:
             self._steps[reach] = Recorded(
                 functools.partial(self._search.step, reach), device, memory
             )
-        self._search.open.fill_(False)  # recording started slot 0
+        self._search.open.fill_(False)  # recording has put an image into slot 0
         self._result = torch.empty(
             (batch, 1 + self._decoder.positions),
             dtype=torch.int32,
             pin_memory=device.type == "cuda",
         )
         self._fetched: Any = None
-        if device.type == "cuda":  # to wait asleep: the core is needed to decode
+        if device.type == "cuda":  # the wait must not keep a core busy: threads decode images
             self._fetched = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
 
     def __call__(self, images: Iterable[Numbered]) -> Iterator[list[tuple[int, str]]]:
-        """Caption numbered, prepared images; yields numbered captions as they are done."""
+        """Caption images.
+
+        Parameters
+        ----------
+        images
+            Pairs of a number and a prepared image, uint8 (height, width, 3), RGB.
+
+        Yields
+        ------
+        list of (int, str)
+            The numbers and captions of images that are complete, in the order of completion.
+        """
         for done in self.ids(images):
             texts = self._loaded.decode([ids for _, ids in done])
             yield [(n, text.strip()) for (n, _), text in zip(done, texts, strict=True)]
 
     def retry(self, image: npt.NDArray[Any]) -> str:
-        """Another caption of a prepared image, by `generate` under constraints."""
+        """Caption a prepared image once more, by `generate` with the options of `plain.RETRY`."""
         return PlainCaptioner(self._loaded, 1).retry(image)
 
     def ids(self, images: Iterable[Numbered]) -> Iterator[list[tuple[int, list[int]]]]:
-        """As a call, but tokens in place of text, up to the end token."""
+        """Like `__call__`, but yields token ids, up to and including the end token, not text."""
         numbered = iter(images)
         staged = self._stage(numbered)  # numbers of the images that are encoded next
-        waiting: deque[tuple[int, int]] = deque()  # number, row of the encoder's output
+        waiting: deque[tuple[int, int]] = deque()  # an image's number, its row in `encoded`
         encoded = torch.empty(0)
         free = list(range(self.batch))
         busy: dict[int, int] = {}  # slot to number
-        made = np.zeros(self.batch, dtype=np.int64)  # tokens of each slot
+        made = np.zeros(self.batch, dtype=np.int64)  # how many tokens each slot has made
         captions: list[tuple[int, list[int]]] = []
         while staged or waiting or busy:
             while (staged or waiting) and len(free) >= (self._admitted if busy else 1):
@@ -152,7 +175,7 @@ class ContinuousCaptioner:
             reach = -(-(int(made[active].max()) + 1) // _REACH) * _REACH
             made[active] += 1
             step = self._steps[reach]()
-            if captions:  # those of the step before, while the device makes this one
+            if captions:  # of the step before; the device works on this step meanwhile
                 yield captions
             result = self._fetch(step)
             done = [slot for slot in active if result[slot, 0]]
@@ -162,20 +185,20 @@ class ContinuousCaptioner:
             yield captions
 
     def _stage(self, numbered: Iterator[Numbered]) -> list[int]:
-        """Take the next batch to the device, while that works; the numbers of its images."""
+        """Copy the next batch to the device, which works meanwhile; returns the images' numbers."""
         batch = list(itertools.islice(numbered, self._encoder.batch))
         if batch:
             self._encoder.put([image for _, image in batch])
         return [number for number, _ in batch]
 
     def _encode(self, count: int) -> Tensor:
-        """The first `count` images of the encoder, encoded; further rows hold anything."""
+        """Encode the encoder's first `count` images; later rows of the result are undefined."""
         if self._decoder.device.type == "cuda":
             return self._encode_recorded()
         return self._encoder.encode(self._encoder.pixels[:count])
 
     def _admit(self, encoded: Tensor, new: list[tuple[int, int]], slots: list[int]) -> None:
-        padding = self._admitted - len(new)  # repeat the first: to write it twice is no harm
+        padding = self._admitted - len(new)  # the first one is repeated, which changes nothing
         rows = [row for _, row in new]
         _put(self._new_rows, rows + rows[:1] * padding)
         torch.index_select(encoded, 0, self._new_rows, out=self._new)
@@ -186,7 +209,7 @@ class ContinuousCaptioner:
         self._admit_recorded()
 
     def _fetch(self, result: Tensor) -> npt.NDArray[np.int32]:
-        """The step's result on this side, waited for."""
+        """Wait for a step's result and copy it to the host."""
         self._result.copy_(result, non_blocking=True)
         if self._fetched is not None:
             self._fetched.record(torch.cuda.current_stream(result.device))

@@ -1,12 +1,13 @@
 """One step of a T5 decoder for every beam of many images, on static buffers.
 
-The weights are those of transformers' `T5ForConditionalGeneration`; what differs is how the past is
-kept. A slot holds one image: S slots of K beams, each slot at a position of its own.
+The weights are those of transformers' `T5ForConditionalGeneration`. Only the storage of keys and
+values differs. A slot holds one image with K beams. Each slot is at its own position.
 
-- Cross-attention's keys and values belong to the image and are held once, not once per beam.
-- Self-attention's keys and values are never moved when beams are reordered: position p keeps what
-  beam k wrote there, at index p * K + k, and a beam attends to the indices of its own ancestors
-  alone. One attention over P * K keys with a mask does that for all beams of the image.
+- The keys and values of cross-attention belong to the image. They are stored once for an image, not
+  once for each beam.
+- The keys and values of self-attention are not moved when beams are reordered. What beam k wrote at
+  position p stays at index p * K + k. A beam attends only to the indices that its own ancestors
+  wrote. One attention over P * K keys with a mask does this for all beams of the image.
 
 Shapes: S slots, K beams, P positions (a multiple of 8), H heads, D per head, N encoder tokens.
 """
@@ -35,17 +36,17 @@ class _Layer(NamedTuple):
 
 
 class BeamDecoder:
-    """The decoder of a T5 with the past of S x K beams.
+    """The decoder of a T5 with the keys and values of S x K beams.
 
     Parameters
     ----------
     t5
-        A `T5ForConditionalGeneration` on its device; its weights are shared, not copied. If its
-        attention implementation is "eager", each step is rounded as there.
+        A `T5ForConditionalGeneration` on its device. Its weights are shared, not copied. If its
+        attention implementation is "eager", each operation is rounded as transformers rounds it.
     slots, beams
         S and K.
     max_tokens
-        How many tokens a beam may have, at least.
+        The number of tokens that a beam must be able to hold. It sets P.
     source_tokens
         N.
     """
@@ -56,12 +57,12 @@ class BeamDecoder:
         config = t5.config
         self.device, self.dtype = t5.lm_head.weight.device, t5.lm_head.weight.dtype
         self.slots, self.beams = slots, beams
-        # One more than tokens, where slots stay that are done; CUDA's masked attention reads rows
-        # of 8.
+        # One position more than tokens: slots that are done stay there. CUDA's masked attention
+        # needs a multiple of 8.
         self.positions = -(-(max_tokens + 1) // 8) * 8
         self.heads, self.width = config.num_heads, config.d_kv
         self._epsilon = config.layer_norm_epsilon
-        # Whether to round each step to the dtype as transformers' modules do, or to fuse steps.
+        # True: each operation rounds to the dtype, as in transformers. False: operations are fused.
         self._eager = config._attn_implementation == "eager"
         tied = getattr(config, "scale_decoder_outputs", config.tie_word_embeddings)
         self._scale = config.d_model**-0.5 if tied else None
@@ -81,7 +82,7 @@ class BeamDecoder:
             .layer[0]
             .SelfAttention.compute_bias(self.positions, self.positions, device=self.device)
         )
-        # (P, H): by how far back a key stands; the last query sees every distance.
+        # (P, H): the bias by the distance back from a query to a key, read from the last query.
         self._distance_bias = bias[0, :, -1].flip(-1).t().contiguous().to(self.dtype)
         self._slot_index = torch.arange(slots, device=self.device)
         self._beam_index = torch.arange(beams, device=self.device)
@@ -102,9 +103,14 @@ class BeamDecoder:
 
     @torch.no_grad()
     def admit(self, encoded: Tensor, slots: Tensor) -> None:
-        """Give images to slots: `encoded` (R, N, d_model), `slots` (R,) int64.
+        """Store the cross-attention keys and values of R images in their slots.
 
-        Of rows with one slot, which one stands is not defined: give them equal rows.
+        Parameters
+        ----------
+        encoded
+            (R, N, d_model), the output of T5's encoder.
+        slots
+            (R,) int64. Rows for the same slot must be equal, because any of them may win.
         """
         rows, tokens, _ = encoded.shape
         for weight, (keys, values) in zip(self._cross_in, self._cross, strict=True):
@@ -114,19 +120,24 @@ class BeamDecoder:
 
     @torch.no_grad()
     def step(self, tokens: Tensor, position: Tensor, ancestors: Tensor, reach: int) -> Tensor:
-        """The logits (S, K, V) of the token after each beam's last one.
+        """Compute the logits of each beam's next token.
 
         Parameters
         ----------
         tokens
-            (S, K) int64, the last tokens.
+            (S, K) int64, the last token of each beam.
         position
-            (S,) int64, where they stand.
+            (S,) int64, the position of these tokens.
         ancestors
-            (S, K, P) int64: which beam wrote the key that beam k attends to at a position; at the
-            current one that is k itself.
+            (S, K, P) int64. For each position, the beam whose key beam k attends to. At the current
+            position this is k itself.
         reach
-            No position is as far as this; a multiple of 8, at most P.
+            All values of `position` are below it. A multiple of 8, at most P.
+
+        Returns
+        -------
+        Tensor
+            (S, K, V), V being the size of the vocabulary.
         """
         size = self.slots * self.beams
         bias = self._bias(position, ancestors[:, :, :reach], reach)
@@ -142,7 +153,7 @@ class BeamDecoder:
         return logits.view(self.slots, self.beams, -1)
 
     def _bias(self, position: Tensor, ancestors: Tensor, reach: int) -> Tensor:
-        """(S, H, K, reach * K): T5's distance bias, and -inf on what is not an ancestor's."""
+        """(S, H, K, reach * K): T5's distance bias, and -inf for keys that no ancestor wrote."""
         distance = position[:, None] - self._position_index[:reach]  # (S, reach)
         by_head = self._distance_bias[distance.clamp(min=0)].transpose(1, 2)  # (S, H, reach)
         seen = (ancestors[..., None] == self._beam_index) & (distance >= 0)[:, None, :, None]
@@ -207,7 +218,7 @@ class BeamDecoder:
         return attended.transpose(1, 2).reshape(self.slots * self.beams, -1)
 
     def _add(self, hidden: Tensor, inner: Tensor, out: Tensor) -> Tensor:
-        """Add `inner`, through the linear layer `out`, to `hidden`."""
+        """Apply the linear layer `out` to `inner` and add the result to `hidden`."""
         if self._eager:
             return hidden + functional.linear(inner, out)
         return hidden.addmm_(inner, out.t())
@@ -219,7 +230,7 @@ class BeamDecoder:
 
 
 def fuse(*linears: Any) -> Tensor:
-    """The weights of linears stacked into one matrix, whose rows they become: nothing is copied."""
+    """Stack the weights of linear layers into one matrix, and make the layers share its memory."""
     together = torch.cat([linear.weight.detach() for linear in linears])
     start = 0
     for linear in linears:

@@ -1,8 +1,8 @@
-"""Photographs to what T5's decoder attends to: vision tower, Q-Former, projection, T5's encoder.
+"""Turns images into what T5's decoder attends to: vision tower, Q-Former, projection, T5's encoder.
 
-transformers' own modules, in batches of one size so that on CUDA they can be one graph. As in LAVIS
-(blip2_t5.py), T5's encoder sees the 32 query embeddings followed by the tokens of the prompt, which
-for no prompt are the end-of-sentence token alone.
+The modules are those of transformers. All batches have one size, so that on CUDA the work can be
+one graph. As in LAVIS (blip2_t5.py), T5's encoder gets the 32 query embeddings, followed by the
+tokens of the prompt. An empty prompt is the end-of-sentence token alone.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ from builder.captioning.preprocess import Pixels, Preprocess
 
 
 class Encoder:
-    """Encodes up to `batch` photographs at a time.
+    """Encodes up to `batch` images at a time.
 
     Parameters
     ----------
     model
         A `Blip2ForConditionalGeneration` with a T5, on its device.
     prompt_ids
-        The tokens of the prompt, end token included.
+        The tokens of the prompt, including the end token.
+    batch
+        The number of images that `pixels` holds.
+    preprocess
+        Gives the images' size, and the mean and deviation that they are normalized with.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class Encoder:
         self.batch = batch
         shape = (batch, *preprocess.size, 3)
         self.pixels = torch.zeros(shape, dtype=torch.uint8, device=self.device)
-        # Made here, since a tensor made from Python's numbers can't be part of a graph.
+        # These are made once, because a graph can't make a tensor from Python numbers.
         self._mean = torch.tensor(preprocess.mean, device=self.device)
         self._std = torch.tensor(preprocess.std, device=self.device)
         ids = torch.tensor(prompt_ids, dtype=torch.int64, device=self.device)
@@ -50,7 +54,10 @@ class Encoder:
         self.tokens: int = self._model.config.num_query_tokens + len(prompt_ids)
 
     def put(self, images: Sequence[Pixels]) -> None:
-        """Copy images (height, width, 3), RGB, to the first rows of `pixels`, without waiting."""
+        """Copy images to the first rows of `pixels`, without waiting for the device.
+
+        The images are uint8 (height, width, 3), RGB.
+        """
         host = torch.empty(
             (len(images), *self.pixels.shape[1:]),
             dtype=torch.uint8,
@@ -61,7 +68,7 @@ class Encoder:
 
     @torch.no_grad()
     def see(self, pixels: Tensor) -> Tensor:
-        """The vision tower and the Q-Former alone: (B, queries, Q-Former's width)."""
+        """Run the vision tower and the Q-Former: uint8 pixels to (B, queries, Q-Former's width)."""
         model = self._model
         seen = model.vision_model(
             pixel_values=normalize(pixels, self._mean, self._std)
@@ -73,7 +80,7 @@ class Encoder:
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
-        """(B, height, width, 3) uint8 on the device to (B, tokens, d_model)."""
+        """Run all parts: uint8 pixels (B, height, width, 3) to (B, tokens, d_model)."""
         model = self._model
         queries = model.language_projection(self.see(pixels)).to(self._prompt.dtype)
         prompt = self._prompt.expand(len(queries), -1, -1)

@@ -1,4 +1,4 @@
-"""CUDA graphs: a function on static buffers, recorded once and replayed without launch costs."""
+"""CUDA graphs: a function is recorded once, then replayed without the cost of its launches."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ T = TypeVar("T")
 
 
 def graph_memory(device: torch.device) -> Any:
-    """Memory for graphs that run one after another; None where there are none."""
+    """A memory pool for graphs that run one after another; None on other devices than CUDA."""
     return torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
 
 class Recorded(Generic[T]):
-    """A function of static buffers: on CUDA a graph of it, elsewhere the function itself.
+    """A function of static buffers. A call replays its graph on CUDA and calls it elsewhere.
 
     The function must read and write the same tensors in each call, and must not wait for the
-    device. What it returns is overwritten by the next call. Graphs of one `memory` share what they
-    need while they run, so no two of them may run at a time.
+    device. The next call overwrites what it returned. Graphs with the same `memory` share it, so
+    they must not run at the same time.
     """
 
     def __init__(self, function: Callable[[], T], device: torch.device, memory: Any = None) -> None:
@@ -39,7 +39,7 @@ class Recorded(Generic[T]):
         stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream), torch.no_grad():
-            for _ in range(2):  # libraries set themselves up, which can't be recorded
+            for _ in range(2):  # the first calls set up libraries, which can't be recorded
                 self._function()
         torch.cuda.current_stream(device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()

@@ -1,21 +1,24 @@
-"""Beam search over slots that each hold one image, at a position of its own.
+"""Beam search over slots. Each slot holds one image and is at its own position.
 
-At each step the 2K best continuations of an image compete. Those that end are candidates for its K
-finished captions if they are among the best K; a finished caption's score is
-log-probability / length ** length_penalty, where the end token counts. The K best that go on are
-its next beams. Two sets of rules say when an image is done, and what becomes of open beams:
+At each step an image has 2K candidates, the best continuations of its K beams. A candidate that
+ends, and that is among the best K, competes for a place among the K finished captions. The score of
+a finished caption is log-probability / length ** length_penalty. The length includes the end token.
+The best K candidates that do not end become the next beams.
 
-- "transformers" is `generate(num_beams=K)` of transformers 5 (generation/utils.py, `_beam_search`,
-  with `early_stopping=False`). The best open beam is scored at the length that it has. The image is
-  done when that is no better than the worst of K finished captions, where a missing one is worse
-  than any. With the last token that is allowed, open beams end at that length.
-- "lavis" is transformers 4.33.2, which LAVIS pins (generation/beam_search.py, `BeamSearchScorer`).
-  The best of all continuations, ending ones too, is scored at one token more. The image is done
-  when there are K finished captions and that is no better than the worst of them. Open beams behind
-  the last token that is allowed are finished captions of one token more.
+Two sets of rules decide when an image is done and what happens to its open beams:
 
-There, an image waits until the last of its batch is done; here its slot is free at once.
-Everything stands in static buffers, so that a step is one CUDA graph.
+- "transformers": `generate(num_beams=K)` of transformers 5 (generation/utils.py, `_beam_search`,
+  with `early_stopping=False`). The best open beam is scored at its current length. The image is
+  done when this score is not better than that of the worst finished caption. As long as fewer than
+  K captions are finished, the image is not done. At the last allowed token, open beams become
+  finished captions of that length.
+- "lavis": transformers 4.33.2, which LAVIS pins (generation/beam_search.py, `BeamSearchScorer`).
+  The best candidate, whether it ends or not, is scored at its length plus one. The image is done
+  when K captions are finished and this score is not better than that of the worst of them. After
+  the last allowed token, open beams become finished captions of one token more.
+
+In `generate` an image waits until the whole batch is done. Here its slot is free at once. All state
+is in static buffers, so that a step can be one CUDA graph.
 """
 
 from __future__ import annotations
@@ -27,17 +30,21 @@ from torch import Tensor
 
 from builder.captioning.fast.decoder import BeamDecoder
 
-_NEVER = -1.0e9  # what transformers adds to a score that must not win
+_NEVER = -1.0e9  # transformers adds this to a score that must not win
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSettings:
-    """What of a generation config beam search needs; one end-of-sequence token.
+    """The options of beam search, with one end token.
 
     Parameters
     ----------
+    beams, max_new_tokens, length_penalty
+        As in transformers' `generate`.
+    start_token, end_token, pad_token
+        Token ids.
     rules
-        "transformers" or "lavis"; see this module's docstring.
+        "transformers" or "lavis"; the docstring of this module explains them.
     """
 
     beams: int
@@ -55,20 +62,22 @@ class BeamSearch:
     Parameters
     ----------
     decoder
-        Its slots and beams are this search's.
+        It sets the number of slots and beams.
+    settings
+        The options.
     imposed
-        Whether `admit` gives each image the length that its caption must have, counting the end
-        token: for benchmarks, since random weights rarely end a sentence.
+        Whether `admit` gives the length that each caption must have, including the end token.
+        Benchmarks use it, because random weights rarely end a sentence.
     """
 
     def __init__(
         self, decoder: BeamDecoder, settings: SearchSettings, *, imposed: bool = False
     ) -> None:
         self._decoder, self._settings = decoder, settings
-        # Both versions take the likeliest token where there is one beam, as these rules do.
+        # With one beam, both versions of transformers take the likeliest token. So do these rules.
         self._rules = "transformers" if settings.beams == 1 else settings.rules
         slots, beams, device = decoder.slots, settings.beams, decoder.device
-        tokens = decoder.positions + 1  # and the start token
+        tokens = decoder.positions + 1  # one more for the start token
 
         def full(shape: tuple[int, ...], value: float, dtype: torch.dtype) -> Tensor:
             return torch.full(shape, value, dtype=dtype, device=device)
@@ -83,15 +92,23 @@ class BeamSearch:
         self._ancestors = full((slots, beams, decoder.positions), 0, torch.int64)
         self._imposed = full((slots,), 0, torch.int64) if imposed else None
         self._first_score = full((beams,), _NEVER, torch.float32)
-        self._first_score[0] = 0  # all beams start alike: only the first may be continued
+        self._first_score[0] = 0  # all beams start equal, so only the first one may be continued
         self._beam_index = torch.arange(beams, device=device)
         self._among_best = torch.arange(2 * beams, device=device) < beams
 
     @torch.no_grad()
     def admit(self, encoded: Tensor, slots: Tensor, lengths: Tensor | None = None) -> None:
-        """Start images in slots: `encoded` (R, N, d_model), `slots` and `lengths` (R,) int64."""
+        """Start the captions of R images in their slots.
+
+        Parameters
+        ----------
+        encoded, slots
+            As for `BeamDecoder.admit`.
+        lengths
+            (R,) int64, the imposed lengths.
+        """
         self._decoder.admit(encoded, slots)
-        # Not `self.open[slots] = True`: on CUDA such a number is copied from the host.
+        # Not `self.open[slots] = True`: on CUDA that would copy a number from the host.
         self.open.index_fill_(0, slots, True)
         self._length.index_fill_(0, slots, 0)
         self._running.index_fill_(0, slots, self._settings.pad_token)
@@ -105,10 +122,18 @@ class BeamSearch:
 
     @torch.no_grad()
     def step(self, reach: int) -> Tensor:
-        """Make one more token for every open slot; returns (S, 1 + P) int32.
+        """Make one more token for every open slot.
 
-        Column 0 tells whether the slot is done, the others hold the best finished caption, padded.
-        No open slot may have made as many tokens as `reach`, a multiple of 8.
+        Parameters
+        ----------
+        reach
+            A multiple of 8. Every open slot must have made fewer tokens than this.
+
+        Returns
+        -------
+        Tensor
+            (S, 1 + P) int32. Column 0 is 1 if the slot is done. The other columns hold the best
+            finished caption, padded.
         """
         settings = self._settings
         here = self._length[:, None, None].expand(-1, settings.beams, 1)  # (S, K, 1)
@@ -134,7 +159,7 @@ class BeamSearch:
         return torch.cat([done, self._finished[:, 0, 1:]], dim=1).to(torch.int32)
 
     def _close(self, best_of_all: Tensor, length: Tensor) -> None:
-        """Close the slots (S,) that are done at `length`, by the rules."""
+        """Close the slots that are done by the rules; `length` (S,) counts their tokens."""
         settings = self._settings
         at_end = length >= settings.max_new_tokens
         if self._rules == "transformers":
@@ -151,7 +176,7 @@ class BeamSearch:
         self.open &= ~at_end
 
     def _best(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The 2K best continuations of each slot: score, beam and token, each (S, 2K)."""
+        """The 2K best candidates of each slot: score, beam and token, each (S, 2K)."""
         count, end = 2 * self._settings.beams, self._settings.end_token
         total = logits.logsumexp(-1, keepdim=True)
         ending = logits[..., end : end + 1] - total  # (S, K, 1)
@@ -170,12 +195,12 @@ class BeamSearch:
         return score, index // top.shape[-1], token.flatten(1).gather(1, index)
 
     def _penalized(self, score: Tensor, length: Tensor) -> Tensor:
-        """Log-probabilities (S,) or (S, C), to be compared between lengths (S,)."""
+        """Scores that can be compared across lengths (S,), of log-probabilities (S,) or (S, C)."""
         divisor = length.clamp(min=1) ** self._settings.length_penalty
         return score / (divisor if score.ndim == 1 else divisor[:, None])
 
     def _finish(self, score: Tensor, sequences: Tensor, finishes: Tensor, length: Tensor) -> None:
-        """Let candidates compete with what has finished before.
+        """Keep the K best of the finished captions and of the candidates that finish now.
 
         `score` and `finishes` are (S, C), `sequences` (S, C, L), `length` (S,).
         """
