@@ -1,4 +1,4 @@
-"""The shard function: one shard from its items, whichever engine calls it."""
+"""Builds one shard from its items. Any engine can call it, in any process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,23 @@ OnRow = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every shard of a config has in common. Picklable."""
+    """What all shards of a config have in common. It is picklable.
+
+    Parameters
+    ----------
+    dist
+        The dist.
+    source
+        Where the rows come from.
+    fmt
+        "arrow" or "parquet".
+    settings_sha256
+        The hash of the settings. Receipts with another one are not used.
+    fingerprint
+        Identifies the source's content, for the receipts.
+    resume
+        Whether to keep shards that are done.
+    """
 
     dist: Path
     source: Source
@@ -36,15 +52,33 @@ class Job:
 
 
 def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> tuple[Receipt, bool]:
-    """Build a shard unless it is done; returns its receipt, and whether it was built.
+    """Build a shard unless it is done.
 
-    The shard appears under its name only when it is whole: written under a temporary one, closed,
-    read back, synced, renamed; then its receipt is written.
+    The shard is written under a temporary name, read back, synced to disk and then renamed. Its
+    receipt is written last. So a file with the shard's name is always complete.
+
+    Parameters
+    ----------
+    job
+        The config.
+    shard
+        The shard's items.
+    on_row
+        Called after each item.
+
+    Returns
+    -------
+    receipt : Receipt
+        The shard's receipt.
+    built : bool
+        False if the shard was done before.
 
     Raises
     ------
     ShardError
-        It could not be written, such as on a full disk; nothing of it is left.
+        It could not be written, for example on a full disk. The temporary file is removed.
+    SourceError
+        The source can't be read.
     """
     config = job.source.config
     features = features_of(job.source.kind)

@@ -1,4 +1,4 @@
-"""One config from its source: plan, settings compared with the dist's, shards, index."""
+"""Builds one config from its source: the plan, a check of what is there, the shards, the index."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from builder.shards.receipt import Receipt
 BuildShard = Callable[[ShardPlan, OnRow], tuple[Receipt, bool]]
 Engine = Callable[[BuildShard, Sequence[ShardPlan], int, OnRow], list[tuple[Receipt, bool]]]
 
-_STATE = "plan.json"  # beside the receipts: what the config was begun with
-_PROBES = 8  # records that a dry run reads to estimate from
+_STATE = "plan.json"  # beside the receipts: the settings and the source of the build
+_PROBES = 8  # a dry run reads this many records for its estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a build did: the index, how many shards it found done, and how long it took."""
+    """The result of a build. `reused` counts the shards that were done before."""
 
     index: Index
     listing: Listing
@@ -50,7 +50,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a build would do. Masks, bytes and seconds are estimated from `probes` records."""
+    """The estimate of a dry run. Masks, bytes and seconds are estimated from `probes` records."""
 
     config: str
     images: int
@@ -72,19 +72,34 @@ def build_config(
     quiet: bool = False,
     engine: Engine = pool.run,
 ) -> Built:
-    """Build a config into a dist, or what is missing of it.
+    """Build a config in a dist. Shards that are done are kept.
 
-    `workers` is the number of processes; None for as many as serve the source's size.
+    Parameters
+    ----------
+    source
+        Where the rows come from.
+    dist
+        The dist's folder.
+    settings
+        Format and shard size.
+    workers
+        The number of processes. By default it follows from the source's size.
+    resume
+        Whether to keep shards that are done. If not, the config is deleted first.
+    quiet
+        Whether to show no progress bar.
+    engine
+        Runs the function that builds a shard over all shards.
 
     Raises
     ------
     SourceError
-        The source can't be read as a whole.
+        The source can't be listed or read.
     SettingsError
-        The dist holds the config from other settings or another source, or another format, or
-        another process is building it.
+        The dist holds the config with other settings or from another source, or holds configs of
+        another format, or another process is building the config.
     ShardError
-        A shard could not be written; what is done stays done.
+        A shard could not be written. Shards that are done stay in the dist.
     """
     started = time.monotonic()
     listing = source.listing()
@@ -100,7 +115,7 @@ def build_config(
         _clean(dist, source.config)
         if resume:
             resume = _compare(dist, source.config, state)
-        if not resume:  # at once, so that no reader ever meets shards of two builds
+        if not resume:  # before any new shard is there, so that no reader sees those of two builds
             for folder in (
                 config_folder(dist, source.config),
                 receipts_folder(dist, source.config),
@@ -157,7 +172,18 @@ def estimate_config(source: Source, settings: Settings, *, workers: int | None =
 
 
 def check_format(dist: Path, fmt: str, *, except_config: str | None = None) -> None:
-    """Refuse a second format in one dist: `load_dataset` takes the first config's for all.
+    """Refuse a dist whose configs have another format.
+
+    `load_dataset` takes the format of the first config for all configs, so a dist has only one.
+
+    Parameters
+    ----------
+    dist
+        The dist's folder.
+    fmt
+        The format to build in.
+    except_config
+        A config whose format does not matter, because it is built anew.
 
     Raises
     ------
@@ -167,8 +193,8 @@ def check_format(dist: Path, fmt: str, *, except_config: str | None = None) -> N
     for config in configs(dist):
         if config != except_config and (found := read_index(dist, config).format) != fmt:
             raise SettingsError(
-                f"{dist} holds {config} as {found}, and a dist has one format: build with "
-                f"--format {found}, or into another --out"
+                f"{dist} holds {config} in the format {found}, and all configs of a dist must have "
+                f"the same format: build with --format {found}, or into another --out"
             )
 
 
@@ -177,12 +203,12 @@ def _workers(listing: Listing) -> int:
 
 
 def _compare(dist: Path, config: str, state: Json) -> bool:
-    """Whether what is there can be resumed; False for a build of format 1.
+    """Whether an earlier build of the config can be resumed. One of format 1 can't.
 
     Raises
     ------
     SettingsError
-        It was built from another source or with other settings.
+        The config was built from another source or with other settings.
     """
     path = receipts_folder(dist, config) / _STATE
     try:
@@ -190,7 +216,7 @@ def _compare(dist: Path, config: str, state: Json) -> bool:
         old = "format_version" not in before  # format 1
         if old:
             before |= {"format_version": FORMAT_VERSION}
-            for key in ("row_version", "encoders"):  # they change with the format
+            for key in ("row_version", "encoders"):  # these always differ from format 1
                 before["settings"][key] = state["settings"][key]
         differences = list(_differences(before, state))
     except FileNotFoundError:
@@ -201,12 +227,12 @@ def _compare(dist: Path, config: str, state: Json) -> bool:
         differences = [f"{path.name} can't be read"]
     if differences:
         raise SettingsError(
-            f"{config_folder(dist, config)} was built otherwise: {'; '.join(differences)}. To "
-            "build it anew, add --no-resume; to keep it, choose another --out or --config"
+            f"{config_folder(dist, config)} was built differently: {'; '.join(differences)}. To "
+            "replace it, add --no-resume; to keep it, choose another --out or --config"
         )
     if old:
         say(
-            f"{config}: it was built in format 1, of which nothing can be used in format "
+            f"{config}: it was built in format 1, which can't be resumed in format "
             f"{FORMAT_VERSION}; it is built again from the start"
         )
     return not old
@@ -235,7 +261,7 @@ def _locked(dist: Path, config: str) -> Iterator[None]:
 
 
 def _clean(dist: Path, config: str) -> None:
-    """Remove what killed runs left of this config."""
+    """Remove the temporary files that killed runs have left of this config."""
     shutil.rmtree(temporary_folder(dist, config), ignore_errors=True)
     for folder in (config_folder(dist, config), receipts_folder(dist, config)):
         remove_unfinished(folder)

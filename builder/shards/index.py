@@ -1,6 +1,6 @@
-"""The index of a config: made of its receipts, it is the contract with every reader.
+"""Writes the index of a config from its receipts, and reads it.
 
-asam_datasets.index describes what it holds, and checks what it is read from.
+Every reader relies on the index. asam_datasets.index defines and checks its content.
 """
 
 from __future__ import annotations
@@ -27,10 +27,28 @@ from builder.shards.receipt import Receipt
 def write_index(
     dist: Path, source: Source, settings: Settings, listing: Listing, receipts: Sequence[Receipt]
 ) -> Index:
-    """Write a config's rejects table and index; remove shards that no receipt names.
+    """Write a config's rejects table and index, and remove shards that no receipt names.
 
-    The rejects of the listing come first, then each shard's in order. What is written is read as
-    any reader reads it.
+    In the rejects table, those of the listing come first. Those of the shards follow in order.
+    Before the index is written, it is checked as every reader checks it.
+
+    Parameters
+    ----------
+    dist
+        The dist's folder.
+    source
+        The source of the rows.
+    settings
+        The settings of the build.
+    listing
+        The listing that the plan was made from.
+    receipts
+        Those of all shards, in order.
+
+    Returns
+    -------
+    Index
+        The index as a reader gets it.
     """
     rejects = [*listing.rejects, *(reject for receipt in receipts for reject in receipt.rejects)]
     table = write_rejects(rejects)
@@ -77,9 +95,9 @@ def read_index(dist: Path, config: str) -> Index:
     Raises
     ------
     ShardError
-        There is none, or it can't be read.
+        There is no index, or it can't be read from disk.
     ContractError
-        It is none that can be used.
+        Its content is not valid.
     """
     path = index_path(dist, config)
     try:
@@ -93,7 +111,7 @@ def read_index(dist: Path, config: str) -> Index:
 
 
 def _remove_others(dist: Path, config: str, keep: set[str]) -> None:
-    """Remove shards of an earlier plan: a glob of the card would read them too."""
+    """Remove shards of an earlier plan, which the card's file patterns would match too."""
     for path in config_folder(dist, config).iterdir():
         if path.suffix in (".arrow", ".parquet") and path.name not in keep:
             path.unlink()

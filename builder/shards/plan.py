@@ -1,7 +1,7 @@
-"""The plan: which record goes into which shard, from the input and the settings alone.
+"""The plan says which records go into which shard. It depends only on the source and the settings.
 
-Any machine that is given the same source and settings computes the same plan, so a shard is the
-unit of work, of resume, of distribution, of upload and of verification.
+Every machine computes the same plan from them. Therefore shards can be built, resumed, distributed,
+uploaded and verified one by one.
 """
 
 from __future__ import annotations
@@ -17,16 +17,26 @@ from builder.core.records import Item, Json, Listing, Source
 
 # The libraries whose output is part of a shard.
 ENCODERS = ("datasets", "isal", "pyarrow")
-# The row's own version: raise it when the same input gives other bytes. In version 2 the control
-# image has ASAM's order, by the area of the box; in version 1 it had another.
+# Raise this when a change of the code makes other bytes of the same input. Since version 2 the
+# control image orders masks as ASAM does, by the area of their boxes.
 ROW_VERSION = 2
-# A whole SA-1B tar, some 12 GB of rows, comes to 64 shards of about 190 MB.
+# With this, an SA-1B tar with 12 GB of rows becomes 64 shards of about 190 MB.
 DEFAULT_SHARD_SIZE = 256 * 10**6
 
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """One shard to be: its place among its split's shards, and its items in row order."""
+    """A shard to build.
+
+    Parameters
+    ----------
+    split
+        The shard's split.
+    index, total
+        The shard's number, from 0 on, and how many shards the split has.
+    items
+        The shard's items in row order.
+    """
 
     split: str
     index: int
@@ -38,13 +48,26 @@ class ShardPlan:
         return shard_name(self.split, self.index, self.total, fmt)
 
     def sha256(self) -> str:
-        """Names what goes in: the items and the versions of their bytes."""
+        """Identifies the shard's input: the items and the versions of their bytes."""
         return sha256_json([[item.key, item.num_bytes, item.version] for item in self.items])
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What changes the bytes of a shard, beside the source and its own settings."""
+    """The settings of a build that do not belong to the source.
+
+    Parameters
+    ----------
+    fmt
+        One of `FORMATS`.
+    shard_size
+        The size in bytes that a shard should not exceed.
+
+    Raises
+    ------
+    SettingsError
+        There is no such format, or the size is below one byte.
+    """
 
     fmt: str
     shard_size: int
@@ -56,10 +79,10 @@ class Settings:
             raise SettingsError(f"shard size {self.shard_size}: expected at least one byte")
 
     def as_json(self, source: Source) -> Json:
-        """All settings that a shard of this source is built with, as JSON values.
+        """All settings that decide the bytes of a shard of this source, as JSON values.
 
-        The versions of the libraries that write bytes of a shard are among them: isal compresses
-        the PNGs, pyarrow writes the file, and datasets words the features in its schema.
+        They include the versions of three libraries. isal compresses the PNGs, pyarrow writes the
+        file, and datasets writes the features into the schema.
         """
         return {
             "format": self.fmt,
@@ -71,15 +94,15 @@ class Settings:
 
 
 def make_plan(listing: Listing, shard_size: int) -> list[ShardPlan]:
-    """Deal the items out: each split into a power of two of shards of about equal bytes.
+    """Divide the items of each split among shards of about equal size in bytes.
 
     Parameters
     ----------
     listing
-        The items in row order; each split's items stay in that order.
+        The items in row order. The order within a split does not change.
     shard_size
-        Bytes that no shard should pass; the smallest power of two that keeps to it is taken. A
-        power of two divides among ranks.
+        The size in bytes that a shard should not exceed. The number of shards is the smallest
+        power of two that achieves this, so that it divides evenly among 2, 4, 8, ... ranks.
     """
     splits: dict[str, list[Item]] = {}
     for item in listing.items:
@@ -92,7 +115,7 @@ def _deal(split: str, items: list[Item], shard_size: int) -> list[ShardPlan]:
     total = 1
     while size > total * shard_size and 2 * total <= len(items):
         total *= 2
-    # Cut where the running sum passes the i-th part, but leave every shard an item.
+    # Cut where the running sum reaches the i-th part of the size. Every shard gets an item.
     ends = list(itertools.accumulate(item.num_bytes for item in items))
     cuts = [0]
     for index in range(1, total):

@@ -1,8 +1,8 @@
-"""Receipts: what proves that a shard is done, one small file each, kept beside the data.
+"""Receipts: a small file for each shard, kept beside the data, that proves that the shard is done.
 
-A shard is done when its receipt names this plan and these settings, and the file is the one that
-the receipt describes. Anything else is built again, and so is a shard whose receipt is damaged:
-nothing of such a receipt is used.
+A shard is done if three things hold. Its receipt names the plan and the settings of this build. The
+receipt is not damaged. The shard's file has the size and the checksum in the receipt. Otherwise the
+shard is built again, and nothing of its receipt is used.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ COUNTED = ("images", "masks", "captions_missing")
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What is in a shard, and what it was made of.
+    """What a shard holds, and what it was made from.
 
     Parameters
     ----------
     config, split
-        Where the shard belongs.
+        The config and the split of the shard.
     shard
         The shard as the index describes it.
     plan_sha256, settings_sha256
-        What names the items that went in, and the settings.
+        The hashes of the shard's plan and of the settings.
     source
-        What names the input.
+        The fingerprint of the source.
     counts
-        How many `images`, `masks` and `captions_missing`.
+        The numbers of `images`, `masks` and `captions_missing`.
     unknown_keys
-        Keys that no schema documents, by how often they were met.
+        How often each key was found that the source's format does not document.
     rejects
-        The rejects met, in order.
+        The rejects of the shard's items, in order.
     code_version
-        Of the project that built the shard.
+        The version of the project that built the shard.
     """
 
     config: str
@@ -65,21 +65,21 @@ class Receipt:
 
     @classmethod
     def from_json(cls, node: Node, config: str, file: str, layout: Layout | None) -> Receipt:
-        """Check and take a receipt whose checksum was found good.
+        """Check a document whose checksum is right, and make a receipt of it.
 
         Parameters
         ----------
         node
             The document.
         config, file
-            The shard that it must be of.
+            The config and the file name of the shard that it must belong to.
         layout
-            Of the config's schema; None for a Parquet shard.
+            The layout of the config's schema; None for a Parquet shard.
 
         Raises
         ------
         ContractError
-            A field is not what it should be.
+            A field is not valid.
         """
         match = SHARD_NAME.fullmatch(file)
         node["config"].equal(config)
@@ -120,29 +120,34 @@ class Receipt:
 
 
 def receipt_path(dist: Path, config: str, file: str) -> Path:
-    """Where a shard's receipt stands."""
+    """The path of a shard's receipt."""
     return receipts_folder(dist, config) / f"{file}.json"
 
 
 def write_receipt(dist: Path, receipt: Receipt) -> None:
-    """Write a receipt atomically: from now on its shard is done."""
+    """Write a receipt atomically. From then on its shard counts as done."""
     write_json(receipt_path(dist, receipt.config, receipt.shard.file), receipt.to_json())
 
 
 def read_receipt(dist: Path, config: str, file: str, layout: Layout | None) -> Receipt | None:
-    """A shard's receipt, or None where there is none.
+    """Read a shard's receipt.
 
     Parameters
     ----------
     dist, config, file
         The dist, the config, and the shard's file name.
     layout
-        Of the config's schema; None for a Parquet shard.
+        The layout of the config's schema; None for a Parquet shard.
+
+    Returns
+    -------
+    Receipt or None
+        None if there is no receipt.
 
     Raises
     ------
     ContractError
-        It is damaged, or is of format 1.
+        The receipt is damaged, or has format 1.
     """
     path = receipt_path(dist, config, file)
     try:
@@ -168,7 +173,21 @@ def done(
     settings_sha256: str,
     layout: Layout | None,
 ) -> Receipt | None:
-    """The receipt of a shard that needn't be built, or None."""
+    """The receipt of a shard if the shard is done, or None if it has to be built.
+
+    Parameters
+    ----------
+    dist, config
+        The dist and the config.
+    shard
+        The shard's plan.
+    fmt
+        "arrow" or "parquet".
+    settings_sha256
+        The hash of the settings of this build.
+    layout
+        The layout of the config's schema; None for Parquet.
+    """
     try:
         receipt = read_receipt(dist, config, shard.file(fmt), layout)
         if (
@@ -189,7 +208,7 @@ def check_file(path: Path, shard: Shard) -> None:
     Raises
     ------
     ShardError
-        The file is absent, or another one; says what was expected and found.
+        The file is absent, or its size or checksum is another one.
     """
     if not path.is_file():
         raise ShardError(f"{path.name}: expected {shard.bytes} bytes, found no file")

@@ -1,9 +1,9 @@
-"""One shard: rows in, a whole, verified file and its index entry out.
+"""Writes rows to a shard's file and makes the shard's entry for the index.
 
-An Arrow shard is an IPC *stream*: plain `load_dataset` streams it with one GET. What makes it
-readable column by column is the entry that `close` returns, which says where each record batch and
-each column of it lies in the file, with a checksum. It is taken from the finished file, read back,
-so a shard that doesn't read as it was written never gets an entry.
+An Arrow shard is an IPC *stream*, so plain `load_dataset` streams it with one GET. The entry makes
+it readable column by column. It says where each record batch and each of its columns is in the
+file, with a checksum. `close` makes the entry by reading the finished file. A shard that can't be
+read back gets no entry.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from asam_datasets.schema import legacy_metadata
 from asam_datasets.shards import Shard
 from builder.core.errors import ShardError
 
-# Arrow's record batch, in bytes of rows: what a reader of one row has to fetch, and the window
-# within which a streaming reader shuffles. 8 MiB is some eight photographs of SA-1B: more requests
-# than that cost time, larger ones memory.
+# The size of Arrow's record batches in bytes. A reader of one row fetches a whole batch, and a
+# streaming reader shuffles within it. 8 MiB are about eight images of SA-1B. Smaller batches need
+# more requests, larger ones more memory.
 BATCH_BYTES = 8 << 20
-# Parquet's row group: fsspec reads 5 MiB ahead per column chunk, so that in smaller groups reading
-# one column moves most of the file.
+# The size of Parquet's row groups in bytes. fsspec reads 5 MiB ahead for each column chunk, so with
+# smaller groups, reading one column would transfer most of the file.
 ROW_GROUP_BYTES = 32 << 20
-# Chunk bounds by content, so that Xet stores the same rows once; the Hub's own values.
+# Chunks end by content, so that Xet stores equal rows only once. These are the Hub's own values.
 CONTENT_DEFINED_CHUNKING = {
     "min_chunk_size": 256 << 10,
     "max_chunk_size": 1 << 20,
@@ -46,15 +46,15 @@ END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def shard_schema(features: datasets.Features) -> pa.Schema:
-    """The Arrow schema of a shard with the features in its metadata, readable since datasets 3."""
+    """The Arrow schema of a shard. Its metadata holds the features in the form of datasets 3."""
     metadata = {"huggingface": json.dumps(legacy_metadata(features))}
     return pa.schema(features.type, metadata=metadata)
 
 
 class _Sink(io.RawIOBase):
-    """A file that pyarrow writes to, hashed on the way; errors wait until they are asked for.
+    """A file for pyarrow to write to. It hashes what is written, and keeps an error until `check`.
 
-    An error that pyarrow (26) meets in a column that it chunks by content ends the process.
+    An error must not reach pyarrow 26 while it chunks a column by content: that ends the process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -99,21 +99,21 @@ class _Sink(io.RawIOBase):
 
 
 class ShardWriter:
-    """Writes rows to a shard; the same rows give the same bytes.
+    """Writes rows to a shard. The same rows always give the same bytes.
+
+    It is a context manager. An exception in the context removes the file.
 
     Parameters
     ----------
     path
-        A temporary path. The caller renames it once `close` has returned.
+        A temporary path. The caller renames it after `close`.
     features
-        Of the config.
+        The features of the config.
     fmt
         "arrow" or "parquet".
     batch_bytes
-        A record batch or row group ends with the row that makes it this large; by default
-        BATCH_BYTES or ROW_GROUP_BYTES.
-
-    Leaving the context with an exception aborts: the file is removed.
+        A record batch or row group ends as soon as it has this size; by default BATCH_BYTES or
+        ROW_GROUP_BYTES.
     """
 
     def __init__(
@@ -140,9 +140,19 @@ class ShardWriter:
             raise
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row: a value for each column, images as `{"bytes": ..., "path": ...}`.
+        """Add a row.
 
-        Raises ShardError for a row that isn't of the schema, OSError when the disk is full.
+        Parameters
+        ----------
+        row
+            A value for each column. An image is `{"bytes": ..., "path": ...}`.
+
+        Raises
+        ------
+        ShardError
+            The row does not fit the schema.
+        OSError
+            The disk is full.
         """
         if row.keys() != self._columns:
             raise ShardError(
@@ -157,7 +167,7 @@ class ShardWriter:
             except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
                 raise ShardError(
                     f"{self.path.name}, row {self._rows} ({row.get('file_name')}): the value of "
-                    f"{field.name} is no {field.type}: {error}"
+                    f"{field.name} is not of type {field.type}: {error}"
                 ) from error
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
         self._pending.append(batch)
@@ -167,10 +177,17 @@ class ShardWriter:
             self._flush()
 
     def close(self) -> Shard:
-        """Finish the file, sync it to disk, read it back; returns the shard's entry.
+        """Finish the file, sync it to disk and read it back.
 
-        The entry bears the name of the file that was written. Raises ShardError if the file
-        doesn't read as it was written.
+        Returns
+        -------
+        Shard
+            The shard's entry for the index, with the temporary file's name.
+
+        Raises
+        ------
+        ShardError
+            The file can't be read back, or holds another number of rows.
         """
         self._flush()
         self._writer.close()
@@ -188,7 +205,7 @@ class ShardWriter:
         return Shard(self.path.name, self._rows, size, sha256, tuple(batches))
 
     def abort(self) -> None:
-        """Close and remove the file, whatever state it is in."""
+        """Close and remove the file. It may be incomplete."""
         for part in (self._writer, self._sink):
             with contextlib.suppress(OSError, pa.ArrowException):
                 part.close()
@@ -216,19 +233,19 @@ class ShardWriter:
 
 
 def arrow_batches(path: Path, schema: pa.Schema) -> list[Batch]:
-    """What the index says of each record batch of an Arrow stream (asam_datasets.batches).
+    """Describe each record batch of an Arrow stream for the index (asam_datasets.batches).
 
     Parameters
     ----------
     path
         The file.
     schema
-        Its schema as the config's features give it.
+        The schema that the file must have.
 
     Raises
     ------
     ShardError
-        The stream is cut, lacks its end, has another schema, or holds a batch that isn't valid.
+        The stream is truncated, has another schema, or holds a batch that is not valid.
     """
     with pa.OSFile(str(path), "rb") as file:
         try:
@@ -276,7 +293,7 @@ def _read_batches(file: pa.NativeFile, layout: Layout) -> Iterator[Batch]:
 
 
 def _compare(batch: Batch, read: pa.RecordBatch, body: pa.Buffer, layout: Layout) -> None:
-    """Check that the numbers alone give the record batch that the Arrow library reads."""
+    """Check that the entry's numbers give the same columns as the Arrow library reads."""
     for number, (first, size) in enumerate(batch.columns(layout)):
         made = batch.column(number, layout, body.slice(first, size))
         if _places(made) != _places(read.column(number)):
@@ -284,12 +301,12 @@ def _compare(batch: Batch, read: pa.RecordBatch, body: pa.Buffer, layout: Layout
 
 
 def _places(array: pa.Array) -> list[tuple[int, int]]:
-    """Where an array's buffers lie in memory; empty ones lie nowhere."""
+    """The address and size of each of an array's buffers, without empty ones."""
     return [(b.address, b.size) for b in array.buffers() if b is not None and b.size]
 
 
 def _parquet_writer(sink: io.RawIOBase, schema: pa.Schema) -> pq.ParquetWriter:
-    """Encoded images as they are (compressed already), everything else in dictionaries + snappy."""
+    """Images are stored as they are. Other columns get dictionaries and snappy compression."""
     leaves = {path: leaf for field in schema for path, leaf in _leaves(field.name, field.type)}
     images = {path for path, leaf in leaves.items() if pa.types.is_binary(leaf)}
     return pq.ParquetWriter(

@@ -200,7 +200,7 @@ def test_building_anew_takes_the_old_shards_away_first(tar: Path, tmp_path: Path
 def test_a_second_format_in_one_dist_is_refused(tar: Path, tmp_path: Path) -> None:
     build(tar, tmp_path)
     other = write_tar(tmp_path / "sa_000001.tar", members([1]))
-    with pytest.raises(SettingsError, match="a dist has one format: build with --format arrow"):
+    with pytest.raises(SettingsError, match="must have the same format: build with --format arrow"):
         build(other, tmp_path, "parquet")
 
 
