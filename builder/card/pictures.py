@@ -17,19 +17,20 @@ from builder.core.records import Json
 from builder.masks.control import mask_order, paint
 from builder.masks.rle import RleBatch
 
-ASSETS = "assets"  # beside data/, so that no glob of a config sees it
+ASSETS = "assets"  # beside data/, so that no file pattern of a config matches it
 HEIGHT = 256  # pixels
 
 
 def picture_name(config: str) -> str:
-    """Where a config's picture stands in the repo."""
+    """The path of a config's picture in the dist and the repo."""
     return f"{ASSETS}/{config}.jpg"
 
 
 def draw_picture(dist: Path, index: Index) -> bool:
-    """Draw image and control image of a config's first row side by side, if not done already.
+    """Draw the image and the control image of a config's first row side by side.
 
-    Returns whether there is a picture: a config without rows has none.
+    A picture that is newer than the index is kept. Returns whether there is a picture: a config
+    without rows has none.
     """
     path = dist / picture_name(index.config)
     made_from = index_path(dist, index.config)
@@ -77,5 +78,5 @@ def _parts(row: Json, kind: str) -> Iterator[Image.Image]:
 def _thumbnail(data: bytes) -> Image.Image:
     with Image.open(io.BytesIO(data)) as image:
         width = max(1, round(image.width * HEIGHT / image.height))
-        image.draft("RGB", (width, HEIGHT))  # a JPEG is decoded at about the size wanted
+        image.draft("RGB", (width, HEIGHT))  # a JPEG is decoded at about this size, which is fast
         return image.convert("RGB").resize((width, HEIGHT), Image.Resampling.BOX)

@@ -1,9 +1,9 @@
-"""The card: README.md of a dist and of its repo.
+"""Renders the card, which is the README.md of a dist and of its repo.
 
-The template (dataset_card.md) is made of regions between marks, `<!-- asam-datasets:begin NAME -->`
-and `<!-- asam-datasets:end NAME -->`. Rendering writes the regions anew and leaves all other text
-alone; a region that was deleted with its marks stays away. In a repo that already has a card of its
-own, the regions follow that card's text.
+The template (dataset_card.md) consists of regions between the marks
+`<!-- asam-datasets:begin NAME -->` and `<!-- asam-datasets:end NAME -->`. Rendering replaces the
+text of the regions and keeps all other text. A region that a person deleted with its marks is not
+added again. If a repo has a card without regions, they are added after its text.
 """
 
 from __future__ import annotations
@@ -46,9 +46,27 @@ _SAMPLE_SOURCE = "sample made by code"
 
 
 def write_card(dist: Path, *, repo: str = REPO_ID) -> Path:
-    """Write a dist's README.md and pictures; text that a person wrote in it stays.
+    """Write a dist's README.md and pictures. Text that a person wrote in the card is kept.
 
-    One process at a time: of two builds that end together, the later one sees both configs.
+    A lock makes processes wait for each other. If two builds end together, the second one renders
+    both configs.
+
+    Parameters
+    ----------
+    dist
+        The dist's folder.
+    repo
+        The repo's name, for links and examples.
+
+    Returns
+    -------
+    Path
+        The card.
+
+    Raises
+    ------
+    HubError
+        The existing card's YAML or marks can't be read.
     """
     with filelock.FileLock(dist / f".{CARD}.lock"):
         return _write_card(dist, repo)
@@ -77,20 +95,25 @@ def render_card(
     pictures: Collection[str] = (),
     repo: str = REPO_ID,
 ) -> str:
-    """The card of a repo that holds the configs of these indexes.
+    """Render the card of a repo.
 
     Parameters
     ----------
     indexes
-        Of the configs to describe. Other configs that `existing` describes stay in it.
+        The configs to describe. Other configs that `existing` describes stay in it.
     existing
-        The card to merge into.
+        The card to merge into; None for a new one.
     drop
-        Configs to take out of it.
+        The names of configs to remove from it.
     pictures
-        The configs that have a picture.
+        The names of configs that have a picture.
     repo
         The repo's name, for links and examples.
+
+    Returns
+    -------
+    str
+        The text of the card.
 
     Raises
     ------
@@ -145,7 +168,9 @@ def _read(text: str) -> DatasetCard:
     try:
         return DatasetCard(text)
     except Exception as error:  # of the YAML library, which huggingface_hub doesn't wrap
-        raise HubError(f"{CARD}: its YAML can't be read: {error}; mend it, or remove it") from error
+        raise HubError(
+            f"{CARD}: its YAML can't be read: {error}; correct it, or remove it"
+        ) from error
 
 
 def _data(card: DatasetCard) -> dict[str, Any]:
@@ -154,14 +179,14 @@ def _data(card: DatasetCard) -> dict[str, Any]:
 
 
 def _regions(text: str) -> dict[str, str]:
-    """The marked regions of a card's body; a mark without its partner is an error."""
+    """The regions of a card's body by name; raises HubError for a mark without its partner."""
     found = {match[1]: match[2] for match in _REGION.finditer(text)}
     marks = Counter(_MARK.findall(text))
     for kind, name in marks:
         if name not in found or marks["begin", name] != 1 or marks["end", name] != 1:
             raise HubError(
-                f"{CARD}: asam-datasets:{kind} {name} has no partner, or there are two of it; "
-                "mend the marks, or delete the region and both its marks"
+                f"{CARD}: the mark asam-datasets:{kind} {name} has no partner, or there are two of "
+                "it; correct the marks, or delete the region and both its marks"
             )
     return found
 
@@ -185,8 +210,8 @@ def _first(data: Mapping[str, Any]) -> dict[str, str]:
     return {"first": entry["config_name"] if entry else "sa_000000", "split": files[0]["split"]}
 
 
-# The table of configs. Rows of other configs are kept as they stand, so a row says all that the
-# other regions need of its config.
+# The table of configs. Rows of other configs are kept as they are. Those configs have no index
+# here, so what the other regions need of them is read from their rows.
 
 _COLUMNS = "config rows splits masks rejected uncaptioned bytes source pixels licence"
 _HEADER = f"| {_COLUMNS.replace(' ', ' | ')} |\n{'|---' * len(_COLUMNS.split())}|\n"
@@ -262,8 +287,8 @@ def _gaps(table: Mapping[str, str]) -> str:
     if samples:
         names = ", ".join(f"`{name}`" for name in samples)
         lines.append(
-            f"- {names}: a sample made by code, pictures and captions, to try everything with; it "
-            "holds nothing of SA-1B."
+            f"- {names}: a sample made by code, with pictures and captions, for trying everything; "
+            "it holds nothing of SA-1B."
         )
     count = len(train) - len(samples)
     if count:

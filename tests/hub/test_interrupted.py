@@ -243,7 +243,7 @@ def test_a_repo_that_moves_on_meanwhile_is_told_and_built_upon(
     thread.start()
     publish(hub, old)
     thread.join()
-    assert "moved on from" in capsys.readouterr().err
+    assert "someone else committed after" in capsys.readouterr().err
     assert [c.title for c in hub.repo(REPO).history("main")][:2] == ["Publish sa_000000", "theirs"]
     assert b"# ours, edited" in hub.read(REPO, "README.md")
     assert hub.read(REPO, "more.txt") == b"more"
