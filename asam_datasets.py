@@ -124,7 +124,7 @@ __all__ = [
 ]
 
 # --------------------------------------------------------------------------------------------------
-# rle.py. Compressed COCO RLE: all strings of an image at a time, without a loop over them.
+# rle.py. Parses compressed COCO RLE: all strings of an image at once, without a loop over masks.
 # --------------------------------------------------------------------------------------------------
 
 
@@ -218,11 +218,12 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     per_mask = np.diff(counted, prepend=0)
     for i in problems:
         values[counted[i] - per_mask[i] : counted[i]] = 0
-    limit = int(sizes.max()) + 1  # further than any good count: keeps the sums small
+    limit = int(sizes.max()) + 1  # above every valid count, so that sums stay small
     np.clip(values, -limit, limit, out=values)
 
-    # Two counts a line, zeros and ones in turn, each mask from a line of its own: the differences
-    # then add up along the columns (the first count stands by itself).
+    # The table has two columns: counts of zeros and counts of ones. Each mask begins on a new line.
+    # A count is then its difference added to the count above it, so a running sum down the columns
+    # gives all counts. The first count of a mask is no difference and is left out of the sum.
     lines = (per_mask + 1) // 2
     tops = np.cumsum(lines) - lines
     table = np.zeros((int(lines.sum()), 2), np.int64)
@@ -269,7 +270,7 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
 
 
 def _group_values(codes: npt.NDArray[np.uint8], final: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
-    """The signed number that each group of characters stands for, and the group's size."""
+    """The signed number that each group of characters encodes, and the group's size, (G,) each."""
     stops = np.flatnonzero(final)
     sizes = np.diff(stops, prepend=-1)
     starts = stops - sizes + 1
@@ -304,7 +305,7 @@ class UnknownNameError(AsamDatasetsError, ValueError):
 
 
 class UnreachableError(AsamDatasetsError):
-    """A file could not be read, after retries, or may not be read."""
+    """A file can't be read: access was refused, or every retry failed."""
 
 
 class CorruptDataError(AsamDatasetsError):
@@ -393,9 +394,11 @@ def mask_bits(
     Yields (mask, y0, x0, x1, bits): bits[r] are the pixels from x0, a multiple of 8, to x1 of row
     y0 + r, most significant bit first, as `np.packbits` gives them; bits past x1 are 0.
 
-    A canvas stands column of 64 pixels after column: a bit is set where a run begins and where it
-    ends, so a running exclusive or along the canvas fills the runs of all masks at once. Each
-    column has one row to spare, where what reaches the box's bottom ends: what follows starts at 0.
+    Many masks share one canvas of 64-bit words. Each box is cut into columns that are 64 pixels
+    wide. The columns follow one another on the canvas, one word a row. A bit is flipped where a run
+    begins and where it ends. A running exclusive or along the canvas then sets all bits between, in
+    all masks at once. Each column has one row more than the box. A run that reaches the bottom of
+    the box ends in that row, so the next column starts with zeros.
     """
     segments = _segments(runs, height)
     boxes = _boxes(segments)
@@ -528,7 +531,7 @@ class Node:
         return self.value
 
     def equal(self, value: object) -> None:
-        """Check that this is the value that all else implies."""
+        """Check that this is the value that the rest of the document implies."""
         if type(self.value) is not type(value) or self.value != value:
             self.fail(repr(value))
 
@@ -540,8 +543,8 @@ class Node:
 def sha256_json(value: Any) -> str:
     """The sha256 of a value's canonical JSON, in hex.
 
-    Canonical means keys in order, no space, and ASCII alone; so equal values give equal sums.
-    Raises ValueError for a number that JSON has no form for.
+    Canonical JSON has sorted keys, no spaces and only ASCII characters, so equal values have equal
+    checksums. Raises ValueError for NaN and infinity, which JSON can't hold.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -574,7 +577,7 @@ def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
     Raises
     ------
     ContractError
-        It is too large, no JSON, of a newer format, or not what its checksum says.
+        The file is too large, is not JSON, has a newer format, or differs from its checksum.
     """
     check_size(len(content), file)
     try:
@@ -598,14 +601,22 @@ def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
 
 
 # --------------------------------------------------------------------------------------------------
-# images.py. Someone's own copy of the images, joined to rows that have only the annotations.
+# images.py. The user's own copy of the images, joined to rows that hold only annotations.
 # --------------------------------------------------------------------------------------------------
 
 
 class ImageRoot:
-    """Someone's own copy of the images, found by file name and accepted by sha256.
+    """The user's own copy of the images, found by file name and checked by sha256.
 
-    `root` is a folder, a tar or a glob of either, of SA-1B or of an evaluation release.
+    Parameters
+    ----------
+    root
+        A folder, a tar, or a glob of folders and tars, of SA-1B or of an evaluation release.
+
+    Raises
+    ------
+    ImageRootError
+        There is no file, or a tar can't be read.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -642,7 +653,13 @@ class ImageRoot:
         self._found.setdefault(posixpath.basename(name), []).append((path, offset, size))
 
     def read(self, file_name: str, sha256: str) -> bytes:
-        """An image's bytes; raises ImageRootError if it is missing or another one."""
+        """The bytes of the image with this name and sha256.
+
+        Raises
+        ------
+        ImageRootError
+            No image has that name, it can't be read, or its sha256 differs.
+        """
         places = self._found.get(posixpath.basename(file_name), [])
         if not places:
             raise ImageRootError(f"image_root={self.name}: no {file_name} there")
@@ -665,7 +682,7 @@ class ImageRoot:
 
 
 # --------------------------------------------------------------------------------------------------
-# names.py. What there can be: the repo, the configs and the evaluation sets, by name.
+# names.py. The names of the repo, the configs and the evaluation sets.
 # --------------------------------------------------------------------------------------------------
 
 
@@ -689,7 +706,7 @@ _NOT_IN_ASAM = ("hypersim",)  # its code has no loader for it
 
 
 def config_names() -> list[str]:
-    """Every config there can be: SA-1B's thousand tars, each evaluation set by its protocols."""
+    """The names of all configs: SA-1B's thousand tars, and each evaluation set by protocol."""
     names = [f"sa_{i:06d}" for i in range(1000)]
     for name in EVAL_DATASETS:
         names.append(name)
@@ -704,6 +721,17 @@ def shard_name(split: str, index: int, total: int, fmt: str) -> str:
 
 
 def unknown_name(what: str, name: object, known: Iterable[str], where: str) -> UnknownNameError:
+    """The error for a name that is not among `known`; its message lists those, near ones first.
+
+    Parameters
+    ----------
+    what, name
+        What was asked for, such as "split", and its name.
+    known
+        The names that exist.
+    where
+        Where they exist, as the message names it.
+    """
     names = list(known)
     near = difflib.get_close_matches(str(name), names, n=3)
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
@@ -712,7 +740,7 @@ def unknown_name(what: str, name: object, known: Iterable[str], where: str) -> U
 
 
 # --------------------------------------------------------------------------------------------------
-# segmentation.py. What decoding needs of a row's annotations, in any form that `datasets` returns.
+# segmentation.py. Takes ids, sizes and RLE strings from annotations in any form that `datasets` returns.
 # --------------------------------------------------------------------------------------------------
 
 
@@ -721,13 +749,20 @@ _MAX_PIXELS = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Segmentations:
-    """What decoding needs of a row's annotations."""
+    """What decoding needs of N annotations: ids, (height, width) in pixels, and RLE strings."""
 
     ids: Sequence[Any]
     sizes: list[tuple[int, int]]
     counts: list[str | bytes]
 
     def output_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        """The (height, width) to decode to: `size`, or for None the size that all masks have.
+
+        Raises
+        ------
+        AsamDatasetsError
+            `size` is no pair of positive numbers, or it is None and the masks' sizes differ.
+        """
         if size is not None:
             try:
                 height, width = map(int, size)
@@ -752,7 +787,10 @@ class Segmentations:
         return iter(groups.items())
 
     def refuse(self, problems: dict[int, tuple[str, str, str]], which: list[int]) -> None:
-        """Raise for the first problem, if there is one."""
+        """Raise AsamDatasetsError for the first problem, if there is one.
+
+        `problems` are those of `parse_rle` for the masks whose numbers are in `which`.
+        """
         for k, (reason, expected, found) in problems.items():
             raise AsamDatasetsError(
                 f"annotation {self.ids[which[k]]}: malformed RLE ({reason}): "
@@ -761,7 +799,7 @@ class Segmentations:
 
 
 def unwrapped(annotations: Any) -> Any:
-    """Values of Python from pyarrow's arrays and scalars; anything else as it is."""
+    """Convert pyarrow's arrays and scalars to Python values; return anything else as it is."""
     for convert in ("to_pylist", "as_py"):
         if hasattr(annotations, convert):
             return getattr(annotations, convert)()
@@ -769,7 +807,13 @@ def unwrapped(annotations: Any) -> Any:
 
 
 def segmentations(annotations: Any) -> Segmentations:
-    """Read ids, sizes and counts from any form of an `annotations` column."""
+    """Read ids, sizes and counts from any form of an `annotations` column.
+
+    Raises
+    ------
+    AsamDatasetsError
+        An annotation has no segmentation of a valid size with an RLE string.
+    """
     annotations = unwrapped(annotations)
     try:
         if isinstance(annotations, Mapping):
@@ -800,7 +844,7 @@ def segmentations(annotations: Any) -> Segmentations:
 
 
 # --------------------------------------------------------------------------------------------------
-# stores.py. Where a dist is: a folder, a URL that fsspec opens, or a repo on the Hub.
+# stores.py. The places that a dist is read from: a folder, a URL that fsspec opens, a repo on the Hub.
 # --------------------------------------------------------------------------------------------------
 
 
@@ -808,7 +852,7 @@ LOG = logging.getLogger("asam_datasets")
 
 
 class Files:
-    """A dist where fsspec reaches it: a folder, or a URL such as s3://bucket/dist."""
+    """A dist that fsspec reads: a folder, or a URL such as s3://bucket/dist."""
 
     def __init__(self, root: str) -> None:
         self.name = root
@@ -837,10 +881,10 @@ class Files:
 
 
 class Hub:
-    """A dataset repo on the Hub, held at the commit that its first file came from.
+    """A dataset repo on the Hub. All files are read at the commit of the first one.
 
-    A file's content lies behind a redirect to a signed URL. That is kept and used until it expires,
-    so that a range costs one request.
+    The Hub redirects a request for a file to a signed URL. That URL is kept until it expires, so
+    that reading a range takes one request.
     """
 
     def __init__(
@@ -943,8 +987,22 @@ def open_store(
 ) -> Files | Hub:
     """Where a dist is: a folder, a repo "owner/name", or a URL that fsspec opens.
 
-    A folder that stands in the way of a repo of the same name wins, with a warning, as it does in
-    `load_dataset`; hf://datasets/owner/name[@revision] is always the Hub.
+    A folder wins over a repo of the same name, with a warning, as in `load_dataset`.
+    hf://datasets/owner/name[@revision] always means the Hub.
+
+    Parameters
+    ----------
+    repo_or_path
+        The folder, repo or URL.
+    revision, token
+        The Hub's; None is main, and the token of the usual login.
+    retries
+        How often a request to the Hub is repeated.
+
+    Raises
+    ------
+    UnknownNameError
+        The text is neither a folder nor the form of a repo's name or URL.
     """
     where = str(repo_or_path)
     repo = re.fullmatch(r"(hf://datasets/)?([\w-][\w.-]*/[\w.-]+?)(?:@([^/]+))?/?", where)
@@ -967,9 +1025,9 @@ def open_store(
 # --------------------------------------------------------------------------------------------------
 # batches.py. Record batches from their parts: the numbers that describe one, and the bytes of its columns.
 #
-# The Arrow library reads a record batch through a message of its own binary form, and trusts what
-# that says. An index from someone else could end the process that way. So an index holds plain
-# numbers, which are checked here, and arrays are made of them one by one:
+# The Arrow library reads a record batch from a binary message and trusts the numbers in it. A hostile
+# message could crash the process. So an index holds plain numbers instead. They are checked here, and
+# each array is made from them:
 #
 #     lengths, nulls    of each array of the batch, depth first, a column's own array before its parts
 #     buffers           the bytes of each buffer, in the same order; each starts at the first multiple
@@ -990,8 +1048,8 @@ _RECORD_BATCH = 3  # of the union MessageHeader in Arrow's Message.fbs
 class Layout:
     """How many arrays and buffers each column of a schema has.
 
-    `arrays` and `buffers` say at which number each column's first one stands. Their last item is
-    the number of all of them.
+    `arrays[i]` and `buffers[i]` are the numbers of the first array and the first buffer of column
+    i. The last item of each list is the total.
     """
 
     schema: pa.Schema
@@ -1009,7 +1067,7 @@ class Layout:
 class Batch:
     """A record batch of an Arrow shard; the module's docstring describes its lists of numbers.
 
-    `offset` is where its body starts in the file, and `body` how many bytes that has.
+    `offset` is where its body starts in the file, and `body` is the body's size, both in bytes.
     """
 
     rows: int
@@ -1036,7 +1094,7 @@ class Batch:
         Raises
         ------
         ContractError
-            It describes no record batch of that schema in that part of the file.
+            The numbers don't describe a record batch of that schema in that part of the file.
         """
         arrays, buffers = layout.arrays[-1], layout.buffers[-1]
         rows = node["rows"].integer(1, _MOST_ROWS)
@@ -1074,7 +1132,7 @@ class Batch:
         return list(accumulate(padded, initial=0))[:-1]
 
     def columns(self, layout: Layout) -> list[tuple[int, int]]:
-        """Where each column's bytes start in the body, and how many they are."""
+        """Where each column's bytes start in the body, and how many bytes there are."""
         starts = self.starts()
         found = []
         for first, stop in zip(layout.buffers, layout.buffers[1:], strict=False):
@@ -1083,12 +1141,21 @@ class Batch:
         return found
 
     def column(self, number: int, layout: Layout, data: pa.Buffer) -> pa.Array:
-        """A column from its bytes, with everything in it checked.
+        """Make a column from its bytes, and check every value in it.
+
+        Parameters
+        ----------
+        number
+            The column's place in the schema.
+        layout
+            Of the schema.
+        data
+            The column's bytes, from its first buffer to its last.
 
         Raises
         ------
         pyarrow.ArrowException
-            The numbers or the bytes are those of no valid array.
+            The numbers and the bytes don't make a valid array.
         """
         first, stop = layout.arrays[number : number + 2]
         arrays = iter(zip(self.lengths[first:stop], self.nulls[first:stop], strict=True))
@@ -1104,7 +1171,7 @@ class Batch:
 
 
 def _parts(kind: pa.DataType) -> tuple[int, int]:
-    """How many arrays and buffers an array of a type has, with those of its parts."""
+    """How many arrays and buffers an array of a type has, those of its children included."""
     found = [_parts(part) for part in _children(kind)]
     arrays = 1 + sum(count for count, _ in found)
     return arrays, kind.num_buffers + sum(count for _, count in found)
@@ -1130,16 +1197,16 @@ def _array(
 
 
 def read_message(head: bytes) -> tuple[list[int], list[int], list[tuple[int, int]]]:
-    """What stands before a record batch's body in an Arrow stream, read with all bounds checked.
+    """Parse the message before a record batch's body in an Arrow stream, with every bound checked.
 
-    Returns the arrays' lengths and nulls, and (start in the body, bytes) of each buffer. The form
-    is that of Arrow's Message.fbs in flatbuffers' encoding
-    (https://flatbuffers.dev/internals/), after a marker and a length of 4 bytes each.
+    Returns the arrays' lengths and nulls, and (start in the body, bytes) of each buffer. The
+    message begins with a marker and a length of 4 bytes each. What follows is Arrow's Message.fbs
+    in flatbuffers' encoding (https://flatbuffers.dev/internals/).
 
     Raises
     ------
     ValueError
-        It is no message of a plain record batch: another kind, compressed, or malformed.
+        The message is of another kind, compressed or malformed.
     """
     try:
         marker, size = struct.unpack_from("<Ii", head)
@@ -1164,7 +1231,7 @@ def _unsigned(data: bytes, at: int) -> int:
 
 
 def _table(data: bytes, at: int, count: int) -> Sequence[int]:
-    """Where the first fields of a flatbuffers table stand, 0 for those that it lacks."""
+    """The positions of the first `count` fields of a flatbuffers table; 0 for an absent field."""
     vtable = at - struct.unpack_from("<i", data, at)[0]
     if vtable < 0:
         raise ValueError("a table outside the message")
@@ -1175,7 +1242,7 @@ def _table(data: bytes, at: int, count: int) -> Sequence[int]:
 
 
 def _pairs(data: bytes, at: int) -> list[tuple[int, int]]:
-    """A vector of structs of two int64; `at` is where its reference stands, 0 for none."""
+    """A vector of structs of two int64; `at` is the position of its reference, 0 for none."""
     if not at:
         return []
     at += _unsigned(data, at)
@@ -1288,8 +1355,8 @@ def features_to_json(features: datasets.Features) -> dict[str, Any]:
 def features_from_json(node: Node) -> datasets.Features:
     """The features that an index states.
 
-    Only plain values, images, lists and structs are accepted: the library itself would make an
-    object of any class that a `_type` names. Raises ContractError for anything else.
+    Only plain values, images, lists and structs are accepted. The library itself would create an
+    object of any class that `_type` names. Raises ContractError for anything else.
     """
     columns = {name: _feature(column, 0) for name, column in node.members().items()}
     if not columns:
@@ -1329,6 +1396,29 @@ def _feature(node: Node, depth: int) -> Any:
 def decode_to_array(
     masks: Segmentations, size: tuple[int, int], dtype: Any, packed: bool
 ) -> npt.NDArray[Any]:
+    """Decode masks on the CPU.
+
+    Parameters
+    ----------
+    masks
+        N masks, whose own sizes may differ.
+    size
+        (h, w) in pixels: the size to sample to.
+    dtype
+        A numpy dtype; unused when `packed`.
+    packed
+        Whether each byte holds eight pixels, the leftmost in the highest bit.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, h, w) of 0 and 1, or (N, h, ceil(w / 8)) uint8 when `packed`.
+
+    Raises
+    ------
+    AsamDatasetsError
+        An RLE is malformed.
+    """
     height, width = size
     if packed:
         out = np.zeros((len(masks.counts), height, (width + 7) // 8), np.uint8)
@@ -1369,8 +1459,9 @@ def _centres(full: int, small: int) -> Ints:
 def _sample(runs: MaskRuns, full: tuple[int, int], small: tuple[int, int]) -> MaskRuns:
     """The runs that nearest-neighbour sampling leaves, in the small image's pixel numbers.
 
-    A boundary moves to the number of sampled pixels before it: those of the columns before its
-    own, and if its own is sampled those of the rows above. No column may be sampled twice.
+    A boundary moves to the number of sampled pixels before it. These are the sampled pixels of all
+    columns before its own, and, if its own column is sampled, those of the rows above it. The
+    caller makes sure that no column is sampled twice.
     """
     rows_before = np.searchsorted(_centres(full[0], small[0]), np.arange(full[0]))
     columns_before = np.searchsorted(_centres(full[1], small[1]), np.arange(full[1] + 2))
@@ -1463,8 +1554,8 @@ def control_colors(n: int) -> npt.NDArray[np.uint8]:
     >>> control_colors(2).tolist()
     [[255, 255, 127], [255, 255, 255]]
     """
-    # Whole numbers are exact, and for n below 2**28 the recipe's float division gives the same: the
-    # quotient is at least 1 / n away from the next whole number, and is rounded by less than that.
+    # Integers are exact. The recipe divides floats, which gives the same for n below 2**28: the
+    # quotient is at least 1 / n below the next integer, and rounding changes it by less than that.
     positions = (2**24 - 1) * np.arange(1, n + 1, dtype=np.int64) // max(n, 1)
     return np.stack([positions >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
 
@@ -1531,8 +1622,8 @@ def decode_control(rgb: npt.ArrayLike, annotations: Any) -> npt.NDArray[np.int32
 class Edges:
     """Where runs of ones begin and end in turn, on a device.
 
-    An edge is a pixel's number in column-major order: a pixel is 1 where an odd number of its
-    mask's edges are at or before it. Mask i, of H x W, has the edges from start to stop.
+    An edge is a pixel's number in column-major order. A pixel is 1 if an odd number of its mask's
+    edges are at or before it. Mask i has H x W pixels and the edges from start to stop.
     """
 
     places: torch.Tensor  # (E,) int32, in order
@@ -1540,6 +1631,13 @@ class Edges:
 
 
 def parse_on_host(masks: Segmentations, device: torch.device) -> Edges:
+    """Parse all strings with numpy, and copy the edges to the device.
+
+    Raises
+    ------
+    AsamDatasetsError
+        An RLE is malformed.
+    """
     import torch
 
     places, table, total = [], np.empty((len(masks.counts), 4), np.int64), 0
@@ -1556,7 +1654,7 @@ def parse_on_host(masks: Segmentations, device: torch.device) -> Edges:
 
 
 def fill_by_search(out: torch.Tensor, edges: Edges, width: int, packed: bool) -> None:
-    """Fill (N, h, w) masks with torch alone."""
+    """Set the masks' pixels with torch alone; `out` is as `decode_to_tensor` returns it."""
     import torch
 
     height = out.shape[1]
@@ -1603,12 +1701,12 @@ class Shard:
         file
             The name that the shard must have.
         layout
-            Of the config's schema; None for a Parquet shard, which describes itself.
+            Of the config's schema. None for a Parquet shard, whose index lists no record batches.
 
         Raises
         ------
         ContractError
-            It is malformed, or its record batches don't make up the shard.
+            A field is invalid, or the record batches don't add up to the shard.
         """
         node["file"].equal(file)
         size = node["bytes"].integer(1, _MOST_SHARD_BYTES)
@@ -1683,11 +1781,11 @@ class Place:
 
 
 # --------------------------------------------------------------------------------------------------
-# format1.py. Indexes of format 1, which had no checksum, put into the form of format 2.
+# format1.py. Converts an index of format 1 to format 2.
 #
-# They differ in what they say of record batches: the Arrow library's own message, base64 of zlib, and
-# each column's start, length and crc32. They hold the schema as a message, too, which is not used:
-# the kind of the config says what its columns are.
+# Format 1 had no checksum, and described record batches differently: by the Arrow library's own
+# message (zlib, then base64), and by the start, length and crc32 of each column. It also held the
+# schema as a message. That one is ignored here, because the config's kind says what the columns are.
 # --------------------------------------------------------------------------------------------------
 
 
@@ -1700,7 +1798,7 @@ def upgraded(node: Node) -> Node:
     Raises
     ------
     ContractError
-        What it says of a record batch is malformed, or contradicts itself.
+        The description of a record batch is malformed or contradicts itself.
     """
     features = features_of(node["kind"].choice(*KINDS))
     layout = Layout(features.arrow_schema)
@@ -1746,7 +1844,7 @@ def _batch(node: Node, layout: Layout) -> Batch:
 
 
 def _inflated(node: Node, size: int) -> bytes:
-    """A message that inflates to `size` bytes; no more than that is ever inflated."""
+    """A message that inflates to `size` bytes; it is never inflated further than that."""
     text = node.text()
     try:
         inflater = zlib.decompressobj()
@@ -1761,7 +1859,8 @@ def _inflated(node: Node, size: int) -> bytes:
 # --------------------------------------------------------------------------------------------------
 # device.py. Masks become a torch tensor on a device.
 #
-# Where Triton is, two kernels do it; elsewhere numpy parses the strings and torch fills the masks.
+# Where Triton is installed, two kernels do this on CUDA. Elsewhere numpy parses the RLE strings and
+# torch fills the masks.
 # --------------------------------------------------------------------------------------------------
 
 
@@ -1772,6 +1871,27 @@ def decode_to_tensor(
     device: str | torch.device,
     packed: bool,
 ) -> torch.Tensor:
+    """Decode masks into a tensor on a device.
+
+    Parameters
+    ----------
+    masks, size, packed
+        As for `decode_to_array`.
+    dtype
+        A torch or numpy dtype; unused when `packed`.
+    device
+        Such as "cuda".
+
+    Returns
+    -------
+    torch.Tensor
+        (N, h, w) of 0 and 1, or (N, h, ceil(w / 8)) uint8 when `packed`.
+
+    Raises
+    ------
+    AsamDatasetsError
+        torch is not installed, the device is not there, or an RLE is malformed.
+    """
     try:
         import torch
     except ImportError as error:
@@ -1781,14 +1901,14 @@ def decode_to_tensor(
     where = torch.device(device)
     if not isinstance(dtype, torch.dtype):
         dtype = torch.from_numpy(np.empty(0, dtype)).dtype
-    if where.type == "cpu":  # nothing is faster there than the runs in numpy
+    if where.type == "cpu":  # numpy is the fastest way there
         kind = np.uint8 if packed else torch.empty(0, dtype=dtype).numpy().dtype
         return torch.from_numpy(decode_to_array(masks, size, kind, packed))
     if where.type == "cuda" and not torch.cuda.is_available():
         raise AsamDatasetsError(f"decode_masks: no CUDA device here for device={str(device)!r}")
     height, width = size
     shape = (len(masks.counts), height, (width + 7) // 8 if packed else width)
-    # First, since a GPU writes the zeros while this thread gathers the strings.
+    # This comes first: the GPU writes the zeros while this thread collects the strings.
     out = torch.zeros(shape, dtype=torch.uint8 if packed else dtype, device=where)
     if out.numel():
         parse, fill = parser_and_filler(where)
@@ -1802,7 +1922,11 @@ def parser_and_filler(
     Callable[[Segmentations, torch.device], Edges],
     Callable[[torch.Tensor, Edges, int, bool], None],
 ]:
-    """How strings become edges on a device, and edges ones in (N, h, w) zeros."""
+    """The two functions that decode on a device.
+
+    The first parses the RLE strings into edges. The second takes a tensor of zeros, (N, h, w), and
+    sets the pixels of the masks to 1.
+    """
     if (
         device.type == "cuda"
         and importlib.util.find_spec("triton") is not None
@@ -1827,13 +1951,13 @@ def _kernels() -> Any:
 # --------------------------------------------------------------------------------------------------
 # index.py. A config's index.json: what the config holds.
 #
-# It says which shards there are, with size and sha256, and where each record batch of an Arrow shard
-# lies, with a crc32 for each column: a reader needs nothing else of a shard but the bytes of the
-# columns that it wants.
+# It lists the shards with their size and sha256. For an Arrow shard it also says where each record
+# batch lies, with a crc32 of each column. So a reader fetches only the bytes of the columns that it
+# wants.
 #
-# The file may come from anyone. `parse_index` checks each field of it, and raises one kind of error,
-# ContractError. What it returns is as the types here describe it, and safe to use: no name leads out
-# of the config's folder, no number out of its file, and all sums add up.
+# The file may come from anyone. `parse_index` checks every field, and raises ContractError for any
+# fault. What it returns is safe to use: every name stays inside the config's folder, every number
+# inside its file, and all sums add up.
 # --------------------------------------------------------------------------------------------------
 
 
@@ -1902,17 +2026,17 @@ class Index:
     annotations_only
         Whether its rows have no pixels.
     source
-        What names the input: strings, integers, booleans and nulls, among them `name`.
+        What identifies the input: its `name`, and other strings, integers, booleans and nulls.
     settings
-        What it was built with. A build with other settings is another config.
+        The settings of the build. A build with other settings starts anew.
     code_version
         The version of the project that built it.
     counts, rejects, splits
-        What is in it.
+        What the build counted, the table of rejects, and the shards by split.
     name
         The file that the index was read from, for messages.
     sha256
-        The checksum of the index's content. Another index has another one.
+        The checksum of the index's content. Different indexes have different checksums.
     format_version
         The format of the file that the index was read from.
     """
@@ -1944,7 +2068,7 @@ class Index:
 
     @cached_property
     def settings_sha256(self) -> str:
-        """The checksum of its settings, which its receipts bear, too."""
+        """The checksum of its settings; the receipts of its build state the same one."""
         return sha256_json(self.settings)
 
     @property
@@ -1979,7 +2103,7 @@ class Index:
         return sum(split.num_bytes for split in self.splits.values())
 
     def split(self, name: str | None) -> Split:
-        """The split of that name, for None the only one; raises UnknownNameError."""
+        """The split of that name; None is the only one. Raises UnknownNameError."""
         if name is None and len(self.splits) == 1:
             return next(iter(self.splits.values()))
         if name is None or name not in self.splits:
@@ -1987,7 +2111,7 @@ class Index:
         return self.splits[name]
 
     def columns(self, names: Sequence[str] | None) -> list[str]:
-        """The columns of those names, each once, for None all; raises UnknownNameError."""
+        """The columns of those names, each once; None is all. Raises UnknownNameError."""
         for name in names or ():
             if name not in self.features:
                 raise unknown_name("column", name, self.features, f"config {self.config}")
@@ -2007,19 +2131,19 @@ class Index:
 
     @classmethod
     def from_json(cls, node: Node, config: str) -> Index:
-        """Check and take an index of format 2, whose checksum was found good.
+        """Check and take an index of format 2. The caller has checked its checksum.
 
         Parameters
         ----------
         node
             The document.
         config
-            The config that it must be of.
+            The name that the config must have.
 
         Raises
         ------
         ContractError
-            A field is not what it should be, or contradicts another.
+            A field is invalid or contradicts another.
         """
         if len(config) > LONGEST_NAME or not CONFIG_NAME.fullmatch(config):
             node["config"].fail("letters, digits, '_', '.' and '-', after a letter or digit")
@@ -2072,7 +2196,7 @@ class Index:
 
 
 def source_from_json(node: Node) -> dict[str, Any]:
-    """What names an input: plain values, among them its name; raises ContractError."""
+    """What identifies an input: plain values, one of them its name. Raises ContractError."""
     node["name"].text()
     for member in node.members().values():
         if not isinstance(member.value, str | int | None):
@@ -2090,12 +2214,12 @@ def parse_index(content: bytes, name: str, config: str) -> Index:
     name
         Where the file is, for messages.
     config
-        The config that it must be of.
+        The name that the config must have.
 
     Raises
     ------
     ContractError
-        It is no index of that config that can be used.
+        The file is not a valid index of that config.
     """
     node, version = read_document(content, name, FORMAT_VERSION)
     if version > 1:
@@ -2127,7 +2251,7 @@ def open_index(store: Files | Hub, config: str) -> Index:
     if not CONFIG_NAME.fullmatch(config):
         raise unknown_name("config", config, store.configs(), store.name)
     try:
-        if store.is_local or isinstance(store, Hub):  # the Hub's is in the cache then
+        if store.is_local or isinstance(store, Hub):  # `local` puts the Hub's file in the cache
             check_size(os.stat(store.local(path)).st_size, name)  # noqa: PTH116
         return parse_index(store.read(path), name, config)
     except FileNotFoundError as error:
@@ -2177,8 +2301,8 @@ def decode_masks(
     ----------
     annotations
         A row's `annotations` column in any form that `datasets` returns: a list of dicts (values
-        plain, numpy or torch), a dict of lists, or pyarrow. Those of several rows may be
-        concatenated: one call for a whole batch is what a GPU wants.
+        plain, numpy or torch), a dict of lists, or pyarrow. The annotations of several rows may be
+        concatenated. On a GPU one call for a whole batch is fastest.
     size
         (h, w) to sample to, nearest neighbour at pixel centres: row i shows the source's row
         floor((i + 0.5) * H / h). The full-size bitmaps are never made. Defaults to the masks' own
@@ -2186,8 +2310,8 @@ def decode_masks(
     dtype
         A numpy dtype, or with a device also torch's. Defaults to uint8.
     device
-        Where to decode, such as "cuda"; needs torch, and on CUDA uses Triton where that is
-        installed. Defaults to None: on the CPU, into a numpy array.
+        The torch device to decode on, such as "cuda". It needs torch. On CUDA it uses Triton where
+        that is installed. Defaults to None: the result is a numpy array.
     packed
         Give bits instead, as `np.packbits(masks, axis=-1)` does: (N, h, ceil(w / 8)) uint8.
         Defaults to False.
@@ -2216,13 +2340,17 @@ def decode_masks(
 
 
 # --------------------------------------------------------------------------------------------------
-# reading.py. The columns of a record batch, checked, with the next batches already on their way.
+# reading.py. Reads columns of record batches, checks them, and fetches the next batches ahead of time.
 # --------------------------------------------------------------------------------------------------
 
 
-GAP_BYTES = 16 << 10  # read at most this much of a record batch in vain, to save requests
-AHEAD_BYTES = 32 << 20  # on the way while a batch is consumed: four of 8 MiB ...
-AHEAD_BATCHES = 16  # ... or as many small ones, whose time is all latency
+# Columns that lie near each other are read by one request. For that, at most so many unwanted bytes
+# of a record batch are read.
+GAP_BYTES = 16 << 10
+# How much is fetched ahead while a batch is consumed: four batches of 8 MiB, or 16 small ones, for
+# which latency is most of the time.
+AHEAD_BYTES = 32 << 20
+AHEAD_BATCHES = 16
 
 
 class Reader:
@@ -2264,10 +2392,14 @@ class Reader:
         return sum(columns[i][1] for i in self._fields.values())
 
     def read(self, place: Place) -> pa.RecordBatch:
-        """The chosen columns of a record batch.
+        """The chosen columns of a record batch. A batch whose checksum is wrong is read once more.
 
-        Raises CorruptDataError when they are not what the index says, twice; UnreachableError when
-        they can't be read at all.
+        Raises
+        ------
+        CorruptDataError
+            The bytes differ from what the index states, both times.
+        UnreachableError
+            The bytes can't be read.
         """
         where = f"{self._store.name}/{place.path}, record batch {place.number}"
         columns, problem = self._read(place, where)
@@ -2318,9 +2450,21 @@ class Reader:
         return found, None
 
     def read_parquet(self, path: str, rows: int) -> Iterator[pa.RecordBatch]:
-        """The chosen columns of a Parquet shard of so many rows, its pages checked.
+        """The chosen columns of a Parquet shard. Parquet's own page checksums are checked.
 
-        Raises CorruptDataError when it is absent or damaged, UnreachableError when the Hub fails.
+        Parameters
+        ----------
+        path
+            The shard's path in the dist.
+        rows
+            How many rows it must have.
+
+        Raises
+        ------
+        CorruptDataError
+            The shard is absent or damaged.
+        UnreachableError
+            The Hub fails.
         """
         where = f"{self._store.name}/{path}"
         try:
@@ -2353,7 +2497,7 @@ class Reader:
         return pa.array(images, self._layout.schema.field("image").type)
 
     def read_ahead(self, places: Iterable[Place]) -> Iterator[pa.RecordBatch]:
-        """Record batches in order, read by threads while the ones before are consumed."""
+        """Yield the record batches in order. Threads read the next ones in the meantime."""
         pool = ThreadPoolExecutor(AHEAD_BATCHES, thread_name_prefix="asam_datasets")
         ahead: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
         try:
@@ -2371,7 +2515,10 @@ class Reader:
 
 
 def _runs(columns: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The (start, length) of columns as (start, end), the smallest gaps closed first."""
+    """The byte ranges (start, end) that hold these columns (start, length).
+
+    Gaps between columns are closed, the smallest first, up to GAP_BYTES in all.
+    """
     ranges = sorted((start, start + length) for start, length in columns if length)
     gaps = sorted((b[0] - a[1], i) for i, (a, b) in enumerate(pairwise(ranges), 1))
     spare = list(accumulate(size for size, _ in gaps))
@@ -2393,11 +2540,22 @@ WINDOW = 8  # record batches whose rows are shuffled together: 64 MiB with all c
 
 
 def units(batches: list[Place]) -> list[list[Place]]:
-    """The batches in order, as what ranks and workers are dealt: equal numbers of batches.
+    """Group the batches into units, which are what ranks and workers get.
 
-    As many units as there are batches or somewhat fewer, a number that most numbers of ranks and
-    workers divide, since `split_dataset_by_node` has every rank read everything where they don't:
-    a power of two, or three times one where there are enough.
+    The number of units is a power of two, or three times one where there are enough batches. It is
+    the largest such number that is not above the number of batches. Most numbers of ranks and
+    workers divide it. That matters: where the ranks don't divide the number of units,
+    `split_dataset_by_node` makes every rank read everything.
+
+    Parameters
+    ----------
+    batches
+        The record batches of a split, in order.
+
+    Returns
+    -------
+    list of list of Place
+        The units, each of about as many batches, in the same order.
     """
     numbers = [2**k for k in range(31)] + [3 * 2**k for k in range(4, 30)]
     count = max(n for n in numbers if n <= max(1, len(batches)))
@@ -2406,9 +2564,10 @@ def units(batches: list[Place]) -> list[list[Place]]:
 
 
 class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignore[misc]
-    """The rows of record batches, for an IterableDataset: one table of one row after another.
+    """The rows of record batches, for an IterableDataset. Each row is a table of its own.
 
-    Its state is the number of rows given, in an order that the units, the seed and the epoch fix.
+    The units, the seed and the epoch fix the order of the rows. So the state of the stream is the
+    number of rows that it has given.
     """
 
     def __init__(
@@ -2485,7 +2644,7 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
                 yield row, pa.Table.from_batches([table.slice(i, 1)])
 
     def shuffle_data_sources(self, generator: np.random.Generator) -> RowStream:
-        """For another epoch: `set_epoch` (datasets 5) and `.shuffle` come here."""
+        """The stream in another order; `set_epoch` (datasets 5) and `.shuffle` call this."""
         seed = int(copy.deepcopy(generator).integers(2**32))
         if self._seed is not None:
             return RowStream(self._reader, self._unshuffled, self._seed, seed)
@@ -2522,7 +2681,7 @@ VERSION = datasets.Version("1.0.0")
 
 @dataclass
 class AsamConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """`data_dir` is a dist's folder; without it the data comes from `repo_or_path`."""
+    """Options of the builder class. `data_dir`, a dist's folder, replaces `repo_or_path`."""
 
     repo_or_path: str = REPO_ID
     columns: list[str] | None = None
@@ -2530,7 +2689,7 @@ class AsamConfig(datasets.BuilderConfig):  # type: ignore[misc]
 
 
 class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
-    """Copies a config into the library's cache, each record batch checked on the way."""
+    """Copies a config into the library's cache, and checks each record batch on the way."""
 
     VERSION = VERSION
     BUILDER_CONFIG_CLASS = AsamConfig
@@ -2539,11 +2698,14 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def __init__(
         self, cache_dir: str | None = None, dataset_name: str | None = None, *args: Any, **kw: Any
     ) -> None:
-        # The name of the cache's folder, which is else that of the module.
+        # `dataset_name` names the cache's folder. The default would be the module's name.
         super().__init__(cache_dir, dataset_name or "asam_datasets", *args, **kw)
 
     def _create_builder_config(self, **kwargs: Any) -> tuple[AsamConfig, str]:
-        """The config and its id, which names the cache: other data, other cache."""
+        """The config and its id, which names the cache's folder.
+
+        The id holds the index's checksum, so that other data are kept in another folder.
+        """
         config, config_id = super()._create_builder_config(**kwargs)
         self.store = open_store(config.data_dir or config.repo_or_path, token=self.token)
         self.index = open_index(self.store, config.name)
@@ -2583,13 +2745,13 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
 
 class AnyConfig(AsamDatasets):
-    """The same, for a config outside the table too: one that was built under a name of its own."""
+    """`AsamDatasets` for a config of any name, such as one built with `--config`."""
 
     BUILDER_CONFIGS: ClassVar[list[AsamConfig]] = []
 
 
 # --------------------------------------------------------------------------------------------------
-# loading.py. `load`: a split of a config, as a dataset in memory maps or as a stream.
+# loading.py. `load`: a split of a config as a memory-mapped Dataset or as a stream.
 # --------------------------------------------------------------------------------------------------
 
 
@@ -2614,33 +2776,52 @@ def load(
     Parameters
     ----------
     config, split
-        Such as "sa_000000" and "train"; the split may be left out where there is only one.
-    repo_or_path, revision, token
+        Such as "sa_000000" and "train". The split may be left out if there is only one.
+    repo_or_path
         A repo on the Hub, a folder that `python -m builder.build` wrote, or a URL that fsspec
-        opens; the Hub's revision and token, defaults to main and the usual login.
+        opens.
+    revision, token
+        The Hub's revision and token. They default to main and to the token of the usual login.
     streaming
-        An IterableDataset that reads as it goes. Otherwise a Dataset: shards are memory mapped
-        where they are, or where the Hub's cache puts them.
+        Return an IterableDataset, which fetches rows when they are asked for. Otherwise return a
+        Dataset, whose shards are memory mapped from the folder or from the Hub's cache.
     columns
-        Read nothing but these.
+        Read only these columns. Defaults to all.
     image_root
-        Your own tar, folder or glob of the images, for a repo that has only the annotations; each
-        image must have the sha256 that the row says.
+        Your own tar, folder or glob of the images, for a config that holds only annotations. Each
+        image must have the sha256 that its row states.
     shuffle_seed, epoch
-        Shuffle a stream: record batches over the whole split (over the part that a rank and worker
-        has), then rows within windows of WINDOW batches. The same two numbers give the same
-        order; every row comes once. `set_epoch` does what `epoch` does from datasets 5 on.
+        Shuffle a stream. First the record batches of the split are shuffled (of the part that a
+        rank and worker has), then the rows within each window of WINDOW batches. The same two
+        numbers give the same order, and every row comes once. From datasets 5 on, `set_epoch`
+        replaces `epoch`.
     verify
         Hash every local shard before it is used (streams are checked as they are read).
     retries
         How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds.
     cache_dir
-        Where a Dataset is kept that is more than a view of shards: chosen columns of a remote one,
-        images joined, Parquet. Defaults to the library's cache.
+        Where a Dataset is kept that can't be a view of shards: chosen columns of a remote config,
+        joined images, or Parquet. Defaults to the library's cache.
 
-    A stream's `state_dict` and `load_state_dict` are exact to the row, shuffled or not, for each
-    rank (`split_dataset_by_node`) and DataLoader worker; nothing that was read before is read
-    again but the window that the row is in.
+    Returns
+    -------
+    datasets.Dataset or datasets.IterableDataset
+        A stream's `state_dict` and `load_state_dict` resume at the exact row, shuffled or not, for
+        each rank (`split_dataset_by_node`) and DataLoader worker. After a resume only the window
+        that holds the row is read again.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such repo, config, split or column.
+    ContractError, CorruptDataError
+        The index or a shard is damaged.
+    UnreachableError
+        The Hub can't be reached or refuses access.
+    ImageRootError
+        An image is missing from `image_root`, or has another sha256.
+    AsamDatasetsError
+        The options contradict each other.
     """
     if shuffle_seed is not None and not streaming:
         raise AsamDatasetsError("shuffle_seed is for streaming=True; a Dataset has .shuffle(seed=)")

@@ -15,6 +15,29 @@ from asam_datasets.segmentation import Segmentations
 def decode_to_array(
     masks: Segmentations, size: tuple[int, int], dtype: Any, packed: bool
 ) -> npt.NDArray[Any]:
+    """Decode masks on the CPU.
+
+    Parameters
+    ----------
+    masks
+        N masks, whose own sizes may differ.
+    size
+        (h, w) in pixels: the size to sample to.
+    dtype
+        A numpy dtype; unused when `packed`.
+    packed
+        Whether each byte holds eight pixels, the leftmost in the highest bit.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, h, w) of 0 and 1, or (N, h, ceil(w / 8)) uint8 when `packed`.
+
+    Raises
+    ------
+    AsamDatasetsError
+        An RLE is malformed.
+    """
     height, width = size
     if packed:
         out = np.zeros((len(masks.counts), height, (width + 7) // 8), np.uint8)
@@ -55,8 +78,9 @@ def _centres(full: int, small: int) -> Ints:
 def _sample(runs: MaskRuns, full: tuple[int, int], small: tuple[int, int]) -> MaskRuns:
     """The runs that nearest-neighbour sampling leaves, in the small image's pixel numbers.
 
-    A boundary moves to the number of sampled pixels before it: those of the columns before its
-    own, and if its own is sampled those of the rows above. No column may be sampled twice.
+    A boundary moves to the number of sampled pixels before it. These are the sampled pixels of all
+    columns before its own, and, if its own column is sampled, those of the rows above it. The
+    caller makes sure that no column is sampled twice.
     """
     rows_before = np.searchsorted(_centres(full[0], small[0]), np.arange(full[0]))
     columns_before = np.searchsorted(_centres(full[1], small[1]), np.arange(full[1] + 2))

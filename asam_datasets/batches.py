@@ -1,8 +1,8 @@
 """Record batches from their parts: the numbers that describe one, and the bytes of its columns.
 
-The Arrow library reads a record batch through a message of its own binary form, and trusts what
-that says. An index from someone else could end the process that way. So an index holds plain
-numbers, which are checked here, and arrays are made of them one by one:
+The Arrow library reads a record batch from a binary message and trusts the numbers in it. A hostile
+message could crash the process. So an index holds plain numbers instead. They are checked here, and
+each array is made from them:
 
     lengths, nulls    of each array of the batch, depth first, a column's own array before its parts
     buffers           the bytes of each buffer, in the same order; each starts at the first multiple
@@ -35,8 +35,8 @@ _RECORD_BATCH = 3  # of the union MessageHeader in Arrow's Message.fbs
 class Layout:
     """How many arrays and buffers each column of a schema has.
 
-    `arrays` and `buffers` say at which number each column's first one stands. Their last item is
-    the number of all of them.
+    `arrays[i]` and `buffers[i]` are the numbers of the first array and the first buffer of column
+    i. The last item of each list is the total.
     """
 
     schema: pa.Schema
@@ -54,7 +54,7 @@ class Layout:
 class Batch:
     """A record batch of an Arrow shard; the module's docstring describes its lists of numbers.
 
-    `offset` is where its body starts in the file, and `body` how many bytes that has.
+    `offset` is where its body starts in the file, and `body` is the body's size, both in bytes.
     """
 
     rows: int
@@ -81,7 +81,7 @@ class Batch:
         Raises
         ------
         ContractError
-            It describes no record batch of that schema in that part of the file.
+            The numbers don't describe a record batch of that schema in that part of the file.
         """
         arrays, buffers = layout.arrays[-1], layout.buffers[-1]
         rows = node["rows"].integer(1, _MOST_ROWS)
@@ -119,7 +119,7 @@ class Batch:
         return list(accumulate(padded, initial=0))[:-1]
 
     def columns(self, layout: Layout) -> list[tuple[int, int]]:
-        """Where each column's bytes start in the body, and how many they are."""
+        """Where each column's bytes start in the body, and how many bytes there are."""
         starts = self.starts()
         found = []
         for first, stop in zip(layout.buffers, layout.buffers[1:], strict=False):
@@ -128,12 +128,21 @@ class Batch:
         return found
 
     def column(self, number: int, layout: Layout, data: pa.Buffer) -> pa.Array:
-        """A column from its bytes, with everything in it checked.
+        """Make a column from its bytes, and check every value in it.
+
+        Parameters
+        ----------
+        number
+            The column's place in the schema.
+        layout
+            Of the schema.
+        data
+            The column's bytes, from its first buffer to its last.
 
         Raises
         ------
         pyarrow.ArrowException
-            The numbers or the bytes are those of no valid array.
+            The numbers and the bytes don't make a valid array.
         """
         first, stop = layout.arrays[number : number + 2]
         arrays = iter(zip(self.lengths[first:stop], self.nulls[first:stop], strict=True))
@@ -149,7 +158,7 @@ class Batch:
 
 
 def _parts(kind: pa.DataType) -> tuple[int, int]:
-    """How many arrays and buffers an array of a type has, with those of its parts."""
+    """How many arrays and buffers an array of a type has, those of its children included."""
     found = [_parts(part) for part in _children(kind)]
     arrays = 1 + sum(count for count, _ in found)
     return arrays, kind.num_buffers + sum(count for _, count in found)
@@ -175,16 +184,16 @@ def _array(
 
 
 def read_message(head: bytes) -> tuple[list[int], list[int], list[tuple[int, int]]]:
-    """What stands before a record batch's body in an Arrow stream, read with all bounds checked.
+    """Parse the message before a record batch's body in an Arrow stream, with every bound checked.
 
-    Returns the arrays' lengths and nulls, and (start in the body, bytes) of each buffer. The form
-    is that of Arrow's Message.fbs in flatbuffers' encoding
-    (https://flatbuffers.dev/internals/), after a marker and a length of 4 bytes each.
+    Returns the arrays' lengths and nulls, and (start in the body, bytes) of each buffer. The
+    message begins with a marker and a length of 4 bytes each. What follows is Arrow's Message.fbs
+    in flatbuffers' encoding (https://flatbuffers.dev/internals/).
 
     Raises
     ------
     ValueError
-        It is no message of a plain record batch: another kind, compressed, or malformed.
+        The message is of another kind, compressed or malformed.
     """
     try:
         marker, size = struct.unpack_from("<Ii", head)
@@ -209,7 +218,7 @@ def _unsigned(data: bytes, at: int) -> int:
 
 
 def _table(data: bytes, at: int, count: int) -> Sequence[int]:
-    """Where the first fields of a flatbuffers table stand, 0 for those that it lacks."""
+    """The positions of the first `count` fields of a flatbuffers table; 0 for an absent field."""
     vtable = at - struct.unpack_from("<i", data, at)[0]
     if vtable < 0:
         raise ValueError("a table outside the message")
@@ -220,7 +229,7 @@ def _table(data: bytes, at: int, count: int) -> Sequence[int]:
 
 
 def _pairs(data: bytes, at: int) -> list[tuple[int, int]]:
-    """A vector of structs of two int64; `at` is where its reference stands, 0 for none."""
+    """A vector of structs of two int64; `at` is the position of its reference, 0 for none."""
     if not at:
         return []
     at += _unsigned(data, at)

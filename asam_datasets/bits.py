@@ -77,9 +77,11 @@ def mask_bits(
     Yields (mask, y0, x0, x1, bits): bits[r] are the pixels from x0, a multiple of 8, to x1 of row
     y0 + r, most significant bit first, as `np.packbits` gives them; bits past x1 are 0.
 
-    A canvas stands column of 64 pixels after column: a bit is set where a run begins and where it
-    ends, so a running exclusive or along the canvas fills the runs of all masks at once. Each
-    column has one row to spare, where what reaches the box's bottom ends: what follows starts at 0.
+    Many masks share one canvas of 64-bit words. Each box is cut into columns that are 64 pixels
+    wide. The columns follow one another on the canvas, one word a row. A bit is flipped where a run
+    begins and where it ends. A running exclusive or along the canvas then sets all bits between, in
+    all masks at once. Each column has one row more than the box. A run that reaches the bottom of
+    the box ends in that row, so the next column starts with zeros.
     """
     segments = _segments(runs, height)
     boxes = _boxes(segments)

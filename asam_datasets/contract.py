@@ -112,7 +112,7 @@ class Node:
         return self.value
 
     def equal(self, value: object) -> None:
-        """Check that this is the value that all else implies."""
+        """Check that this is the value that the rest of the document implies."""
         if type(self.value) is not type(value) or self.value != value:
             self.fail(repr(value))
 
@@ -124,8 +124,8 @@ class Node:
 def sha256_json(value: Any) -> str:
     """The sha256 of a value's canonical JSON, in hex.
 
-    Canonical means keys in order, no space, and ASCII alone; so equal values give equal sums.
-    Raises ValueError for a number that JSON has no form for.
+    Canonical JSON has sorted keys, no spaces and only ASCII characters, so equal values have equal
+    checksums. Raises ValueError for NaN and infinity, which JSON can't hold.
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -158,7 +158,7 @@ def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
     Raises
     ------
     ContractError
-        It is too large, no JSON, of a newer format, or not what its checksum says.
+        The file is too large, is not JSON, has a newer format, or differs from its checksum.
     """
     check_size(len(content), file)
     try:

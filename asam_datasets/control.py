@@ -83,8 +83,8 @@ def control_colors(n: int) -> npt.NDArray[np.uint8]:
     >>> control_colors(2).tolist()
     [[255, 255, 127], [255, 255, 255]]
     """
-    # Whole numbers are exact, and for n below 2**28 the recipe's float division gives the same: the
-    # quotient is at least 1 / n away from the next whole number, and is rounded by less than that.
+    # Integers are exact. The recipe divides floats, which gives the same for n below 2**28: the
+    # quotient is at least 1 / n below the next integer, and rounding changes it by less than that.
     positions = (2**24 - 1) * np.arange(1, n + 1, dtype=np.int64) // max(n, 1)
     return np.stack([positions >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
 

@@ -51,8 +51,8 @@ def decode_masks(
     ----------
     annotations
         A row's `annotations` column in any form that `datasets` returns: a list of dicts (values
-        plain, numpy or torch), a dict of lists, or pyarrow. Those of several rows may be
-        concatenated: one call for a whole batch is what a GPU wants.
+        plain, numpy or torch), a dict of lists, or pyarrow. The annotations of several rows may be
+        concatenated. On a GPU one call for a whole batch is fastest.
     size
         (h, w) to sample to, nearest neighbour at pixel centres: row i shows the source's row
         floor((i + 0.5) * H / h). The full-size bitmaps are never made. Defaults to the masks' own
@@ -60,8 +60,8 @@ def decode_masks(
     dtype
         A numpy dtype, or with a device also torch's. Defaults to uint8.
     device
-        Where to decode, such as "cuda"; needs torch, and on CUDA uses Triton where that is
-        installed. Defaults to None: on the CPU, into a numpy array.
+        The torch device to decode on, such as "cuda". It needs torch. On CUDA it uses Triton where
+        that is installed. Defaults to None: the result is a numpy array.
     packed
         Give bits instead, as `np.packbits(masks, axis=-1)` does: (N, h, ceil(w / 8)) uint8.
         Defaults to False.

@@ -1,6 +1,7 @@
 """Masks become a torch tensor on a device.
 
-Where Triton is, two kernels do it; elsewhere numpy parses the strings and torch fills the masks.
+Where Triton is installed, two kernels do this on CUDA. Elsewhere numpy parses the RLE strings and
+torch fills the masks.
 """
 
 from __future__ import annotations
@@ -29,6 +30,27 @@ def decode_to_tensor(
     device: str | torch.device,
     packed: bool,
 ) -> torch.Tensor:
+    """Decode masks into a tensor on a device.
+
+    Parameters
+    ----------
+    masks, size, packed
+        As for `decode_to_array`.
+    dtype
+        A torch or numpy dtype; unused when `packed`.
+    device
+        Such as "cuda".
+
+    Returns
+    -------
+    torch.Tensor
+        (N, h, w) of 0 and 1, or (N, h, ceil(w / 8)) uint8 when `packed`.
+
+    Raises
+    ------
+    AsamDatasetsError
+        torch is not installed, the device is not there, or an RLE is malformed.
+    """
     try:
         import torch
     except ImportError as error:
@@ -38,14 +60,14 @@ def decode_to_tensor(
     where = torch.device(device)
     if not isinstance(dtype, torch.dtype):
         dtype = torch.from_numpy(np.empty(0, dtype)).dtype
-    if where.type == "cpu":  # nothing is faster there than the runs in numpy
+    if where.type == "cpu":  # numpy is the fastest way there
         kind = np.uint8 if packed else torch.empty(0, dtype=dtype).numpy().dtype
         return torch.from_numpy(decode_to_array(masks, size, kind, packed))
     if where.type == "cuda" and not torch.cuda.is_available():
         raise AsamDatasetsError(f"decode_masks: no CUDA device here for device={str(device)!r}")
     height, width = size
     shape = (len(masks.counts), height, (width + 7) // 8 if packed else width)
-    # First, since a GPU writes the zeros while this thread gathers the strings.
+    # This comes first: the GPU writes the zeros while this thread collects the strings.
     out = torch.zeros(shape, dtype=torch.uint8 if packed else dtype, device=where)
     if out.numel():
         parse, fill = parser_and_filler(where)
@@ -59,7 +81,11 @@ def parser_and_filler(
     Callable[[Segmentations, torch.device], Edges],
     Callable[[torch.Tensor, Edges, int, bool], None],
 ]:
-    """How strings become edges on a device, and edges ones in (N, h, w) zeros."""
+    """The two functions that decode on a device.
+
+    The first parses the RLE strings into edges. The second takes a tensor of zeros, (N, h, w), and
+    sets the pixels of the masks to 1.
+    """
     if (
         device.type == "cuda"
         and importlib.util.find_spec("triton") is not None

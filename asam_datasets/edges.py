@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Edges:
     """Where runs of ones begin and end in turn, on a device.
 
-    An edge is a pixel's number in column-major order: a pixel is 1 where an odd number of its
-    mask's edges are at or before it. Mask i, of H x W, has the edges from start to stop.
+    An edge is a pixel's number in column-major order. A pixel is 1 if an odd number of its mask's
+    edges are at or before it. Mask i has H x W pixels and the edges from start to stop.
     """
 
     places: torch.Tensor  # (E,) int32, in order
@@ -27,6 +27,13 @@ class Edges:
 
 
 def parse_on_host(masks: Segmentations, device: torch.device) -> Edges:
+    """Parse all strings with numpy, and copy the edges to the device.
+
+    Raises
+    ------
+    AsamDatasetsError
+        An RLE is malformed.
+    """
     import torch
 
     places, table, total = [], np.empty((len(masks.counts), 4), np.int64), 0
@@ -43,7 +50,7 @@ def parse_on_host(masks: Segmentations, device: torch.device) -> Edges:
 
 
 def fill_by_search(out: torch.Tensor, edges: Edges, width: int, packed: bool) -> None:
-    """Fill (N, h, w) masks with torch alone."""
+    """Set the masks' pixels with torch alone; `out` is as `decode_to_tensor` returns it."""
     import torch
 
     height = out.shape[1]

@@ -12,7 +12,7 @@ class UnknownNameError(AsamDatasetsError, ValueError):
 
 
 class UnreachableError(AsamDatasetsError):
-    """A file could not be read, after retries, or may not be read."""
+    """A file can't be read: access was refused, or every retry failed."""
 
 
 class CorruptDataError(AsamDatasetsError):

@@ -1,8 +1,8 @@
-"""Indexes of format 1, which had no checksum, put into the form of format 2.
+"""Converts an index of format 1 to format 2.
 
-They differ in what they say of record batches: the Arrow library's own message, base64 of zlib, and
-each column's start, length and crc32. They hold the schema as a message, too, which is not used:
-the kind of the config says what its columns are.
+Format 1 had no checksum, and described record batches differently: by the Arrow library's own
+message (zlib, then base64), and by the start, length and crc32 of each column. It also held the
+schema as a message. That one is ignored here, because the config's kind says what the columns are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def upgraded(node: Node) -> Node:
     Raises
     ------
     ContractError
-        What it says of a record batch is malformed, or contradicts itself.
+        The description of a record batch is malformed or contradicts itself.
     """
     features = features_of(node["kind"].choice(*KINDS))
     layout = Layout(features.arrow_schema)
@@ -69,7 +69,7 @@ def _batch(node: Node, layout: Layout) -> Batch:
 
 
 def _inflated(node: Node, size: int) -> bytes:
-    """A message that inflates to `size` bytes; no more than that is ever inflated."""
+    """A message that inflates to `size` bytes; it is never inflated further than that."""
     text = node.text()
     try:
         inflater = zlib.decompressobj()

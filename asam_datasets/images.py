@@ -1,4 +1,4 @@
-"""Someone's own copy of the images, joined to rows that have only the annotations."""
+"""The user's own copy of the images, joined to rows that hold only annotations."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from asam_datasets.errors import ImageRootError
 
 
 class ImageRoot:
-    """Someone's own copy of the images, found by file name and accepted by sha256.
+    """The user's own copy of the images, found by file name and checked by sha256.
 
-    `root` is a folder, a tar or a glob of either, of SA-1B or of an evaluation release.
+    Parameters
+    ----------
+    root
+        A folder, a tar, or a glob of folders and tars, of SA-1B or of an evaluation release.
+
+    Raises
+    ------
+    ImageRootError
+        There is no file, or a tar can't be read.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -52,7 +60,13 @@ class ImageRoot:
         self._found.setdefault(posixpath.basename(name), []).append((path, offset, size))
 
     def read(self, file_name: str, sha256: str) -> bytes:
-        """An image's bytes; raises ImageRootError if it is missing or another one."""
+        """The bytes of the image with this name and sha256.
+
+        Raises
+        ------
+        ImageRootError
+            No image has that name, it can't be read, or its sha256 differs.
+        """
         places = self._found.get(posixpath.basename(file_name), [])
         if not places:
             raise ImageRootError(f"image_root={self.name}: no {file_name} there")

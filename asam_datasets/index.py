@@ -1,12 +1,12 @@
 """A config's index.json: what the config holds.
 
-It says which shards there are, with size and sha256, and where each record batch of an Arrow shard
-lies, with a crc32 for each column: a reader needs nothing else of a shard but the bytes of the
-columns that it wants.
+It lists the shards with their size and sha256. For an Arrow shard it also says where each record
+batch lies, with a crc32 of each column. So a reader fetches only the bytes of the columns that it
+wants.
 
-The file may come from anyone. `parse_index` checks each field of it, and raises one kind of error,
-ContractError. What it returns is as the types here describe it, and safe to use: no name leads out
-of the config's folder, no number out of its file, and all sums add up.
+The file may come from anyone. `parse_index` checks every field, and raises ContractError for any
+fault. What it returns is safe to use: every name stays inside the config's folder, every number
+inside its file, and all sums add up.
 """
 
 from __future__ import annotations
@@ -95,17 +95,17 @@ class Index:
     annotations_only
         Whether its rows have no pixels.
     source
-        What names the input: strings, integers, booleans and nulls, among them `name`.
+        What identifies the input: its `name`, and other strings, integers, booleans and nulls.
     settings
-        What it was built with. A build with other settings is another config.
+        The settings of the build. A build with other settings starts anew.
     code_version
         The version of the project that built it.
     counts, rejects, splits
-        What is in it.
+        What the build counted, the table of rejects, and the shards by split.
     name
         The file that the index was read from, for messages.
     sha256
-        The checksum of the index's content. Another index has another one.
+        The checksum of the index's content. Different indexes have different checksums.
     format_version
         The format of the file that the index was read from.
     """
@@ -137,7 +137,7 @@ class Index:
 
     @cached_property
     def settings_sha256(self) -> str:
-        """The checksum of its settings, which its receipts bear, too."""
+        """The checksum of its settings; the receipts of its build state the same one."""
         return sha256_json(self.settings)
 
     @property
@@ -172,7 +172,7 @@ class Index:
         return sum(split.num_bytes for split in self.splits.values())
 
     def split(self, name: str | None) -> Split:
-        """The split of that name, for None the only one; raises UnknownNameError."""
+        """The split of that name; None is the only one. Raises UnknownNameError."""
         if name is None and len(self.splits) == 1:
             return next(iter(self.splits.values()))
         if name is None or name not in self.splits:
@@ -180,7 +180,7 @@ class Index:
         return self.splits[name]
 
     def columns(self, names: Sequence[str] | None) -> list[str]:
-        """The columns of those names, each once, for None all; raises UnknownNameError."""
+        """The columns of those names, each once; None is all. Raises UnknownNameError."""
         for name in names or ():
             if name not in self.features:
                 raise unknown_name("column", name, self.features, f"config {self.config}")
@@ -200,19 +200,19 @@ class Index:
 
     @classmethod
     def from_json(cls, node: Node, config: str) -> Index:
-        """Check and take an index of format 2, whose checksum was found good.
+        """Check and take an index of format 2. The caller has checked its checksum.
 
         Parameters
         ----------
         node
             The document.
         config
-            The config that it must be of.
+            The name that the config must have.
 
         Raises
         ------
         ContractError
-            A field is not what it should be, or contradicts another.
+            A field is invalid or contradicts another.
         """
         if len(config) > LONGEST_NAME or not CONFIG_NAME.fullmatch(config):
             node["config"].fail("letters, digits, '_', '.' and '-', after a letter or digit")
@@ -265,7 +265,7 @@ class Index:
 
 
 def source_from_json(node: Node) -> dict[str, Any]:
-    """What names an input: plain values, among them its name; raises ContractError."""
+    """What identifies an input: plain values, one of them its name. Raises ContractError."""
     node["name"].text()
     for member in node.members().values():
         if not isinstance(member.value, str | int | None):
@@ -283,12 +283,12 @@ def parse_index(content: bytes, name: str, config: str) -> Index:
     name
         Where the file is, for messages.
     config
-        The config that it must be of.
+        The name that the config must have.
 
     Raises
     ------
     ContractError
-        It is no index of that config that can be used.
+        The file is not a valid index of that config.
     """
     node, version = read_document(content, name, FORMAT_VERSION)
     if version > 1:
@@ -320,7 +320,7 @@ def open_index(store: Files | Hub, config: str) -> Index:
     if not CONFIG_NAME.fullmatch(config):
         raise unknown_name("config", config, store.configs(), store.name)
     try:
-        if store.is_local or isinstance(store, Hub):  # the Hub's is in the cache then
+        if store.is_local or isinstance(store, Hub):  # `local` puts the Hub's file in the cache
             check_size(os.stat(store.local(path)).st_size, name)  # noqa: PTH116
         return parse_index(store.read(path), name, config)
     except FileNotFoundError as error:

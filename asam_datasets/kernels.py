@@ -15,11 +15,20 @@ from asam_datasets.errors import CorruptDataError
 from asam_datasets.rle import MAX_GROUP, characters, parse_rle
 from asam_datasets.segmentation import Segmentations
 
-TOO_FAR = 2**31 - 1  # no edge is there
+TOO_FAR = 2**31 - 1  # above every pixel's number: stands for no edge
 
 
 def parse_by_kernel(masks: Segmentations, device: torch.device) -> Edges:
-    """As `parse_rle`, on the device. A mask has no more edges than its string has characters."""
+    """Parse all strings on the device, by the rules of `parse_rle`.
+
+    A mask has at most as many edges as its string has characters. So each mask's edges are stored
+    where its characters stand.
+
+    Raises
+    ------
+    AsamDatasetsError
+        An RLE is malformed.
+    """
     data, lengths = characters(masks.counts)
     stops = np.cumsum(lengths)
     sizes = np.array(masks.sizes, np.int64).reshape(-1, 2)
@@ -37,13 +46,13 @@ def parse_by_kernel(masks: Segmentations, device: torch.device) -> Edges:
 
 
 def fill_by_kernel(out: torch.Tensor, edges: Edges, width: int, packed: bool) -> None:
-    """Fill (N, h, w) zeros with masks; only what is near ones is written."""
+    """Set the masks' pixels in `out`, (N, h, w) zeros. Strips without ones are not written."""
     number, height, _ = out.shape
     columns = 128
     target = out.view(torch.uint8) if out.dtype == torch.bool else out
     kernel = fill_kernel[(number * -(-width // columns),)]
     with torch.cuda.device_of(out):  # type: ignore[no-untyped-call]
-        # Two warps: most programs do nothing but search, so many of them at a time is what counts.
+        # Two warps: most programs only search, so it matters that many of them run at a time.
         kernel(
             *(target, edges.places, edges.masks, height, width),
             *(packed, columns, TOO_FAR),
@@ -61,7 +70,8 @@ def parse_kernel(  # type: ignore[no-untyped-def]
 ):
     """One program parses one mask's string, a block of characters at a time.
 
-    Into `masks` goes where its edges stop; a malformed mask has none, and stops at its start.
+    The kernel writes the end of the mask's edges into `masks`. A malformed mask has no edges: its
+    end is its start.
     """
     mask = tl.program_id(0)
     start = tl.load(masks + 4 * mask)
@@ -116,9 +126,9 @@ def parse_kernel(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def count_edges(places, pixels, low, high, TOO_FAR: tl.constexpr):  # type: ignore[no-untyped-def]
-    """How many edges are at or before each pixel, where between `low` and `high` of them are.
+    """Count the edges at or before each pixel, by a binary search for all pixels at a time.
 
-    A binary search for all pixels at a time; `pixels` may have any shape.
+    The count is known to lie between `low` and `high`. `pixels` may have any shape.
     """
     lows = tl.zeros_like(pixels) + low
     highs = tl.zeros_like(pixels) + high
@@ -147,9 +157,9 @@ def fill_kernel(  # type: ignore[no-untyped-def]
     """One program fills a strip of columns of one mask.
 
     It searches the mask's edges for the strip's first and last pixel. Most strips lie between
-    two edges and are done: zeros are there already. In the others each column finds its own
-    edges, and goes down from the first of them to the last, 32 rows at a time, as the bits of a
-    word: an edge flips the bits at and below it.
+    two edges and hold only zeros, which are there already. In the others each column finds its own
+    edges and goes down from the first to the last, 32 rows at a time. A word holds these rows as
+    bits, and an edge flips the bits at and below it.
     """
     strips = tl.cdiv(width, COLUMNS)
     mask = (tl.program_id(0) // strips).to(tl.int64)
@@ -160,7 +170,7 @@ def fill_kernel(  # type: ignore[no-untyped-def]
     full_height = tl.load(masks + 4 * mask + 2)
     full_width = tl.load(masks + 4 * mask + 3)
     columns = strip.to(tl.int64) * COLUMNS + tl.arange(0, COLUMNS)
-    # The source column that each shows; past the border, what the last one shows.
+    # The source column that each column shows. Columns past the border repeat the last one.
     x = (2 * tl.minimum(columns, width - 1) + 1) * full_width // (2 * width)
     tops = (x * full_height).to(tl.int32)
     bottoms = tops + (full_height - 1).to(tl.int32)

@@ -1,4 +1,4 @@
-"""`load`: a split of a config, as a dataset in memory maps or as a stream."""
+"""`load`: a split of a config as a memory-mapped Dataset or as a stream."""
 
 from __future__ import annotations
 
@@ -41,33 +41,52 @@ def load(
     Parameters
     ----------
     config, split
-        Such as "sa_000000" and "train"; the split may be left out where there is only one.
-    repo_or_path, revision, token
+        Such as "sa_000000" and "train". The split may be left out if there is only one.
+    repo_or_path
         A repo on the Hub, a folder that `python -m builder.build` wrote, or a URL that fsspec
-        opens; the Hub's revision and token, defaults to main and the usual login.
+        opens.
+    revision, token
+        The Hub's revision and token. They default to main and to the token of the usual login.
     streaming
-        An IterableDataset that reads as it goes. Otherwise a Dataset: shards are memory mapped
-        where they are, or where the Hub's cache puts them.
+        Return an IterableDataset, which fetches rows when they are asked for. Otherwise return a
+        Dataset, whose shards are memory mapped from the folder or from the Hub's cache.
     columns
-        Read nothing but these.
+        Read only these columns. Defaults to all.
     image_root
-        Your own tar, folder or glob of the images, for a repo that has only the annotations; each
-        image must have the sha256 that the row says.
+        Your own tar, folder or glob of the images, for a config that holds only annotations. Each
+        image must have the sha256 that its row states.
     shuffle_seed, epoch
-        Shuffle a stream: record batches over the whole split (over the part that a rank and worker
-        has), then rows within windows of WINDOW batches. The same two numbers give the same
-        order; every row comes once. `set_epoch` does what `epoch` does from datasets 5 on.
+        Shuffle a stream. First the record batches of the split are shuffled (of the part that a
+        rank and worker has), then the rows within each window of WINDOW batches. The same two
+        numbers give the same order, and every row comes once. From datasets 5 on, `set_epoch`
+        replaces `epoch`.
     verify
         Hash every local shard before it is used (streams are checked as they are read).
     retries
         How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds.
     cache_dir
-        Where a Dataset is kept that is more than a view of shards: chosen columns of a remote one,
-        images joined, Parquet. Defaults to the library's cache.
+        Where a Dataset is kept that can't be a view of shards: chosen columns of a remote config,
+        joined images, or Parquet. Defaults to the library's cache.
 
-    A stream's `state_dict` and `load_state_dict` are exact to the row, shuffled or not, for each
-    rank (`split_dataset_by_node`) and DataLoader worker; nothing that was read before is read
-    again but the window that the row is in.
+    Returns
+    -------
+    datasets.Dataset or datasets.IterableDataset
+        A stream's `state_dict` and `load_state_dict` resume at the exact row, shuffled or not, for
+        each rank (`split_dataset_by_node`) and DataLoader worker. After a resume only the window
+        that holds the row is read again.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such repo, config, split or column.
+    ContractError, CorruptDataError
+        The index or a shard is damaged.
+    UnreachableError
+        The Hub can't be reached or refuses access.
+    ImageRootError
+        An image is missing from `image_root`, or has another sha256.
+    AsamDatasetsError
+        The options contradict each other.
     """
     if shuffle_seed is not None and not streaming:
         raise AsamDatasetsError("shuffle_seed is for streaming=True; a Dataset has .shuffle(seed=)")

@@ -1,4 +1,4 @@
-"""What there can be: the repo, the configs and the evaluation sets, by name."""
+"""The names of the repo, the configs and the evaluation sets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NOT_IN_ASAM = ("hypersim",)  # its code has no loader for it
 
 
 def config_names() -> list[str]:
-    """Every config there can be: SA-1B's thousand tars, each evaluation set by its protocols."""
+    """The names of all configs: SA-1B's thousand tars, and each evaluation set by protocol."""
     names = [f"sa_{i:06d}" for i in range(1000)]
     for name in EVAL_DATASETS:
         names.append(name)
@@ -43,6 +43,17 @@ def shard_name(split: str, index: int, total: int, fmt: str) -> str:
 
 
 def unknown_name(what: str, name: object, known: Iterable[str], where: str) -> UnknownNameError:
+    """The error for a name that is not among `known`; its message lists those, near ones first.
+
+    Parameters
+    ----------
+    what, name
+        What was asked for, such as "split", and its name.
+    known
+        The names that exist.
+    where
+        Where they exist, as the message names it.
+    """
     names = list(known)
     near = difflib.get_close_matches(str(name), names, n=3)
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -1,4 +1,4 @@
-"""The columns of a record batch, checked, with the next batches already on their way."""
+"""Reads columns of record batches, checks them, and fetches the next batches ahead of time."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ from asam_datasets.index import Index
 from asam_datasets.shards import Place
 from asam_datasets.stores import Files, Hub
 
-GAP_BYTES = 16 << 10  # read at most this much of a record batch in vain, to save requests
-AHEAD_BYTES = 32 << 20  # on the way while a batch is consumed: four of 8 MiB ...
-AHEAD_BATCHES = 16  # ... or as many small ones, whose time is all latency
+# Columns that lie near each other are read by one request. For that, at most so many unwanted bytes
+# of a record batch are read.
+GAP_BYTES = 16 << 10
+# How much is fetched ahead while a batch is consumed: four batches of 8 MiB, or 16 small ones, for
+# which latency is most of the time.
+AHEAD_BYTES = 32 << 20
+AHEAD_BATCHES = 16
 
 
 class Reader:
@@ -63,10 +67,14 @@ class Reader:
         return sum(columns[i][1] for i in self._fields.values())
 
     def read(self, place: Place) -> pa.RecordBatch:
-        """The chosen columns of a record batch.
+        """The chosen columns of a record batch. A batch whose checksum is wrong is read once more.
 
-        Raises CorruptDataError when they are not what the index says, twice; UnreachableError when
-        they can't be read at all.
+        Raises
+        ------
+        CorruptDataError
+            The bytes differ from what the index states, both times.
+        UnreachableError
+            The bytes can't be read.
         """
         where = f"{self._store.name}/{place.path}, record batch {place.number}"
         columns, problem = self._read(place, where)
@@ -117,9 +125,21 @@ class Reader:
         return found, None
 
     def read_parquet(self, path: str, rows: int) -> Iterator[pa.RecordBatch]:
-        """The chosen columns of a Parquet shard of so many rows, its pages checked.
+        """The chosen columns of a Parquet shard. Parquet's own page checksums are checked.
 
-        Raises CorruptDataError when it is absent or damaged, UnreachableError when the Hub fails.
+        Parameters
+        ----------
+        path
+            The shard's path in the dist.
+        rows
+            How many rows it must have.
+
+        Raises
+        ------
+        CorruptDataError
+            The shard is absent or damaged.
+        UnreachableError
+            The Hub fails.
         """
         where = f"{self._store.name}/{path}"
         try:
@@ -152,7 +172,7 @@ class Reader:
         return pa.array(images, self._layout.schema.field("image").type)
 
     def read_ahead(self, places: Iterable[Place]) -> Iterator[pa.RecordBatch]:
-        """Record batches in order, read by threads while the ones before are consumed."""
+        """Yield the record batches in order. Threads read the next ones in the meantime."""
         pool = ThreadPoolExecutor(AHEAD_BATCHES, thread_name_prefix="asam_datasets")
         ahead: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
         try:
@@ -170,7 +190,10 @@ class Reader:
 
 
 def _runs(columns: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The (start, length) of columns as (start, end), the smallest gaps closed first."""
+    """The byte ranges (start, end) that hold these columns (start, length).
+
+    Gaps between columns are closed, the smallest first, up to GAP_BYTES in all.
+    """
     ranges = sorted((start, start + length) for start, length in columns if length)
     gaps = sorted((b[0] - a[1], i) for i, (a, b) in enumerate(pairwise(ranges), 1))
     spare = list(accumulate(size for size, _ in gaps))

@@ -1,4 +1,4 @@
-"""Compressed COCO RLE: all strings of an image at a time, without a loop over them."""
+"""Parses compressed COCO RLE: all strings of an image at once, without a loop over masks."""
 
 from __future__ import annotations
 
@@ -98,11 +98,12 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     per_mask = np.diff(counted, prepend=0)
     for i in problems:
         values[counted[i] - per_mask[i] : counted[i]] = 0
-    limit = int(sizes.max()) + 1  # further than any good count: keeps the sums small
+    limit = int(sizes.max()) + 1  # above every valid count, so that sums stay small
     np.clip(values, -limit, limit, out=values)
 
-    # Two counts a line, zeros and ones in turn, each mask from a line of its own: the differences
-    # then add up along the columns (the first count stands by itself).
+    # The table has two columns: counts of zeros and counts of ones. Each mask begins on a new line.
+    # A count is then its difference added to the count above it, so a running sum down the columns
+    # gives all counts. The first count of a mask is no difference and is left out of the sum.
     lines = (per_mask + 1) // 2
     tops = np.cumsum(lines) - lines
     table = np.zeros((int(lines.sum()), 2), np.int64)
@@ -149,7 +150,7 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
 
 
 def _group_values(codes: npt.NDArray[np.uint8], final: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
-    """The signed number that each group of characters stands for, and the group's size."""
+    """The signed number that each group of characters encodes, and the group's size, (G,) each."""
     stops = np.flatnonzero(final)
     sizes = np.diff(stops, prepend=-1)
     starts = stops - sizes + 1

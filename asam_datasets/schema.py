@@ -105,8 +105,8 @@ def features_to_json(features: datasets.Features) -> dict[str, Any]:
 def features_from_json(node: Node) -> datasets.Features:
     """The features that an index states.
 
-    Only plain values, images, lists and structs are accepted: the library itself would make an
-    object of any class that a `_type` names. Raises ContractError for anything else.
+    Only plain values, images, lists and structs are accepted. The library itself would create an
+    object of any class that `_type` names. Raises ContractError for anything else.
     """
     columns = {name: _feature(column, 0) for name, column in node.members().items()}
     if not columns:

@@ -26,7 +26,7 @@ VERSION = datasets.Version("1.0.0")
 
 @dataclass
 class AsamConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """`data_dir` is a dist's folder; without it the data comes from `repo_or_path`."""
+    """Options of the builder class. `data_dir`, a dist's folder, replaces `repo_or_path`."""
 
     repo_or_path: str = REPO_ID
     columns: list[str] | None = None
@@ -34,7 +34,7 @@ class AsamConfig(datasets.BuilderConfig):  # type: ignore[misc]
 
 
 class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
-    """Copies a config into the library's cache, each record batch checked on the way."""
+    """Copies a config into the library's cache, and checks each record batch on the way."""
 
     VERSION = VERSION
     BUILDER_CONFIG_CLASS = AsamConfig
@@ -43,11 +43,14 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def __init__(
         self, cache_dir: str | None = None, dataset_name: str | None = None, *args: Any, **kw: Any
     ) -> None:
-        # The name of the cache's folder, which is else that of the module.
+        # `dataset_name` names the cache's folder. The default would be the module's name.
         super().__init__(cache_dir, dataset_name or "asam_datasets", *args, **kw)
 
     def _create_builder_config(self, **kwargs: Any) -> tuple[AsamConfig, str]:
-        """The config and its id, which names the cache: other data, other cache."""
+        """The config and its id, which names the cache's folder.
+
+        The id holds the index's checksum, so that other data are kept in another folder.
+        """
         config, config_id = super()._create_builder_config(**kwargs)
         self.store = open_store(config.data_dir or config.repo_or_path, token=self.token)
         self.index = open_index(self.store, config.name)
@@ -87,6 +90,6 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
 
 class AnyConfig(AsamDatasets):
-    """The same, for a config outside the table too: one that was built under a name of its own."""
+    """`AsamDatasets` for a config of any name, such as one built with `--config`."""
 
     BUILDER_CONFIGS: ClassVar[list[AsamConfig]] = []

@@ -1,4 +1,4 @@
-"""What decoding needs of a row's annotations, in any form that `datasets` returns."""
+"""Takes ids, sizes and RLE strings from annotations in any form that `datasets` returns."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ _MAX_PIXELS = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Segmentations:
-    """What decoding needs of a row's annotations."""
+    """What decoding needs of N annotations: ids, (height, width) in pixels, and RLE strings."""
 
     ids: Sequence[Any]
     sizes: list[tuple[int, int]]
     counts: list[str | bytes]
 
     def output_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        """The (height, width) to decode to: `size`, or for None the size that all masks have.
+
+        Raises
+        ------
+        AsamDatasetsError
+            `size` is no pair of positive numbers, or it is None and the masks' sizes differ.
+        """
         if size is not None:
             try:
                 height, width = map(int, size)
@@ -44,7 +51,10 @@ class Segmentations:
         return iter(groups.items())
 
     def refuse(self, problems: dict[int, tuple[str, str, str]], which: list[int]) -> None:
-        """Raise for the first problem, if there is one."""
+        """Raise AsamDatasetsError for the first problem, if there is one.
+
+        `problems` are those of `parse_rle` for the masks whose numbers are in `which`.
+        """
         for k, (reason, expected, found) in problems.items():
             raise AsamDatasetsError(
                 f"annotation {self.ids[which[k]]}: malformed RLE ({reason}): "
@@ -53,7 +63,7 @@ class Segmentations:
 
 
 def unwrapped(annotations: Any) -> Any:
-    """Values of Python from pyarrow's arrays and scalars; anything else as it is."""
+    """Convert pyarrow's arrays and scalars to Python values; return anything else as it is."""
     for convert in ("to_pylist", "as_py"):
         if hasattr(annotations, convert):
             return getattr(annotations, convert)()
@@ -61,7 +71,13 @@ def unwrapped(annotations: Any) -> Any:
 
 
 def segmentations(annotations: Any) -> Segmentations:
-    """Read ids, sizes and counts from any form of an `annotations` column."""
+    """Read ids, sizes and counts from any form of an `annotations` column.
+
+    Raises
+    ------
+    AsamDatasetsError
+        An annotation has no segmentation of a valid size with an RLE string.
+    """
     annotations = unwrapped(annotations)
     try:
         if isinstance(annotations, Mapping):

@@ -33,12 +33,12 @@ class Shard:
         file
             The name that the shard must have.
         layout
-            Of the config's schema; None for a Parquet shard, which describes itself.
+            Of the config's schema. None for a Parquet shard, whose index lists no record batches.
 
         Raises
         ------
         ContractError
-            It is malformed, or its record batches don't make up the shard.
+            A field is invalid, or the record batches don't add up to the shard.
         """
         node["file"].equal(file)
         size = node["bytes"].integer(1, _MOST_SHARD_BYTES)

@@ -1,4 +1,4 @@
-"""Where a dist is: a folder, a URL that fsspec opens, or a repo on the Hub."""
+"""The places that a dist is read from: a folder, a URL that fsspec opens, a repo on the Hub."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOG = logging.getLogger("asam_datasets")
 
 
 class Files:
-    """A dist where fsspec reaches it: a folder, or a URL such as s3://bucket/dist."""
+    """A dist that fsspec reads: a folder, or a URL such as s3://bucket/dist."""
 
     def __init__(self, root: str) -> None:
         self.name = root
@@ -59,10 +59,10 @@ class Files:
 
 
 class Hub:
-    """A dataset repo on the Hub, held at the commit that its first file came from.
+    """A dataset repo on the Hub. All files are read at the commit of the first one.
 
-    A file's content lies behind a redirect to a signed URL. That is kept and used until it expires,
-    so that a range costs one request.
+    The Hub redirects a request for a file to a signed URL. That URL is kept until it expires, so
+    that reading a range takes one request.
     """
 
     def __init__(
@@ -165,8 +165,22 @@ def open_store(
 ) -> Files | Hub:
     """Where a dist is: a folder, a repo "owner/name", or a URL that fsspec opens.
 
-    A folder that stands in the way of a repo of the same name wins, with a warning, as it does in
-    `load_dataset`; hf://datasets/owner/name[@revision] is always the Hub.
+    A folder wins over a repo of the same name, with a warning, as in `load_dataset`.
+    hf://datasets/owner/name[@revision] always means the Hub.
+
+    Parameters
+    ----------
+    repo_or_path
+        The folder, repo or URL.
+    revision, token
+        The Hub's; None is main, and the token of the usual login.
+    retries
+        How often a request to the Hub is repeated.
+
+    Raises
+    ------
+    UnknownNameError
+        The text is neither a folder nor the form of a repo's name or URL.
     """
     where = str(repo_or_path)
     repo = re.fullmatch(r"(hf://datasets/)?([\w-][\w.-]*/[\w.-]+?)(?:@([^/]+))?/?", where)

@@ -21,11 +21,22 @@ WINDOW = 8  # record batches whose rows are shuffled together: 64 MiB with all c
 
 
 def units(batches: list[Place]) -> list[list[Place]]:
-    """The batches in order, as what ranks and workers are dealt: equal numbers of batches.
+    """Group the batches into units, which are what ranks and workers get.
 
-    As many units as there are batches or somewhat fewer, a number that most numbers of ranks and
-    workers divide, since `split_dataset_by_node` has every rank read everything where they don't:
-    a power of two, or three times one where there are enough.
+    The number of units is a power of two, or three times one where there are enough batches. It is
+    the largest such number that is not above the number of batches. Most numbers of ranks and
+    workers divide it. That matters: where the ranks don't divide the number of units,
+    `split_dataset_by_node` makes every rank read everything.
+
+    Parameters
+    ----------
+    batches
+        The record batches of a split, in order.
+
+    Returns
+    -------
+    list of list of Place
+        The units, each of about as many batches, in the same order.
     """
     numbers = [2**k for k in range(31)] + [3 * 2**k for k in range(4, 30)]
     count = max(n for n in numbers if n <= max(1, len(batches)))
@@ -34,9 +45,10 @@ def units(batches: list[Place]) -> list[list[Place]]:
 
 
 class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignore[misc]
-    """The rows of record batches, for an IterableDataset: one table of one row after another.
+    """The rows of record batches, for an IterableDataset. Each row is a table of its own.
 
-    Its state is the number of rows given, in an order that the units, the seed and the epoch fix.
+    The units, the seed and the epoch fix the order of the rows. So the state of the stream is the
+    number of rows that it has given.
     """
 
     def __init__(
@@ -113,7 +125,7 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
                 yield row, pa.Table.from_batches([table.slice(i, 1)])
 
     def shuffle_data_sources(self, generator: np.random.Generator) -> RowStream:
-        """For another epoch: `set_epoch` (datasets 5) and `.shuffle` come here."""
+        """The stream in another order; `set_epoch` (datasets 5) and `.shuffle` call this."""
         seed = int(copy.deepcopy(generator).integers(2**32))
         if self._seed is not None:
             return RowStream(self._reader, self._unshuffled, self._seed, seed)
