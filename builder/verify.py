@@ -23,7 +23,7 @@ from builder.core.console import (
 from builder.core.errors import ShardError
 
 if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
-    from builder.checking.index import Problem
+    from builder.checking.problem import Problem
 
 _EXAMPLES = (
     "python -m builder.verify dist",
@@ -50,17 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     what = "hashes" if only_hashes else "hashes, rows, images and masks"
     if problems:
         remedy = "build" if local_dist else "push"
-        say(f"{len(problems)} problems in {checked} shards; {remedy} the configs named again")
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        say(f"{count}, {checked} shards looked at; {remedy} the configs named again")
         return EXIT_FAILED
     say(f"{checked} shards are what their index says ({what})")
     return EXIT_OK
 
 
 def _check_dist(args: argparse.Namespace) -> tuple[list[Problem], int]:
-    from builder.checking.shards import check_shard, plan_checks
+    from builder.checking.shards import ShardCheck, check_shard, plan_checks
+    from builder.checking.tree import Folder
     from builder.core import pool
 
-    problems, checks = plan_checks(Path(args.what), args.configs, fast=args.fast)
+    dist = Path(args.what)
+    problems, shards = plan_checks(Folder(dist), args.configs)
+    checks = [ShardCheck.of(dist, index, shard, fast=args.fast) for index, shard in shards]
     rows = sum(check.shard.rows for check in checks)
     size = sum(check.shard.bytes for check in checks)
     # Without --fast a byte takes seven times as long as to build it.
@@ -89,14 +93,15 @@ def _check_repo(args: argparse.Namespace) -> tuple[list[Problem], int]:
 def _parser() -> argparse.ArgumentParser:
     result = parser(
         "verify",
-        "Check receipts, index, hashes, row counts, and that every image and mask decodes, RLE "
-        "equals PNG and the control image shows the masks. Exit status 0: all is well; 1: not.",
+        "Check card, script, pictures, manifest, receipts, index, hashes and row counts, and that "
+        "every image and mask decodes, RLE equals PNG and the control image shows the masks. A "
+        "person's own text in the card is not checked. Exit status 0: all is well; 1: not.",
         _EXAMPLES,
     )
     result.add_argument(
         "what", metavar="DIST|REPO", help="a dist, or a repo such as xhk/ASAM-Datasets"
     )
-    result.add_argument("--fast", action="store_true", help="of a dist: hashes only")
+    result.add_argument("--fast", action="store_true", help="of a dist: all but the rows")
     result.add_argument(
         "--deep", action="store_true", help="of a repo: download and decode, not only checksums"
     )

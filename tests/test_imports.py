@@ -17,7 +17,8 @@ ORDER = (
     ("sources",),
     ("captioning",),
     ("shards",),
-    ("checking", "card"),
+    ("card",),
+    ("checking",),
     ("hub", "exporting", "previewing", "evaluating"),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}

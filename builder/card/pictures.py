@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,34 +12,39 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from asam_datasets.index import Index
-from builder.core.files import write_bytes
-from builder.core.layout import config_folder, index_path
+from builder.core.files import sha256_file, write_bytes
+from builder.core.layout import config_folder, index_path, picture_name
 from builder.core.records import Json
 from builder.masks.control import mask_order, paint
 from builder.masks.rle import RleBatch
 
-ASSETS = "assets"  # beside data/, so that no file pattern of a config matches it
 HEIGHT = 256  # pixels
 
 
-def picture_name(config: str) -> str:
-    """The path of a config's picture in the dist and the repo."""
-    return f"{ASSETS}/{config}.jpg"
+def draw_picture(dist: Path, index: Index, stated: str | None = None) -> str | None:
+    """Draw image and control image of a config's first row side by side, if not done already.
 
+    Parameters
+    ----------
+    dist, index
+        The dist, and the config's index.
+    stated
+        The sha256 that the dist's manifest states of the picture. The picture is drawn again unless
+        the file has this checksum and is no older than the index.
 
-def draw_picture(dist: Path, index: Index) -> bool:
-    """Draw the image and the control image of a config's first row side by side.
-
-    A picture that is newer than the index is kept. Returns whether there is a picture: a config
-    without rows has none.
+    Returns
+    -------
+    str or None
+        The sha256 of the picture; None for a config without rows, which has none.
     """
     path = dist / picture_name(index.config)
     made_from = index_path(dist, index.config)
-    if path.exists() and path.stat().st_mtime_ns >= made_from.stat().st_mtime_ns:
-        return True
+    fresh = path.is_file() and path.stat().st_mtime_ns >= made_from.stat().st_mtime_ns
+    if stated and fresh and sha256_file(path) == stated:
+        return stated
     parts = [part for row in _first_row(dist, index) for part in _parts(row, index.kind)]
     if not parts:
-        return False
+        return None
     canvas = Image.new("RGB", (sum(p.width for p in parts) + 8 * (len(parts) - 1), HEIGHT), "white")
     left = 0
     for part in parts:
@@ -47,7 +53,7 @@ def draw_picture(dist: Path, index: Index) -> bool:
     data = io.BytesIO()
     canvas.save(data, "JPEG", quality=85, optimize=True)
     write_bytes(path, data.getvalue())
-    return True
+    return hashlib.sha256(data.getvalue()).hexdigest()
 
 
 def _first_row(dist: Path, index: Index) -> Iterator[Json]:
@@ -78,5 +84,5 @@ def _parts(row: Json, kind: str) -> Iterator[Image.Image]:
 def _thumbnail(data: bytes) -> Image.Image:
     with Image.open(io.BytesIO(data)) as image:
         width = max(1, round(image.width * HEIGHT / image.height))
-        image.draft("RGB", (width, HEIGHT))  # a JPEG is decoded at about this size, which is fast
+        image.draft("RGB", (width, HEIGHT))  # a JPEG is decoded at about the size wanted
         return image.convert("RGB").resize((width, HEIGHT), Image.Resampling.BOX)

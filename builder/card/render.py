@@ -1,21 +1,19 @@
-"""Renders the card, which is the README.md of a dist and of its repo.
+"""The card: README.md of a dist and of its repo.
 
-The template (dataset_card.md) consists of regions between the marks
-`<!-- asam-datasets:begin NAME -->` and `<!-- asam-datasets:end NAME -->`. Rendering replaces the
-text of the regions and keeps all other text. A region that a person deleted with its marks is not
-added again. If a repo has a card without regions, they are added after its text.
+The template (dataset_card.md) is made of regions between marks, `<!-- asam-datasets:begin NAME -->`
+and `<!-- asam-datasets:end NAME -->`. Rendering writes the regions anew and leaves all other text
+alone; a region that was deleted with its marks stays away. In a repo that already has a card of its
+own, the regions follow that card's text.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
-from huggingface_hub import DatasetCard, DatasetCardData
+from huggingface_hub import DatasetCardData
 
 from asam_datasets import REPO_ID, TRAIN_CONFIG
 from asam_datasets.index import Index
@@ -28,63 +26,13 @@ from builder.card.metadata import (
     merge_metadata,
     size_category,
 )
-from builder.card.pictures import draw_picture, picture_name
-from builder.core.errors import HubError
-from builder.core.files import write_bytes
-from builder.core.layout import CARD, configs
-from builder.shards.index import read_index
+from builder.card.parts import REGION, metadata, read_card, regions
+from builder.core.layout import picture_name
 
-_REGION = re.compile(
-    r"<!-- asam-datasets:begin (\w+) -->\r?\n(.*?)<!-- asam-datasets:end \1 -->", re.DOTALL
-)
-_MARK = re.compile(r"<!-- asam-datasets:(begin|end) (\w+) -->")
 _ROW = re.compile(r"^\| `([^`]+)` \|.*$", re.MULTILINE)
 _BIBTEX = re.compile(r"^@\w+\{([^,\s]+),.*?^\}", re.MULTILINE | re.DOTALL)
 _TARS = 1000  # of SA-1B
-_PICTURES = 4  # train configs with a picture; they look alike
 _SAMPLE_SOURCE = "sample made by code"
-
-
-def write_card(dist: Path, *, repo: str = REPO_ID) -> Path:
-    """Write a dist's README.md and pictures. Text that a person wrote in the card is kept.
-
-    A lock makes processes wait for each other. If two builds end together, the second one renders
-    both configs.
-
-    Parameters
-    ----------
-    dist
-        The dist's folder.
-    repo
-        The repo's name, for links and examples.
-
-    Returns
-    -------
-    Path
-        The card.
-
-    Raises
-    ------
-    HubError
-        The existing card's YAML or marks can't be read.
-    """
-    with filelock.FileLock(dist / f".{CARD}.lock"):
-        return _write_card(dist, repo)
-
-
-def _write_card(dist: Path, repo: str) -> Path:
-    path = dist / CARD
-    existing = path.read_text("utf-8") if path.exists() else None
-    known = set(configs(dist))
-    gone = set()
-    if existing is not None:
-        gone = {e["config_name"] for e in read_entries(existing) if is_own(e)} - known
-    indexes = [read_index(dist, config) for config in sorted(known)]
-    drawn = [index.config for index in _with_pictures(indexes) if draw_picture(dist, index)]
-    text = render_card(indexes, existing=existing, drop=gone, pictures=drawn, repo=repo)
-    if text != existing:
-        write_bytes(path, text.encode())
-    return path
 
 
 def render_card(
@@ -95,48 +43,43 @@ def render_card(
     pictures: Collection[str] = (),
     repo: str = REPO_ID,
 ) -> str:
-    """Render the card of a repo.
+    """The card of a repo that holds the configs of these indexes.
 
     Parameters
     ----------
     indexes
-        The configs to describe. Other configs that `existing` describes stay in it.
+        Of the configs to describe. Other configs that `existing` describes stay in it.
     existing
-        The card to merge into; None for a new one.
+        The card to merge into.
     drop
-        The names of configs to remove from it.
+        Configs to take out of it.
     pictures
-        The names of configs that have a picture.
+        The configs that have a picture.
     repo
         The repo's name, for links and examples.
-
-    Returns
-    -------
-    str
-        The text of the card.
 
     Raises
     ------
     HubError
         The existing card's YAML or marks can't be read.
     """
-    template = _read(template_path().read_text("utf-8"))
-    card = _read(existing if existing is not None else "---\n{}\n---\n")
-    old = _data(card)
-    regions = _regions(card.text)
-    data = merge_metadata(old, _data(template), indexes, drop)
+    template = read_card(template_path().read_text("utf-8"))
+    card = read_card(existing if existing is not None else "---\n{}\n---\n")
+    old = metadata(card)
+    written = regions(card.text)
+    data = merge_metadata(old, metadata(template), indexes, drop)
     mine = {index.config for index in indexes} | set(drop)
-    table = _table(indexes, regions.get("configs", ""), mine)
+    table = _table(indexes, written.get("configs", ""), mine)
     values = {
         "repo": repo,
         "configs": _HEADER + "\n".join(table.values()),
-        "pictures": _picture_rows(pictures, regions.get("pictures", ""), mine),
-        "captions": _caption_rows(indexes, regions.get("captions", ""), mine),
+        "pictures": _picture_rows(pictures, written.get("pictures", ""), mine),
+        "captions": _caption_rows(indexes, written.get("captions", ""), mine),
         "gaps": _gaps(table),
-        "citations": _citations(indexes, regions.get("terms", ""), complete=mine >= set(table)),
+        "citations": _citations(indexes, written.get("terms", ""), complete=mine >= set(table)),
         **_first(data),
     }
-    fresh = {name: _fill(text, values) for name, text in _regions(template.text).items()}
+    fresh = {name: _fill(text, values) for name, text in regions(template.text).items()}
     if not _ROW.search(values["pictures"]):
         fresh["pictures"] = ""
 
@@ -146,16 +89,11 @@ def render_card(
             data.pop(key, None)
         data |= license_keys(_terms_in(table), repo)
     card.data = DatasetCardData(**data)
-    if not regions:
+    if not written:
         start = _marked(fresh) if card.text.strip() else template.text
         card.text = f"{card.text.rstrip()}\n\n{start}" if card.text.strip() else start
-    card.text = _REGION.sub(lambda m: _region(m[1], fresh.get(m[1], m[2])), card.text)
+    card.text = REGION.sub(lambda m: _region(m[1], fresh.get(m[1], m[2])), card.text)
     return str(card)
-
-
-def read_entries(text: str) -> list[dict[str, Any]]:
-    """The `configs` entries of a card; raises HubError when its YAML can't be read."""
-    return entries(_data(_read(text)), "configs")
 
 
 def template_path() -> Path:
@@ -164,39 +102,12 @@ def template_path() -> Path:
     return installed if installed.exists() else Path(__file__).parents[2] / "dataset_card.md"
 
 
-def _read(text: str) -> DatasetCard:
-    try:
-        return DatasetCard(text)
-    except Exception as error:  # of the YAML library, which huggingface_hub doesn't wrap
-        raise HubError(
-            f"{CARD}: its YAML can't be read: {error}; correct it, or remove it"
-        ) from error
-
-
-def _data(card: DatasetCard) -> dict[str, Any]:
-    data: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
-    return data
-
-
-def _regions(text: str) -> dict[str, str]:
-    """The regions of a card's body by name; raises HubError for a mark without its partner."""
-    found = {match[1]: match[2] for match in _REGION.finditer(text)}
-    marks = Counter(_MARK.findall(text))
-    for kind, name in marks:
-        if name not in found or marks["begin", name] != 1 or marks["end", name] != 1:
-            raise HubError(
-                f"{CARD}: the mark asam-datasets:{kind} {name} has no partner, or there are two of "
-                "it; correct the marks, or delete the region and both its marks"
-            )
-    return found
-
-
 def _region(name: str, text: str) -> str:
     return f"<!-- asam-datasets:begin {name} -->\n{text}<!-- asam-datasets:end {name} -->"
 
 
-def _marked(regions: Mapping[str, str]) -> str:
-    return "\n\n".join(_region(name, text) for name, text in regions.items()) + "\n"
+def _marked(texts: Mapping[str, str]) -> str:
+    return "\n\n".join(_region(name, text) for name, text in texts.items()) + "\n"
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
@@ -210,8 +121,8 @@ def _first(data: Mapping[str, Any]) -> dict[str, str]:
     return {"first": entry["config_name"] if entry else "sa_000000", "split": files[0]["split"]}
 
 
-# The table of configs. Rows of other configs are kept as they are. Those configs have no index
-# here, so what the other regions need of them is read from their rows.
+# The table of configs. Rows of other configs are kept as they stand, so a row says all that the
+# other regions need of its config.
 
 _COLUMNS = "config rows splits masks rejected uncaptioned bytes source pixels licence"
 _HEADER = f"| {_COLUMNS.replace(' ', ' | ')} |\n{'|---' * len(_COLUMNS.split())}|\n"
@@ -253,11 +164,6 @@ def _terms_in(table: Mapping[str, str]) -> list[terms.Terms]:
     return [of for of in terms.all_terms() if of.cell in cells]
 
 
-def _with_pictures(indexes: Iterable[Index]) -> list[Index]:
-    train = [index for index in indexes if index.kind == "train"]
-    return train[:_PICTURES] + [index for index in indexes if index.kind != "train"]
-
-
 def _picture_rows(pictures: Iterable[str], old: str, mine: Collection[str]) -> str:
     rows = {m[1]: m[0] for m in _ROW.finditer(old) if m[1] not in mine}
     for config in pictures:
@@ -287,8 +193,8 @@ def _gaps(table: Mapping[str, str]) -> str:
     if samples:
         names = ", ".join(f"`{name}`" for name in samples)
         lines.append(
-            f"- {names}: a sample made by code, with pictures and captions, for trying everything; "
-            "it holds nothing of SA-1B."
+            f"- {names}: a sample made by code, pictures and captions, to try everything with; it "
+            "holds nothing of SA-1B."
         )
     count = len(train) - len(samples)
     if count:

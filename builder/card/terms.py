@@ -1,4 +1,4 @@
-"""The terms under which a config's images may be published, and what to cite."""
+"""Under which terms a config's pixels may be passed on, and what to cite."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Terms:
     Parameters
     ----------
     title
-        The source's name.
+        The source.
     label
         Its licence in words.
     license, name
-        An identifier of the Hub's list and None. If the list has no identifier, "other" and a name.
+        An identifier of the Hub's list and None, or "other" and a name where it has none.
     link
-        The address of the terms.
+        Where the terms are.
     summary
-        What they require, in one line.
+        What they ask, in a line.
     redistribution
         Whether the images may be published.
     citation
@@ -53,7 +53,7 @@ class Terms:
 
     @property
     def cell(self) -> str:
-        """The licence as a cell of the card's table."""
+        """The licence as the card's table has it."""
         return f"[{self.label.replace('|', '/')}]({self.link})"
 
 

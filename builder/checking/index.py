@@ -1,67 +1,77 @@
-"""Are a config's receipts, rejects and files what its index says?"""
+"""Are a config's index, receipts, rejects and files what they should be?"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from asam_datasets.index import FORMAT_VERSION, Index
+from asam_datasets.index import FORMAT_VERSION, Index, parse_index
 from asam_datasets.schema import features_of
+from asam_datasets.shards import Shard
+from builder.checking.problem import Problem
+from builder.checking.tree import Tree
 from builder.core.errors import ContractError
-from builder.core.files import sha256_file
-from builder.core.layout import (
-    DATA,
-    INDEX,
-    REJECTS,
-    SHARD_NAME,
-    config_folder,
-    receipts_folder,
-    rejects_path,
-)
+from builder.core.layout import DATA, INDEX, PLAN, REJECTS, receipts_folder
 from builder.core.rejects import count_reasons, read_rejects
 from builder.shards.receipt import COUNTED, read_receipt
+from builder.shards.state import State, read_state
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong, and where; `row` counts from 0 within the shard."""
+def check_config(tree: Tree, config: str) -> tuple[list[Problem], Index | None]:
+    """Check what a config holds beside its shards.
 
-    config: str
-    what: str
-    shard: str | None = None
-    row: int | None = None
+    Parameters
+    ----------
+    tree
+        The files.
+    config
+        The config's name.
 
-    def __str__(self) -> str:
-        where = self.config
-        where += f"/{self.shard}" if self.shard else ""
-        where += f", row {self.row}" if self.row is not None else ""
-        return f"{where}: {self.what}"
+    Returns
+    -------
+    list of Problem, Index or None
+        What is wrong with the index, the rejects table, the receipts and the config's folder, one
+        problem for each fault; and the index, None where it can't be used.
+    """
+    path = f"{DATA}/{config}/{INDEX}"
+    try:
+        index = parse_index(tree.read(path), f"{tree.name}/{path}", config)
+    except ContractError as error:
+        what = f"its index can't be used: {error}; {tree.remedy} it again"
+        return [Problem(config, what, INDEX)], None
+    return list(_check_index(tree, index)), index
 
 
-def without_index(dist: Path) -> Iterator[Problem]:
-    """Configs that `configs` doesn't list, since they have no index."""
-    folders = {p.parent for p in (dist / DATA).glob("*/*") if SHARD_NAME.fullmatch(p.name)}
-    for folder in sorted(folders):
-        if not (folder / INDEX).is_file():
-            yield Problem(folder.name, f"it holds shards and no {INDEX}: its build didn't end")
+def check_stated(tree: Tree, config: str, shard: Shard, *, hashed: bool = True) -> Problem | None:
+    """Compare a shard's size, and its sha256 if `hashed`, with what the index says of them."""
+    path = f"{DATA}/{config}/{shard.file}"
+    size = tree.size(path)
+    if size is None:
+        what = f"expected {shard.bytes} bytes, found no file"
+    elif size != shard.bytes:
+        what = f"expected {shard.bytes} bytes, found {size}"
+    elif hashed and (found := tree.sha256(path)) != shard.sha256:
+        what = f"expected sha256 {shard.sha256}, found {found}"
+    else:
+        return None
+    return Problem(config, what, shard.file)
 
 
-def check_index(dist: Path, index: Index) -> Iterator[Problem]:
-    """What is wrong with a config's receipts, rejects table and folder, by its index."""
+def _check_index(tree: Tree, index: Index) -> Iterator[Problem]:
     config = index.config
     if index.format_version < FORMAT_VERSION:
         yield Problem(config, f"its index is of format {index.format_version}; build it again")
     if index.features != features_of(index.kind):
         yield Problem(config, f"its index states other columns than those of kind {index.kind}")
-    yield from _check_rejects(dist, index)
+    yield from _check_rejects(tree, index)
     named = {shard.file for shard in index.shards}
-    for path in sorted(config_folder(dist, config).iterdir()):
-        if _is_data(path.name, index) and path.name not in named:
-            yield Problem(config, "no part of the index, but load_dataset may read it", path.name)
-    if receipts_folder(dist, config).is_dir():  # a copy of a published repo has none
-        yield from _check_receipts(dist, index)
+    for name in tree.names(f"{DATA}/{config}"):
+        if name not in named and _is_data(name, index):
+            yield Problem(config, "no part of the index, but load_dataset may read it", name)
+    if tree.dist and receipts_folder(tree.dist, config).is_dir():  # not in a published copy
+        yield from _check_receipts(tree.dist, index)
+        yield from _check_state(tree.dist, index)
 
 
 def _check_receipts(dist: Path, index: Index) -> Iterator[Problem]:
@@ -91,21 +101,35 @@ def _check_receipts(dist: Path, index: Index) -> Iterator[Problem]:
         yield Problem(index.config, f"its index counts {stated}, its receipts {found}")
 
 
-def _check_rejects(dist: Path, index: Index) -> Iterator[Problem]:
-    table = rejects_path(dist, index.config)
-    if not table.is_file() or sha256_file(table) != index.rejects.sha256:
-        what = f"{REJECTS} is absent, or not the one that the index names"
-        yield Problem(index.config, what)
+def _check_state(dist: Path, index: Index) -> Iterator[Problem]:
+    try:
+        state = read_state(dist, index.config)
+    except ContractError as error:
+        yield Problem(index.config, f"it can't be used: {error}; build it again", PLAN)
+        return
+    if state is None:
+        yield Problem(index.config, "there is none beside the receipts; build it again", PLAN)
+    elif state != State(index.settings, index.source):
+        yield Problem(index.config, "it and the index differ; build it again", PLAN)
+
+
+def _check_rejects(tree: Tree, index: Index) -> Iterator[Problem]:
+    path = f"{DATA}/{index.config}/{REJECTS}"
+    if tree.size(path) is None:
+        yield Problem(index.config, "the index names it, and there is no such file", REJECTS)
+        return
+    if tree.sha256(path) != index.rejects.sha256:
+        yield Problem(index.config, "it is not the one that the index names", REJECTS)
         return
     try:
-        found = read_rejects(table.read_bytes(), str(table))
+        found = read_rejects(tree.read(path), f"{tree.name}/{path}")
     except ContractError as error:
-        yield Problem(index.config, str(error))
+        yield Problem(index.config, str(error), REJECTS)
         return
     if len(found) != index.rejects.rows or count_reasons(found) != index.counts.rejects:
-        yield Problem(index.config, f"its index counts other rejects than {REJECTS} holds")
+        yield Problem(index.config, "the index counts other rejects than it holds", REJECTS)
 
 
 def _is_data(name: str, index: Index) -> bool:
     """Whether `load_dataset` takes a file of the config's folder for rows, or may do so."""
-    return bool(SHARD_NAME.fullmatch(name)) or any(name.startswith(s) for s in index.splits)
+    return name.endswith((".arrow", ".parquet")) or name.startswith(tuple(index.splits))

@@ -11,18 +11,22 @@ import pyarrow as pa
 
 from asam_datasets.index import Index
 from asam_datasets.shards import Shard
-from builder.checking.index import Problem, check_index, without_index
+from builder.checking.index import check_config, check_stated
+from builder.checking.problem import Problem
 from builder.checking.rows import check_row, check_train_row, read_rows
-from builder.core.errors import ContractError, ShardError
-from builder.core.layout import config_folder, configs
-from builder.shards.index import read_index
-from builder.shards.receipt import check_file
+from builder.checking.top import check_top
+from builder.checking.tree import Folder, Tree
+from builder.core.errors import ShardError
+from builder.core.layout import config_folder
 from builder.shards.write import arrow_batches
 
 
 @dataclass(frozen=True, slots=True)
 class ShardCheck:
-    """One shard to check, as the index describes it. Picklable."""
+    """One shard of a dist to check, as the index describes it. Picklable.
+
+    With `fast` its size and its sha256 are all that is looked at.
+    """
 
     dist: Path
     config: str
@@ -39,30 +43,34 @@ class ShardCheck:
 
 
 def plan_checks(
-    dist: Path, only: Sequence[str] | None = None, *, fast: bool = False
-) -> tuple[list[Problem], list[ShardCheck]]:
-    """Check each config's index, receipts, rejects and files; returns what is left to read.
+    tree: Tree, only: Sequence[str] | None = None
+) -> tuple[list[Problem], list[tuple[Index, Shard]]]:
+    """Check all but the shards; returns what is wrong, and the shards that are left to check.
+
+    Parameters
+    ----------
+    tree
+        A dist or a repo.
+    only
+        The configs to check; None for all of them.
 
     Raises
     ------
     ShardError
-        The folder is no dist, or lacks a config that was asked for.
+        It holds no config, or lacks one that was asked for.
     """
-    known = configs(dist)
+    known = tree.configs
     if not known:
-        raise ShardError(f"{dist}: no data/<config>/index.json in it; is it a dist?")
-    problems = [] if only else list(without_index(dist))
+        raise ShardError(f"{tree.name}: no data/<config>/index.json in it; is it a dist?")
     if absent := sorted(set(only or ()) - set(known)):
-        raise ShardError(f"{dist}: no config {', '.join(absent)}; it holds {', '.join(known)}")
-    shards: list[ShardCheck] = []
+        raise ShardError(f"{tree.name}: no config {', '.join(absent)}; it holds {', '.join(known)}")
+    problems = list(check_top(tree, only))
+    shards: list[tuple[Index, Shard]] = []
     for config in only or known:
-        try:
-            index = read_index(dist, config)
-        except (ShardError, ContractError) as error:
-            problems.append(Problem(config, f"its index can't be used: {error}"))
-            continue
-        problems += check_index(dist, index)
-        shards += [ShardCheck.of(dist, index, shard, fast=fast) for shard in index.shards]
+        found, index = check_config(tree, config)
+        problems += found
+        if index:
+            shards += [(index, shard) for shard in index.shards]
     return problems, shards
 
 
@@ -70,25 +78,23 @@ def check_shard(
     check: ShardCheck, on_row: Callable[[int, int], None] = lambda rows, masks: None
 ) -> list[Problem]:
     """Check one shard: its hash, and unless `fast` its rows. `on_row` is told (rows, masks)."""
-    name = check.shard.file
-    path = config_folder(check.dist, check.config) / name
-    try:
-        check_file(path, check.shard)
-    except ShardError as error:
-        return [Problem(check.config, str(error), name)]
+    config, name = check.config, check.shard.file
+    path = config_folder(check.dist, config) / name
+    if problem := check_stated(Folder(check.dist), config, check.shard):
+        return [problem]
     if check.fast:
         return []
     problems = []
     number = 0
     try:
         if check.fmt == "arrow" and (wrong := _check_layout(path, check)):
-            problems.append(Problem(check.config, wrong, name))
+            problems.append(Problem(config, wrong, name))
         for number, row in enumerate(read_rows(path, check.fmt)):
             faults = check_train_row if check.kind == "train" else check_row
-            problems += [Problem(check.config, what, name, number) for what in faults(row)]
+            problems += [Problem(config, what, name, number) for what in faults(row)]
             on_row(1, len(row["masks"]))
     except (pa.ArrowException, OSError, ShardError) as error:
-        problems.append(Problem(check.config, f"can't be read on: {error}", name, number))
+        problems.append(Problem(config, f"can't be read on: {error}", name, number))
     return problems
 
 

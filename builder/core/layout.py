@@ -4,10 +4,13 @@ A dist mirrors the dataset repo::
 
     README.md                                  the card
     asam_datasets.py                           the loading code
+    assets/<config>.jpg                        a row as a picture, which the card shows
+    manifest.json                              checksums of these three
     data/<config>/<split>-00000-of-00064.arrow the shards
     data/<config>/index.json                   what each shard holds
     data/<config>/rejects.jsonl                what could not be used
     .receipts/<config>/<shard>.json            local only, like all that starts with a dot
+    .receipts/<config>/plan.json               what the config's build was begun with
 
 In a config's folder nothing but shards may start with a split's name: `load_dataset` takes
 whatever does for data.
@@ -24,16 +27,24 @@ from asam_datasets.names import shard_name as shard_name
 
 CARD = "README.md"
 SCRIPT = "asam_datasets.py"
+ASSETS = "assets"  # beside data/, so that no glob of a config sees it
+MANIFEST = "manifest.json"
 DATA = "data"
 INDEX = "index.json"
 REJECTS = "rejects.jsonl"
 RECEIPTS = ".receipts"
+PLAN = "plan.json"
 CAPTIONS = ".captions"  # those that a build makes
 TEMPORARY = ".tmp"
 
 SHARD_NAME = re.compile(
     r"(?P<split>\w+(\.\w+)*)-(?P<index>\d{5})-of-(?P<total>\d{5})\.(?P<format>arrow|parquet)"
 )
+
+
+def picture_name(config: str) -> str:
+    """Where a config's picture stands in the dist and in the repo."""
+    return f"{ASSETS}/{config}.jpg"
 
 
 def config_folder(dist: Path, config: str) -> Path:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import tempfile
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -19,14 +18,28 @@ from huggingface_hub.errors import (
 
 from asam_datasets.index import Index
 from builder.card.metadata import data_paths, is_own
-from builder.card.pictures import picture_name
-from builder.card.render import read_entries, render_card
+from builder.card.parts import read_entries
+from builder.card.render import render_card
 from builder.card.script import script_path
+from builder.card.top import manifest_of
+from builder.checking.top import read_manifest
 from builder.core.console import say
-from builder.core.errors import HubError
+from builder.core.errors import ContractError, HubError
 from builder.core.files import sha256_json
-from builder.core.layout import CARD, DATA, INDEX, REJECTS, SCRIPT, SHARD_NAME, config_folder
-from builder.hub.client import plain_errors, retried
+from builder.core.layout import (
+    ASSETS,
+    CARD,
+    DATA,
+    INDEX,
+    MANIFEST,
+    REJECTS,
+    SCRIPT,
+    SHARD_NAME,
+    config_folder,
+    picture_name,
+)
+from builder.hub.check import RepoTree
+from builder.hub.client import plain_errors
 from builder.hub.patience import Patience
 from builder.hub.remote import LocalFile, Remote, read_remote
 
@@ -99,7 +112,9 @@ class Planner:
         with plain_errors(self.target.repo):
             remote = self._read_remote()
             self._check_remote(remote)
-            files = [*self._files(), self._card(remote)]
+            files = list(self._files())
+            card = self._card(remote)
+            files += [self._manifest(card, files, remote), card]
         there: list[LocalFile] = []
         add: list[LocalFile] = []
         for file in files:
@@ -194,7 +209,11 @@ class Planner:
         """The repo's card with our configs in it; without one, the dist's."""
         existing: str | None = None
         if remote and CARD in remote.files:
-            existing = self._read_text(remote)
+            tree = RepoTree(self.api, self.target.repo, remote, self.patience)
+            try:
+                existing = tree.read(CARD).decode().replace("\r\n", "\n")
+            except UnicodeDecodeError as error:
+                raise HubError(f"{self.target.repo}: {CARD} is not UTF-8: {error}") from error
         elif (self.dist / CARD).exists():
             existing = (self.dist / CARD).read_text("utf-8")
         listed = read_entries(existing) if existing else []
@@ -218,18 +237,29 @@ class Planner:
         ).encode()
         return LocalFile(CARD, text, len(text))
 
-    def _read_text(self, remote: Remote) -> str:
-        def read(folder: str) -> str:
-            path = self.api.hf_hub_download(
-                *(self.target.repo, CARD),
-                repo_type="dataset",
-                revision=remote.commit,
-                local_dir=folder,
-            )
-            return Path(path).read_text("utf-8")
+    def _manifest(
+        self, card: LocalFile, files: Sequence[LocalFile], remote: Remote | None
+    ) -> LocalFile:
+        """The manifest of the repo as it will be: of this card, and of other configs' pictures.
 
-        with tempfile.TemporaryDirectory() as folder:
-            return retried(partial(read, folder), f"reading {CARD}", self.patience)
+        What the repo's manifest states of those pictures stays, so that a damaged one is still
+        found. Only where it states nothing is the picture taken as it is.
+        """
+        sums: dict[str, str] = {}
+        if remote:
+            tree = RepoTree(self.api, self.target.repo, remote, self.patience)
+            try:
+                stated = read_manifest(tree)
+            except ContractError:  # a damaged one says nothing, and is replaced
+                stated = None
+            known = stated.files if stated else {}
+            others = {picture_name(config) for config in remote.shards} & remote.files.keys()
+            sums = {path: known.get(path) or tree.sha256(path) for path in sorted(others)}
+        for file in files:
+            if file.path == SCRIPT or file.path.startswith(f"{ASSETS}/"):
+                sums[file.path] = hashlib.sha256(file.content()).hexdigest()
+        content = manifest_of(card.content().decode(), sums).content()
+        return LocalFile(MANIFEST, content, len(content))
 
 
 def _one_format(indexes: Sequence[Index]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
 
 from builder.core.files import sha256_file
-from builder.core.layout import DATA, INDEX, SHARD_NAME
+from builder.core.layout import DATA, SHARD_NAME
 from builder.hub.client import retried
 from builder.hub.patience import PATIENT, Patience
 
@@ -51,32 +50,13 @@ class Remote:
     @cached_property
     def shards(self) -> Mapping[str, list[str]]:
         """Each config's shards, as paths in the repo."""
-        found = {
-            config: [f"{DATA}/{config}/{name}" for name in names if SHARD_NAME.fullmatch(name)]
-            for config, names in self._configs()
-        }
-        return {config: paths for config, paths in found.items() if paths}
-
-    @cached_property
-    def configs(self) -> list[str]:
-        """The configs that have an index."""
-        return sorted(config for config, names in self._configs() if INDEX in names)
-
-    def matches(self, pattern: str) -> bool:
-        """Whether a file pattern of a card matches a file.
-
-        Only the folder that the pattern names is searched, where it names one.
-        """
-        folder, _, last = pattern.rpartition("/")
-        if set(folder) & set("*?["):
-            return any(fnmatchcase(path, pattern) for path in self.files)
-        return any(fnmatchcase(name, last) for name in self.folders.get(folder, ()))
-
-    def _configs(self) -> Iterator[tuple[str, list[str]]]:
+        found: dict[str, list[str]] = {}
         for folder, names in self.folders.items():
             parts = folder.split("/")
             if len(parts) == 2 and parts[0] == DATA:
-                yield parts[1], names
+                paths = [f"{folder}/{name}" for name in names if SHARD_NAME.fullmatch(name)]
+                found |= {parts[1]: paths} if paths else {}
+        return found
 
     def holds(self, file: LocalFile) -> bool:
         """Whether the repo has this very file, by the checksum that the Hub keeps."""

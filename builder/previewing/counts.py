@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asam_datasets.index import Index
-from builder.checking.shards import plan_checks
-from builder.core.layout import receipts_folder
+from builder.checking.index import check_config, check_stated
+from builder.checking.problem import Problem
+from builder.checking.tree import Folder
+from builder.core.layout import REJECTS, receipts_folder
 from builder.core.records import Reject
 from builder.core.rejects import count_reasons
 from builder.previewing.reading import Config
@@ -58,25 +60,28 @@ class Counts:
 def compare(config: Config, statistics: Statistics, rejects: Sequence[Reject]) -> Counts:
     """Compare the index with the rows that were read, the rejects table, shards and receipts."""
     index = config.index
-    counts = list(_content(index, statistics, rejects))
-    problems: list[str] = []
+    problems: list[Problem] = []
     notes: list[str] = []
+    if config.folder is None:
+        notes.append("sizes and receipts are compared where the build ran, not in a repo")
+    else:
+        problems = list(_problems(config.folder, index))
+        if not receipts_folder(config.folder, config.name).is_dir():
+            notes.append("there are no receipts here: they stay where the build ran")
     if not statistics.complete:
         notes.append(
             f"masks and captions were counted in {statistics.rows:,} of {statistics.total:,} rows, "
             "so they are not compared (--statistics-rows all)"
         )
-    if config.folder is None:
-        notes.append("sizes and receipts are compared where the build ran, not in a repo")
-        return Counts(counts, problems, notes)
-    counts += _files(config.folder, index)
-    problems += [str(problem) for problem in plan_checks(config.folder, [config.name])[0]]
-    if not receipts_folder(config.folder, config.name).is_dir():
-        notes.append("there are no receipts here: they stay where the build ran")
-    return Counts(counts, problems, notes)
+    table = not any(problem.shard == REJECTS for problem in problems)
+    counts = list(_content(index, statistics, rejects if table else None))
+    return Counts(counts, [str(problem) for problem in problems], notes)
 
 
-def _content(index: Index, statistics: Statistics, rejects: Sequence[Reject]) -> Iterator[Count]:
+def _content(
+    index: Index, statistics: Statistics, rejects: Sequence[Reject] | None
+) -> Iterator[Count]:
+    """Counts of the rows and of the rejects; None for rejects that are known to be others."""
     stated = index.counts
     whole = statistics.complete
     yield Count("images", stated.images, statistics.total, "the splits")
@@ -85,15 +90,18 @@ def _content(index: Index, statistics: Statistics, rejects: Sequence[Reject]) ->
     if index.kind == "train":
         missing = statistics.captions_missing if whole else None
         yield Count("captions missing", stated.captions_missing, missing, "the rows read")
-    yield Count("rejects", index.rejects.rows, len(rejects), "rejects.jsonl")
-    found = count_reasons(rejects)
-    for reason in sorted({*stated.rejects, *found}):
-        here, there = stated.rejects.get(reason, 0), found.get(reason, 0)
-        yield Count(f"rejected: {reason}", here, there, "rejects.jsonl")
+    found = None if rejects is None else count_reasons(rejects)
+    total = None if rejects is None else len(rejects)
+    yield Count("rejects", index.rejects.rows, total, REJECTS)
+    for reason in sorted({*stated.rejects, *(found or ())}):
+        there = None if found is None else found.get(reason, 0)
+        yield Count(f"rejected: {reason}", stated.rejects.get(reason, 0), there, REJECTS)
 
 
-def _files(dist: Path, index: Index) -> Iterator[Count]:
-    paths = [dist / index.path(shard) for shard in index.shards]
-    sizes = [path.stat().st_size for path in paths if path.is_file()]
-    yield Count("shards", len(paths), len(sizes), "the folder")
-    yield Count("bytes", index.num_bytes, sum(sizes), "the folder")
+def _problems(dist: Path, index: Index) -> Iterator[Problem]:
+    """What verify finds in the config, but for checksums of shards, which take time."""
+    tree = Folder(dist)
+    yield from check_config(tree, index.config)[0]
+    for shard in index.shards:
+        if problem := check_stated(tree, index.config, shard, hashed=False):
+            yield problem

@@ -17,8 +17,8 @@ import filelock
 from asam_datasets.index import FORMAT_VERSION, Index
 from builder.core import pool
 from builder.core.console import Progress, say
-from builder.core.errors import SettingsError
-from builder.core.files import remove_unfinished, sha256_json, write_json
+from builder.core.errors import ContractError, SettingsError, ShardError
+from builder.core.files import remove_unfinished, sha256_json
 from builder.core.layout import (
     config_folder,
     configs,
@@ -30,11 +30,11 @@ from builder.shards.build import Job, OnRow, build_shard
 from builder.shards.index import read_index, write_index
 from builder.shards.plan import Settings, ShardPlan, make_plan
 from builder.shards.receipt import Receipt
+from builder.shards.state import State, read_state, state_path, write_state
 
 BuildShard = Callable[[ShardPlan, OnRow], tuple[Receipt, bool]]
 Engine = Callable[[BuildShard, Sequence[ShardPlan], int, OnRow], list[tuple[Receipt, bool]]]
 
-_STATE = "plan.json"  # beside the receipts: the settings and the source of the build
 _PROBES = 8  # a dry run reads this many records for its estimate
 
 
@@ -105,11 +105,7 @@ def build_config(
     listing = source.listing()
     shards = make_plan(listing, settings.shard_size)
     settings_json = settings.as_json(source)
-    state = {
-        "format_version": FORMAT_VERSION,
-        "settings": settings_json,
-        "source": listing.fingerprint,
-    }
+    state = State(settings_json, listing.fingerprint)
     with _locked(dist, source.config):
         check_format(dist, settings.fmt, except_config=source.config)
         _clean(dist, source.config)
@@ -121,7 +117,7 @@ def build_config(
                 receipts_folder(dist, source.config),
             ):
                 shutil.rmtree(folder, ignore_errors=True)
-        write_json(receipts_folder(dist, source.config) / _STATE, state, indent=2)
+        write_state(dist, source.config, state)
         job = Job(
             dist, source, settings.fmt, sha256_json(settings_json), listing.fingerprint, resume
         )
@@ -202,7 +198,7 @@ def _workers(listing: Listing) -> int:
     return pool.workers_for(sum(item.num_bytes for item in listing.items))
 
 
-def _compare(dist: Path, config: str, state: Json) -> bool:
+def _compare(dist: Path, config: str, state: State) -> bool:
     """Whether an earlier build of the config can be resumed. One of format 1 can't.
 
     Raises
@@ -210,21 +206,15 @@ def _compare(dist: Path, config: str, state: Json) -> bool:
     SettingsError
         The config was built from another source or with other settings.
     """
-    path = receipts_folder(dist, config) / _STATE
-    try:
-        before = json.loads(path.read_bytes())
-        old = "format_version" not in before  # format 1
-        if old:
-            before |= {"format_version": FORMAT_VERSION}
-            for key in ("row_version", "encoders"):  # these always differ from format 1
-                before["settings"][key] = state["settings"][key]
-        differences = list(_differences(before, state))
-    except FileNotFoundError:
-        if not config_folder(dist, config).exists():
+    before = _of_format_1(dist, config, state)
+    old = before is not None
+    if before is None:
+        if not config_folder(dist, config).exists() and not state_path(dist, config).exists():
             return True
-        differences = ["no record of how it was built"]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        differences = [f"{path.name} can't be read"]
+        before = _begun(dist, config)
+    differences = ["no record of how it was built that can be read"]
+    if before is not None:
+        differences = list(_differences(_plain(before), _plain(state)))
     if differences:
         raise SettingsError(
             f"{config_folder(dist, config)} was built differently: {'; '.join(differences)}. To "
@@ -236,6 +226,41 @@ def _compare(dist: Path, config: str, state: Json) -> bool:
             f"{FORMAT_VERSION}; it is built again from the start"
         )
     return not old
+
+
+def _begun(dist: Path, config: str) -> State | None:
+    """What the config was begun with. Its index says so where plan.json can't be used."""
+    what = "there is no plan.json"
+    try:
+        if state := read_state(dist, config):
+            return state
+    except ContractError as error:
+        what = str(error)
+    try:
+        index = read_index(dist, config)
+    except (ContractError, ShardError):
+        return None
+    say(f"{config}: {what}; the settings and the source are taken from its index")
+    return State(index.settings, index.source)
+
+
+def _of_format_1(dist: Path, config: str, now: State) -> State | None:
+    """What a build of format 1 was begun with; None for others.
+
+    Its row_version and encoders are those of `now`, because they change with the format.
+    """
+    try:
+        found = json.loads(state_path(dist, config).read_bytes())
+        if "format_version" in found:
+            return None
+        same = {key: now.settings[key] for key in ("row_version", "encoders")}
+        return State({**found["settings"], **same}, dict(found["source"]))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _plain(state: State) -> Json:
+    return {"settings": dict(state.settings), "source": dict(state.source)}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> Iterator[str]:

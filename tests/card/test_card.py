@@ -16,7 +16,9 @@ from PIL import Image
 
 from asam_datasets import Index, Split, decode_control, decode_masks
 from builder.card.metadata import MAX_INFO
-from builder.card.render import read_entries, render_card, write_card
+from builder.card.parts import read_entries
+from builder.card.render import render_card
+from builder.card.top import write_top
 from builder.checking.rows import read_rows
 from builder.core.errors import HubError
 from builder.core.layout import CARD, config_folder
@@ -99,7 +101,7 @@ def test_it_round_trips_through_dataset_card(dist: Path) -> None:
 def test_rendering_again_changes_nothing(dist: Path) -> None:
     before = (dist / "README.md").read_text()
     stamp = (dist / "README.md").stat().st_mtime_ns
-    write_card(dist)
+    write_top(dist)
     assert (dist / "README.md").read_text() == before
     assert (dist / "README.md").stat().st_mtime_ns == stamp
 
@@ -229,7 +231,7 @@ def test_a_config_that_left_the_dist_leaves_its_card(tmp_path: Path) -> None:
     make_dist(dist, [20, 21], config="sa_000001", shards=1)
     for path in config_folder(dist, "sa_000000").iterdir():
         path.unlink()
-    write_card(dist)
+    write_top(dist)
     card = (dist / "README.md").read_text()
     assert [entry["config_name"] for entry in data(card)["configs"]] == ["sa_000001"]
     assert "`sa_000000` |" not in card
@@ -292,7 +294,7 @@ def test_without_pixels_the_picture_is_the_control_image_alone(tmp_path: Path) -
 def test_of_builds_that_end_together_each_is_in_the_card(tmp_path: Path) -> None:
     dist = make_dist(tmp_path / "dist", [1], shards=1, card=False)
     with filelock.FileLock(dist / f".{CARD}.lock"):  # as another build's card does
-        thread = threading.Thread(target=write_card, args=(dist,))
+        thread = threading.Thread(target=write_top, args=(dist,))
         thread.start()
         thread.join(1.0)
         make_dist(dist, [2], config="sa_000001", shards=1, card=False)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from asam_datasets import EVAL_FEATURES, TRAIN_FEATURES
+from builder.checking.index import check_config
 from builder.checking.rows import check_row
-from builder.checking.shards import plan_checks
+from builder.checking.tree import Folder
 from builder.core.errors import ShardError
 from builder.core.layout import receipts_folder
 from builder.masks.png import encode_bitmap
@@ -38,7 +39,7 @@ def test_a_receipt_of_other_settings_or_another_source_is_found(
     build_config(source, dist, Settings("arrow", 12_000), quiet=True)
     receipt = min(receipts_folder(dist, CONFIG).glob("*.arrow.json"))
     rewrite(receipt, set_in(*field, value=value))
-    problems, _ = plan_checks(dist)
+    problems, _ = check_config(Folder(dist), CONFIG)
     (problem,) = problems
     assert problem.what == "its receipt and the index differ"
     assert problem.shard == receipt.name.removesuffix(".json")

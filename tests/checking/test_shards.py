@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from asam_datasets import TRAIN_FEATURES
-from builder.checking.index import Problem
+from builder.card.top import write_top
+from builder.checking.problem import Problem
 from builder.checking.rows import read_rows
-from builder.checking.shards import check_shard, plan_checks
+from builder.checking.shards import ShardCheck, check_shard, plan_checks
+from builder.checking.tree import Folder
 from builder.core.errors import ShardError
 from builder.core.files import dump_json
 from builder.core.layout import config_folder, index_path, receipts_folder, rejects_path
@@ -35,13 +37,14 @@ def dist(tmp_path: Path) -> Path:
     tar = write_tar(tmp_path / "sa_000000.tar", members(range(1, 9)))
     (source,) = open_sources([str(tar)])
     build_config(source, tmp_path / "dist", Settings("arrow", 12_000), quiet=True)
+    write_top(tmp_path / "dist")
     return tmp_path / "dist"
 
 
 def verify(dist: Path, *, fast: bool = False) -> list[Problem]:
-    problems, shards = plan_checks(dist, fast=fast)
-    for shard in shards:
-        problems += check_shard(shard)
+    problems, shards = plan_checks(Folder(dist))
+    for index, shard in shards:
+        problems += check_shard(ShardCheck.of(dist, index, shard, fast=fast))
     return problems
 
 
@@ -72,7 +75,7 @@ def test_strays_lost_receipts_and_rejects_are_found(dist: Path) -> None:
     found = "\n".join(map(str, verify(dist, fast=True)))
     assert "train-00000-of-00009.arrow: no part of the index" in found
     assert "it has no receipt" in found
-    assert "rejects.jsonl is absent, or not the one" in found
+    assert "rejects.jsonl: it is not the one that the index names" in found
 
 
 def edit(dist: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -170,9 +173,9 @@ def test_a_wrong_row_is_named(
 
 def test_a_folder_that_is_no_dist_is_an_error(tmp_path: Path, dist: Path) -> None:
     with pytest.raises(ShardError, match="is it a dist"):
-        plan_checks(tmp_path)
+        plan_checks(Folder(tmp_path))
     with pytest.raises(ShardError, match="no config sa_000009; it holds sa_000000"):
-        plan_checks(dist, ["sa_000009"])
+        plan_checks(Folder(dist), ["sa_000009"])
     index_path(dist, CONFIG).write_text("{")
     (problem,) = verify(dist)
     assert "expected JSON" in problem.what

@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from asam_datasets import Index
-from builder.card.render import write_card
+from builder.card.top import write_top
 from builder.core.layout import configs
 from builder.hub.client import connect
 from builder.hub.patience import Patience
@@ -49,7 +49,7 @@ def make_dist(
     size = 1 << 30 if shards == 1 else 1 + sum(map(_weight, source.listing().items)) // shards
     build_config(source, dist, Settings(fmt, size), workers=1, quiet=True)
     if card:
-        write_card(dist)
+        write_top(dist)
     return dist
 
 

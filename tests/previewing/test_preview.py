@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 
 from asam_datasets import decode_masks
 from builder.core.console import EXIT_FAILED, EXIT_OK, EXIT_USAGE, run_command
-from builder.core.layout import config_folder, index_path, rejects_path
+from builder.core.layout import config_folder, index_path, receipts_folder, rejects_path
 from builder.masks.rle import encode
 from builder.preview import main
 from builder.previewing.charts import draw_charts, short
@@ -158,11 +158,27 @@ def test_what_does_not_agree_is_named_and_the_status_is_1(
     written = preview(capsys, dist, "sa_000000", "--out", tmp_path / "out")
     lines = "\n".join(written["disagreements"])
     assert "masks: 70 in the index, 69 in the rows read" in lines
-    assert "rejects: 2 in the index, 0 in rejects.jsonl" in lines
-    assert re.search(r"bytes: [\d,]+ in the index, [\d,]+ in the folder", lines)
+    assert lines.count("rejects.jsonl: it is not the one that the index names") == 1
+    assert re.search(r"train-00000-of-00008.arrow: expected \d+ bytes, found \d+", lines)
     page = Page(tmp_path / "out" / "index.html")
     assert any("things disagree" in text for text in page.text)
     assert "Counts agree" not in page.text
+
+
+def test_each_fault_of_a_file_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dist = build_train(tmp_path)
+    receipt = receipts_folder(dist, "sa_000000") / "train-00000-of-00008.arrow.json"
+    shard = config_folder(dist, "sa_000000") / "train-00001-of-00008.arrow"
+    for path, extra in ((receipt, b"#"), (shard, b"#"), (rejects_path(dist, "sa_000000"), b"\n")):
+        whole = path.read_bytes()
+        path.write_bytes(whole + extra)
+        assert len(preview(capsys, dist, "sa_000000", "--out", tmp_path)["disagreements"]) == 1
+        path.write_bytes(whole)
+    receipt.unlink()
+    written = preview(capsys, dist, "sa_000000", "--out", tmp_path)
+    assert written["disagreements"] == [f"sa_000000/{receipt.stem}: it has no receipt"]
 
 
 def test_a_picture_that_does_not_decode_and_an_rle_that_is_malformed_are_problems(

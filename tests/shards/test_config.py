@@ -179,7 +179,7 @@ def test_a_build_of_format_1_with_other_settings_is_refused(tar: Path, tmp_path:
     build(tar, tmp_path)
     age(tmp_path)
     before = tree(tmp_path)
-    with pytest.raises(SettingsError, match=r"built otherwise: settings.shard_size was 20000"):
+    with pytest.raises(SettingsError, match=r"built differently: settings.shard_size was 20000"):
         build(tar, tmp_path, size=30_000)
     assert tree(tmp_path) == before
 

@@ -1,0 +1,118 @@
+"""The parts of a card that the builder writes: regions between marks, and entries of the YAML.
+
+A region stands between `<!-- asam-datasets:begin NAME -->` and `<!-- asam-datasets:end NAME -->`.
+The YAML's lists `configs` and `dataset_info` have an entry for each of our configs. All other text
+of a card belongs to whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import DatasetCard
+
+from asam_datasets.names import CONFIG_NAME
+from builder.card.metadata import entries, is_own
+from builder.core.errors import HubError
+from builder.core.files import sha256_json
+from builder.core.layout import CARD
+
+REGION = re.compile(
+    r"<!-- asam-datasets:begin (\w+) -->\r?\n(.*?)<!-- asam-datasets:end \1 -->", re.DOTALL
+)
+_MARK = re.compile(r"<!-- asam-datasets:(begin|end) (\w+) -->")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the builder wrote of a card, by checksum.
+
+    Parameters
+    ----------
+    regions
+        The sha256 of each region's text with its marks, by name.
+    configs
+        For each config whose files are in its own folder of the repo, the sha256 of its entries in
+        the YAML. It doesn't depend on the order of keys or on how the YAML is written.
+    listed
+        All entries of the YAML's `configs`, also those that others wrote.
+    """
+
+    regions: Mapping[str, str]
+    configs: Mapping[str, str]
+    listed: tuple[Mapping[str, Any], ...]
+
+
+def read_parts(text: str) -> Parts:
+    """Read the parts of a card.
+
+    Parameters
+    ----------
+    text
+        The card with its line ends as they are in the file.
+
+    Raises
+    ------
+    HubError
+        Its YAML or its marks can't be read.
+    """
+    data = metadata(read_card(text))
+    regions(text)
+    listed = entries(data, "configs")
+    names = {str(entry["config_name"]) for entry in listed if is_own(entry)}
+    own = sorted(name for name in names if CONFIG_NAME.fullmatch(name))
+    found: dict[str, dict[str, list[Any]]] = {name: {} for name in own}
+    for key in ("configs", "dataset_info"):
+        for entry in entries(data, key):
+            if (name := str(entry.get("config_name"))) in found:
+                found[name].setdefault(key, []).append(entry)
+    try:
+        configs = {name: sha256_json(value) for name, value in found.items()}
+    except (TypeError, ValueError) as error:  # YAML has dates, and numbers that JSON lacks
+        raise HubError(f"{CARD}: an entry of its YAML can't be read: {error}; mend it") from error
+    texts = {match[1]: match[0].encode() for match in REGION.finditer(text)}
+    sums = {name: hashlib.sha256(region).hexdigest() for name, region in texts.items()}
+    return Parts(sums, configs, tuple(listed))
+
+
+def read_entries(text: str) -> list[dict[str, Any]]:
+    """The `configs` entries of a card; raises HubError when its YAML can't be read."""
+    return entries(metadata(read_card(text)), "configs")
+
+
+def read_card(text: str) -> DatasetCard:
+    """Parse a card; raises HubError when its YAML can't be read."""
+    try:
+        return DatasetCard(text)
+    except Exception as error:  # of the YAML library, which huggingface_hub doesn't wrap
+        raise HubError(f"{CARD}: its YAML can't be read: {error}; mend it, or remove it") from error
+
+
+def metadata(card: DatasetCard) -> dict[str, Any]:
+    """The card's YAML as plain values."""
+    data: dict[str, Any] = card.data.to_dict()  # type: ignore[no-untyped-call]
+    return data
+
+
+def regions(text: str) -> dict[str, str]:
+    """The text of each region without its marks, by name.
+
+    Raises
+    ------
+    HubError
+        A mark has no partner, or a region is there twice.
+    """
+    found = {match[1]: match[2] for match in REGION.finditer(text)}
+    marks = Counter(_MARK.findall(text))
+    for kind, name in marks:
+        if name not in found or marks["begin", name] != 1 or marks["end", name] != 1:
+            raise HubError(
+                f"{CARD}: asam-datasets:{kind} {name} has no partner, or there are two of it; "
+                "mend the marks, or delete the region and both its marks"
+            )
+    return found

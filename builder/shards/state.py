@@ -1,0 +1,80 @@
+"""plan.json, beside a config's receipts: what its build was begun with.
+
+A build that finds a config there goes on with it only if settings and source are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asam_datasets.contract import Node, check_size, read_document, signed
+from asam_datasets.errors import ContractError
+from asam_datasets.index import FORMAT_VERSION, source_from_json
+from builder.core.files import write_json
+from builder.core.layout import PLAN, receipts_folder
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a build was begun with.
+
+    Parameters
+    ----------
+    settings
+        The build's settings as JSON has them.
+    source
+        What names the input.
+    """
+
+    settings: Mapping[str, Any]
+    source: Mapping[str, Any]
+
+    @classmethod
+    def from_json(cls, node: Node) -> State:
+        """Check and take a document whose checksum was found good; raises ContractError."""
+        return cls(node["settings"].mapping(), source_from_json(node["source"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """As the file holds it, with its checksum."""
+        return signed(
+            {
+                "format_version": FORMAT_VERSION,
+                "settings": dict(self.settings),
+                "source": dict(self.source),
+            }
+        )
+
+
+def state_path(dist: Path, config: str) -> Path:
+    """Where a config's state stands."""
+    return receipts_folder(dist, config) / PLAN
+
+
+def write_state(dist: Path, config: str, state: State) -> None:
+    """Write it atomically."""
+    write_json(state_path(dist, config), state.to_json(), indent=2)
+
+
+def read_state(dist: Path, config: str) -> State | None:
+    """A config's state, or None where there is none.
+
+    Raises
+    ------
+    ContractError
+        It is damaged, or is of format 1.
+    """
+    path = state_path(dist, config)
+    try:
+        check_size(path.stat().st_size, str(path))
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ContractError(f"{path}: can't be read: {error}; build the config again") from error
+    node, version = read_document(content, str(path), FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise ContractError(f"{path} is of format {version}, expected {FORMAT_VERSION}")
+    return State.from_json(node)
