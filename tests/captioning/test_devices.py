@@ -52,7 +52,7 @@ def wait_for_the_other(process: subprocess.Popen[str]) -> int:
         for folder, command in alive(process.pid).items():
             if "spawn_main" in command and "numpy" in (folder / "maps").read_text():
                 return int(folder.name)
-        time.sleep(0.005)
+        time.sleep(0.02)
     raise AssertionError(process.communicate()[1])
 
 

@@ -198,9 +198,9 @@ def test_parquet_has_page_checksums_an_index_and_uncompressed_images(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_id": "one"}, r"row 1 \(sa_1.jpg\): the value of image_id is no int64"),
+        ({"image_id": "one"}, r"row 1 \(sa_1.jpg\): the value of image_id is not of type int64"),
         ({"image_id": 2**63}, "the value of image_id"),
-        ({"text": b"\xff"}, "the value of text is no string"),
+        ({"text": b"\xff"}, "the value of text is not of type string"),
         ({"masks": 3}, "the value of masks"),
         ({"surplus": 3}, r"unknown \['surplus'\]"),
     ],
