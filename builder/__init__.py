@@ -9,21 +9,22 @@ import sys
 
 
 def _leave_working_directory() -> None:
-    """Take the folder that a command stands in off the path that modules are imported from.
+    """Remove the working directory from the path that modules are imported from.
 
-    `python -m` puts that folder first. A dist holds a file asam_datasets.py, and one from someone
-    else may hold a numpy.py: neither is to be run. The folder stays only if the builder is in it,
-    as in a checkout. `builder.core.processes.safe_path` does the same for worker processes.
+    `python -m` puts it first in that path. A dist holds a file asam_datasets.py, and a dist from
+    someone else may hold a numpy.py. Neither may be run. The folder stays in the path only if the
+    builder itself is in it, as in a checkout. `builder.core.processes.safe_path` does the same for
+    worker processes.
     """
     try:
         here = os.path.realpath(os.getcwd())
-    except OSError:  # the folder was removed: nothing can be imported from it
+    except OSError:  # the folder was removed, so nothing can be imported from it
         return
     if os.path.realpath(os.path.dirname(__path__[0])) != here:
         sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != here]
 
 
-# sys.argv[0] is this while Python looks for the module that `python -m` names.
+# While Python looks for the module that `python -m` names, sys.argv[0] is "-m".
 if sys.argv[:1] == ["-m"]:
     _leave_working_directory()
 

@@ -1,7 +1,7 @@
-"""`asam-datasets COMMAND` and `python -m builder COMMAND`: every command behind one name.
+"""`asam-datasets COMMAND` and `python -m builder COMMAND`: all commands under one name.
 
-A command is the module of its name in this folder. It is imported when it is called and not
-before, so that the list of commands and the help of each are shown at once.
+A command is the module of the same name in this folder. It is imported only when it is called, so
+that the list of commands appears fast.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv
-        The command's name and its arguments; those of the process by default.
+        The command's name and its arguments; by default those of the process.
 
     Returns
     -------
     int
-        The command's exit status. Without arguments, the commands are shown and it is 2.
+        The command's exit status. Without arguments, the commands are listed and the status is 2.
     """
     given = sys.argv[1:] if argv is None else argv
     if not given:
@@ -52,13 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog=SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m builder",
         description="Build, check, look at and publish ASAM-Datasets.",
-        epilog="\n".join(["commands:", *lines, "", "COMMAND --help explains one of them."]),
+        epilog="\n".join(["commands:", *lines, "", "COMMAND --help explains a command."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_version(result)
-    result.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="one of those below")
+    result.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="one of these below")
     result.add_argument(
-        "arguments", metavar="...", nargs=argparse.REMAINDER, help="what the command takes"
+        "arguments", metavar="...", nargs=argparse.REMAINDER, help="the command's arguments"
     )
     return result
 

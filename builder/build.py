@@ -28,7 +28,7 @@ from builder.core.extras import needs
 from builder.core.layout import CAPTIONS, FORMATS
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 
-if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from builder.captioning.run import CaptionSummary
     from builder.core.records import Source
     from builder.shards.config import Built
@@ -69,16 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _build_all(
     sources: Sequence[Source], args: argparse.Namespace
 ) -> tuple[list[dict[str, Any]], int]:
-    """What `--json` prints of each source that was built, and how many failed.
+    """Build each source; returns what `--json` prints of those that were built, and the failures.
 
-    A source that fails does not keep the others from being built, unless it is the only one.
+    If one of several sources fails, the others are built. The error of a single source is raised.
     """
     captioned = _caption(sources, args) if args.caption_model and not args.dry_run else {}
     documents: list[dict[str, Any]] = []
     failed = 0
     for source in sources:
         captions = captioned.get(source.config)
-        if captions and captions.error is not None:  # said when it was captioned
+        if captions and captions.error is not None:  # the error was printed during captioning
             failed += 1
             continue
         try:
@@ -100,7 +100,7 @@ def _build_all(
 
 
 def _build_one(source: Source, args: argparse.Namespace) -> dict[str, Any]:
-    """Build a source, or estimate it, and report; returns what `--json` prints of it."""
+    """Build a source, or estimate its build; returns what `--json` prints of it."""
     from builder.shards.config import build_config
 
     settings = Settings(args.format, args.shard_size)
@@ -145,55 +145,70 @@ def _parser() -> argparse.ArgumentParser:
         help="build an evaluation dataset from its release in --source",
     )
     what.add_argument(
-        "--source", type=Path, metavar="FOLDER", help="the release, as its archive unpacks"
+        "--source", type=Path, metavar="FOLDER", help="the folder of the unpacked release"
     )
     what.add_argument(
         "--protocol",
         choices=asam_datasets.PROTOCOLS,
         default="native",
-        help="the release's own split and instances, SAM's Table 7, or what ASAM's code does",
+        help="which images and instances to take: native as the release defines them, sam as in "
+        "SAM's Table 7, asam as in ASAM's code (default: native)",
     )
     what.add_argument(
-        "--list-eval", action="store_true", help="list them: what to download, under which terms"
+        "--list-eval",
+        action="store_true",
+        help="list the evaluation datasets, their downloads and their terms",
     )
     what.add_argument(
         "--eval-fixtures",
         action="store_true",
-        help="build all of them from tiny releases made by code in the documented layouts",
+        help="build all evaluation datasets from tiny releases that are made by code",
     )
-    what.add_argument("--config", help="the config's name; by default the source's")
-    what.add_argument("--image-ids", metavar="FILE", help="build only these ids, one a line")
+    what.add_argument("--config", help="the config's name (default: from the source's name)")
+    what.add_argument(
+        "--image-ids", metavar="FILE", help="build only the images with these ids, one on each line"
+    )
     what.add_argument("--limit", type=positive, metavar="N", help="build only the first N images")
     what.add_argument(
         "--captions",
         type=Path,
         metavar="FILE",
-        help='JSON Lines of "img" and "prompt"; or a folder with <config>-blip2-caption.json',
+        help='captions as JSON Lines of "img" and "prompt", or a folder that holds '
+        "<config>-blip2-caption.json",
     )
     what.add_argument(
         "--caption-model",
         metavar="MODEL",
-        help=f"caption the images first: {' or '.join(PRESETS)} (a preset of builder.caption), or "
-        "a Hub repo or folder, as with builder.caption --model MODEL; resumable, kept in the "
-        f"dist's {CAPTIONS}",
+        help=f"caption the images first, with a preset of builder.caption ({' or '.join(PRESETS)})"
+        " or with a model of the Hub or in a folder; the captions are kept in the dist's "
+        f"{CAPTIONS}, and a run that was stopped continues",
     )
     what.add_argument(
-        "--allow-truncated", action="store_true", help="take what is whole in a cut-off tar"
+        "--allow-truncated",
+        action="store_true",
+        help="build the complete members of a truncated tar",
     )
     how = result.add_argument_group("output")
     how.add_argument(
         "--out", type=out_folder, default=Path("dist"), help="the dist (default: dist)"
     )
-    how.add_argument("--format", choices=FORMATS, default="arrow", help="one format per dist")
+    how.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="arrow",
+        help="the shards' format, the same for all configs of a dist (default: arrow)",
+    )
     how.add_argument(
         "--shard-size",
         type=_size,
         default=DEFAULT_SHARD_SIZE,
         metavar="BYTES",
-        help="such as 128M; the number of shards is the power of two that keeps to it "
-        "(default: 256M)",
+        help="the size that shards should not exceed, such as 128M; the number of shards is a "
+        "power of two (default: 256M)",
     )
-    how.add_argument("--annotations-only", action="store_true", help="publish no pixels")
+    how.add_argument(
+        "--annotations-only", action="store_true", help="leave the images' pixels out of the rows"
+    )
     how.add_argument(
         "--workers",
         type=positive,
@@ -203,10 +218,12 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--device",
         metavar="NAME",
-        help="where --caption-model runs: auto, cpu, cuda, cuda:N, or several with commas "
+        help="the device of --caption-model: auto, cpu, cuda, cuda:N, or several with commas "
         "(default: auto)",
     )
-    how.add_argument("--no-resume", action="store_true", help="build anew what is there")
+    how.add_argument(
+        "--no-resume", action="store_true", help="replace the config if the dist already holds it"
+    )
     how.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
     how.add_argument("--json", action="store_true", help="print the result as JSON")
     how.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -214,12 +231,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
-    """The sources that the arguments name; what is made by code lives as long as `stack`."""
+    """The sources that the arguments name. Temporary files are removed when `stack` is closed."""
     chosen = [bool(args.sources), args.sample, bool(args.eval), args.eval_fixtures]
     if sum(chosen) != 1:
         raise SettingsError("give one of SOURCE, --sample, --eval NAME and --eval-fixtures")
     if args.captions and args.caption_model:
-        raise SettingsError("--captions takes captions that are made, --caption-model makes them")
+        raise SettingsError(
+            "--captions takes existing captions and --caption-model makes new ones: give one of "
+            "them"
+        )
     if args.device and not args.caption_model:
         raise SettingsError("--device is for --caption-model: masks are made on the CPU")
     if bool(args.eval) != bool(args.source):
@@ -279,7 +299,7 @@ def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
 
 
 def _caption(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, CaptionSummary]:
-    """Caption the images that have no caption yet; what became of each source, by its config."""
+    """Caption the images that have no caption yet; returns each source's summary by its config."""
     from builder.captioning.images import SelectedImages
 
     with needs("--caption-model", "caption"):
@@ -330,7 +350,7 @@ def _report(source: Source, dist: Path, built: Built, args: argparse.Namespace) 
     for reason, count in counts.rejects.items():
         say(f"  rejected {count:,} x {reason} (see rejects.jsonl)")
     for key, count in counts.unknown_keys.items():
-        say(f"  {count:,} x undocumented key {key}: not kept")
+        say(f"  {count:,} x undocumented key {key}: left out of the rows")
     if not args.quiet:
         say(f'  load_dataset("{dist}", "{source.config}")')
     return {

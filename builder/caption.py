@@ -30,7 +30,7 @@ from builder.core.console import (
 )
 from builder.core.extras import needs
 
-if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from builder.captioning.run import CaptionSummary
 
 _EXAMPLES = (
@@ -89,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         "caption",
         "Caption images as ASAM did: BLIP-2 with Flan-T5 XL, fine-tuned on COCO, at 364 pixels, "
         'prompt "a photo of", 5 beams. Writes <config>-blip2-caption.json (JSON Lines), its '
-        "provenance and its rejects. A run that was stopped goes on where it was.",
+        "provenance and its rejects. After an interruption, run the same command again: it "
+        "continues where it was stopped.",
         _EXAMPLES,
     )
     defaults, run = CaptionSettings(), RunOptions()
@@ -103,37 +104,54 @@ def _parser() -> argparse.ArgumentParser:
         "config's folder in a dist",
     )
     what.add_argument("--out", type=Path, required=True, help="the folder of the captions files")
-    what.add_argument("--config", help="the config to caption, or its name for one source")
+    what.add_argument(
+        "--config", help="of a dist, the config to caption; of a tar or folder, the config's name"
+    )
     what.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     what.add_argument(
-        "--allow-truncated", action="store_true", help="take what is whole in a cut-off tar"
+        "--allow-truncated",
+        action="store_true",
+        help="caption the complete members of a truncated tar",
     )
     what.add_argument(
-        "--force-mix", action="store_true", help="add to captions made with other settings"
+        "--force-mix",
+        action="store_true",
+        help="add to a captions file that was made with other settings",
     )
     what.add_argument("--retry-rejects", action="store_true", help="try rejected images again")
-    model = result.add_argument_group("model (these decide the captions)")
+    model = result.add_argument_group("model (these options decide the captions)")
     model.add_argument(
         "--preset",
         choices=tuple(PRESETS),
         help=f'asam, the default: {defaults.model}, 364 pixels, prompt "{defaults.prompt}"; '
-        f"pretrained: {pretrained}, 224 pixels, no prompt. The options below override it. Without "
-        f"--preset, --model {pretrained} takes pretrained",
+        f"pretrained: {pretrained}, 224 pixels, no prompt. The options below override it. If only "
+        f"--model {pretrained} is given, its preset is pretrained",
     )
     model.add_argument(
         "--model",
-        help=f"a Hub repo or folder (the preset's): {', '.join(each.name for each in FAMILIES)}",
+        help="a Hub repo or folder (default: the preset's); accepted are "
+        f"{', '.join(each.name for each in FAMILIES)}",
     )
-    model.add_argument("--revision", help="of the Hub repo: a branch, tag or commit")
-    model.add_argument("--prompt", help='text to go on from, "" for none (the preset\'s)')
-    model.add_argument("--beams", type=positive, help=f"({defaults.num_beams})")
-    model.add_argument("--max-new-tokens", type=positive, help=f"({defaults.max_new_tokens})")
+    model.add_argument("--revision", help="a branch, tag or commit of the Hub repo")
+    model.add_argument(
+        "--prompt", help='text that the caption continues, "" for none (default: the preset\'s)'
+    )
+    model.add_argument(
+        "--beams",
+        type=positive,
+        help=f"the number of beams of the search (default: {defaults.num_beams})",
+    )
+    model.add_argument(
+        "--max-new-tokens",
+        type=positive,
+        help=f"the most tokens of a caption (default: {defaults.max_new_tokens})",
+    )
     model.add_argument(
         "--search",
         choices=SEARCHES,
-        help="rules of beam search: lavis (the default), those of transformers 4.33.2, which LAVIS "
-        "pins; transformers, those of transformers 5, the only ones for other models than BLIP-2 "
-        "with a T5",
+        help="the rules of beam search: lavis are those of transformers 4.33.2, which LAVIS pins; "
+        "transformers are those of transformers 5. Models other than BLIP-2 with a T5 always have "
+        "the latter (default: lavis)",
     )
     model.add_argument(
         "--dtype",
@@ -145,24 +163,31 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument(
         "--dct-scaling",
         action="store_true",
-        help="let the JPEG decoder scale down first: faster, and some captions change",
+        help="let the JPEG decoder scale images down first, which is faster and changes some "
+        "captions",
     )
-    how = result.add_argument_group("speed (these do not)")
+    how = result.add_argument_group("speed (these options do not change captions)")
     how.add_argument(
         "--device",
         default=",".join(run.devices),
-        help="auto, cpu, cuda, cuda:N, or several with commas, a process each (%(default)s)",
+        help="auto, cpu, cuda, cuda:N, or several with commas (default: %(default)s)",
     )
     how.add_argument(
-        "--batch-size", type=whole(1, word="auto"), metavar="N", help="images at a time (auto)"
+        "--batch-size",
+        type=whole(1, word="auto"),
+        metavar="N",
+        help="images at a time, or auto (default: auto)",
     )
     how.add_argument(
         "--engine",
         choices=ENGINES,
         default=run.engine,
-        help="continuous for a BLIP-2 with a T5, generate (transformers' own) for the other kinds",
+        help="continuous is for BLIP-2 with a T5; generate is that of transformers, for all models "
+        "(default: %(default)s)",
     )
-    how.add_argument("--threads", type=positive, help="that decode images (one per core)")
+    how.add_argument(
+        "--threads", type=positive, help="threads that decode images (default: one per core)"
+    )
     how.add_argument("--json", action="store_true", help="print the result as JSON")
     how.add_argument("--quiet", action="store_true", help="no progress bar")
     return result
@@ -173,7 +198,7 @@ def _report(summary: CaptionSummary) -> None:
 
     rejected = sum(summary.rejects.values())
     say(
-        f"{summary.config}: {summary.captions:,} captions ({summary.made:,} images looked at "
+        f"{summary.config}: {summary.captions:,} captions ({summary.made:,} images processed "
         f"in this run), {rejected:,} rejects, {summary.seconds:,.1f} s, in {summary.path}"
     )
     for reason, count in sorted(summary.rejects.items()):

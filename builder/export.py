@@ -19,7 +19,7 @@ from builder.core.console import (
 )
 from builder.exporting.options import MISSING_CAPTIONS, REFUSE, SPLIT_NAMES, TRAIN
 
-if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from builder.exporting.tree import Exported
 
 EXAMPLES = (
@@ -36,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "export",
         "Write a config as the folder tree that ASAM's own code reads: images, records, control "
         "images, a folder of masks for each image, captions. Evaluation configs become imgs/ and "
-        "gts/, or imgs/ and a COCO file. The same command again goes on where it was stopped.",
+        "gts/, or imgs/ and a COCO file. After an interruption, run the same command again: it "
+        "continues where it was stopped.",
         EXAMPLES,
     )
     add = args_parser.add_argument
@@ -47,31 +48,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=out_folder,
         required=True,
         metavar="DIR",
-        help="the folder called SAM-1B there",
+        help="the folder to write to; ASAM's code calls it SAM-1B",
     )
-    add("--revision", help="of the Hub repo: a branch, tag or commit (default: its newest)")
+    add("--revision", help="a branch, tag or commit of the Hub repo (default: the newest commit)")
     add(
         "--missing-captions",
         choices=MISSING_CAPTIONS,
         default=REFUSE,
-        help="images without a caption: refuse to start (default), skip them, or leave it empty",
+        help="for images without a caption: refuse to start, skip them, or write an empty caption "
+        "(default: refuse)",
     )
     add(
         "--skip-empty",
         action="store_true",
-        help="leave out images without a mask, at which ASAM's tuning stops",
+        help="leave out images without a mask, because ASAM's tuning stops at them",
     )
     add(
         "--split-name",
         choices=SPLIT_NAMES,
         default=TRAIN,
-        help="of the list of pairs, CONFIG-controlnet-train.json or -validation (default: train)",
+        help="name the list of pairs CONFIG-controlnet-train.json or "
+        "CONFIG-controlnet-validation.json (default: train)",
     )
     add(
         "--image-root",
         type=Path,
         metavar="PATH",
-        help="your own tar or folder of the images, for configs that hold none",
+        help="your own tar or folder of images, for a config that was built without pixels",
     )
     add(
         "--workers",
@@ -107,7 +110,8 @@ def _summary(exported: Exported, skip_empty: bool) -> list[str]:
     counts = exported.counts
     lines = [
         f"{exported.folder}: {counts['images']:,} images with {counts['masks']:,} masks in "
-        f"{exported.seconds:.1f} s, {counts['images'] - counts['written']:,} were there already",
+        f"{exported.seconds:.1f} s; {counts['images'] - counts['written']:,} of them were there "
+        "already",
         *(f"{path}" for path in exported.files),
     ]
     if counts["without_masks"]:
@@ -115,15 +119,15 @@ def _summary(exported: Exported, skip_empty: bool) -> list[str]:
         if skip_empty:
             then = "; they were left out"
         elif exported.kind == "train":
-            then = "; ASAM's tuning stops at their empty folders, --skip-empty leaves them out"
+            then = "; ASAM's tuning stops at their empty folders; --skip-empty leaves them out"
         lines.append(f"images without a mask: {counts['without_masks']:,}{then}")
     if counts["without_caption"]:
         lines.append(f"images without a caption: {counts['without_caption']:,}")
     truths = [loader["gt_dir"] for loader in exported.loaders if loader.get("gt_ext")]
     if any("sam" in truth for truth in truths):
         lines.append(
-            'ASAM\'s OnlineDataset takes images under a path with "sam" in it for '
-            "pairs side by side: give it a path without"
+            'note: if a path contains "sam", ASAM\'s OnlineDataset expects two images side by '
+            "side in each file: use a path that does not contain it"
         )
     lines.append("for train_datasets or valid_datasets in ASAM's main.py:")
     lines += [f"  {loader}" for loader in exported.loaders]

@@ -25,7 +25,7 @@ from builder.core.console import (
 from builder.core.extras import needs
 from builder.core.files import write_bytes
 
-if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from builder.previewing.counts import Counts
     from builder.previewing.reading import Config
     from builder.previewing.statistics import Statistics
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call the
 PAGE = "index.html"
 SHEET = "contact_sheet.jpg"
 ROWS = 12
-LOCAL_ROWS, REMOTE_ROWS = 20_000, 1_000  # for the statistics: a whole tar, or 60 MB of a repo
+LOCAL_ROWS, REMOTE_ROWS = 20_000, 1_000  # rows for the statistics; 1,000 of a repo are 60 MB
 ALL = "all"
 
 _EXAMPLES = (
@@ -72,12 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     counts.problems.extend(
         f"{view.row['file_name']}: {problem}" for view in views for problem in view.problems
     )
-    with warnings.catch_warnings():  # a script that matplotlib's font lacks; browsers have theirs
+    with warnings.catch_warnings():  # matplotlib warns of characters that its font does not have
         warnings.filterwarnings("ignore", "Glyph ", UserWarning)
         charts = draw_charts(statistics, config.kind)
         sheet = draw_sheet(views, config.kind, len(config)) if views else None
     page = render(Contents(config, views, statistics, charts, rejects, counts, bool(args.images)))
-    # a name read from a tar may be half a surrogate pair
+    # A name that was read from a tar may hold a lone surrogate, which UTF-8 can't encode.
     write_bytes(args.out / PAGE, page.encode(errors="backslashreplace"))
     if sheet:
         write_bytes(args.out / SHEET, sheet)
@@ -88,9 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     result = parser(
         "preview",
-        f"Draw a config: {SHEET}, and {PAGE}, one file that needs nothing else, with rows\n"
-        "to page through, statistics, rejects, and whether the counts agree. Exit status 1\n"
-        "if they don't, or if something could not be drawn.",
+        f"Draw a config as a picture, {SHEET}, and as a page, {PAGE}. The page is a single file\n"
+        "with rows to page through, statistics, rejects, and a comparison of the counts. The exit\n"
+        "status is 1 if counts disagree, or if something could not be drawn.",
         _EXAMPLES,
     )
     add = result.add_argument
@@ -103,22 +103,27 @@ def _parser() -> argparse.ArgumentParser:
         type=positive,
         default=ROWS,
         metavar="N",
-        help="rows on the page: half of them at most are those to look at first, the others are "
-        f"evenly spread (default: {ROWS}; about 0.3 MB each)",
+        help="rows on the page: at most half of them are conspicuous ones, the others are evenly "
+        f"spread; a row takes about 0.3 MB (default: {ROWS})",
     )
     which.add_argument(
-        "--images", nargs="+", metavar="NAME", help="these images instead, by file name"
+        "--images", nargs="+", metavar="NAME", help="show these images instead, by file name"
     )
     add(
         "--statistics-rows",
         type=whole(1, word=ALL),
         default=argparse.SUPPRESS,
         metavar="N",
-        help=f"rows that the statistics count, evenly spread, or {ALL} (default: {LOCAL_ROWS:,} "
-        f"of a dist, {REMOTE_ROWS:,} of a repo)",
+        help=f"count about N rows, evenly spread, or {ALL} for the statistics (default: "
+        f"{LOCAL_ROWS:,} of a dist, {REMOTE_ROWS:,} of a repo)",
     )
-    add("--image-root", type=Path, metavar="DIR", help="your images, where a config has none")
-    add("--revision", help="of the Hub repo: a branch, tag or commit (default: its newest)")
+    add(
+        "--image-root",
+        type=Path,
+        metavar="DIR",
+        help="your own images, for a config that was built without pixels",
+    )
+    add("--revision", help="a branch, tag or commit of the Hub repo (default: the newest commit)")
     add("--json", action="store_true", help="print the counts as JSON")
     add("--quiet", action="store_true", help="no progress bar, no summary")
     return result

@@ -24,7 +24,7 @@ from builder.core.errors import HubError, SettingsError, ShardError
 from builder.core.layout import configs
 from builder.hub.patience import Patience
 
-if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from huggingface_hub import HfApi
 
     from asam_datasets.index import Index
@@ -70,9 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     result = parser(
         "push",
-        "Publish a dist: verify it, upload what is not there, then show it in one commit. After an "
-        "interruption run the same command again. The repo's card keeps the words that people "
-        "wrote in it; a new repo gets the dist's. The token is that of HF_TOKEN or hf auth login.",
+        "Publish a dist: verify it, upload the files that the repo lacks, then commit them all at "
+        "once. After an interruption run the same command again. In the repo's card, text that "
+        "people wrote is kept; a new repo gets the dist's card. The token is that of HF_TOKEN or "
+        "of hf auth login.",
         _EXAMPLES,
     )
     result.add_argument("dist", type=Path, help="a dist")
@@ -88,22 +89,23 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="CONFIG",
-        help="publish the pixels of a config whose terms do not say that one may; repeat for more",
+        help="publish the images of a config although its terms do not clearly allow it; repeat "
+        "for more configs",
     )
-    result.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
+    result.add_argument("--dry-run", action="store_true", help="print the plan, send nothing")
     result.add_argument(
         "--timeout",
         type=number(),
         default=Patience().timeout,
         metavar="SECONDS",
-        help="give a request up that long after its last byte (default: 120)",
+        help="a request fails after this time without a byte (default: 120)",
     )
     result.add_argument(
         "--attempts",
         type=positive,
         default=Patience().attempts,
         metavar="N",
-        help="at one request, while the Hub or the network fails (default: 8)",
+        help="how often to try a request while the Hub or the network fails (default: 8)",
     )
     result.add_argument(
         "--workers",
@@ -129,17 +131,21 @@ def _indexes(dist: Path, only: Sequence[str] | None) -> list[Index]:
 
 
 def _check_terms(indexes: Sequence[Index], flagged: Sequence[str]) -> None:
-    """Print each config's terms; refuse pixels that may not be passed on.
+    """Print each config's terms; refuse images that may not be published.
 
     Raises
     ------
     HubError
-        Names the configs, and what can be done.
+        The terms of some configs do not allow it, and no option says that the user may.
+    SettingsError
+        The option names a config that is not published.
     """
     from builder.card.terms import terms_of
 
     if unknown := sorted(set(flagged) - {index.config for index in indexes}):
-        raise SettingsError(f"--i-may-redistribute {unknown[0]}: no config that is published here")
+        raise SettingsError(
+            f"--i-may-redistribute {unknown[0]}: this run does not publish such a config"
+        )
     refused = []
     for index in indexes:
         config, terms = index.config, terms_of(index)
@@ -147,7 +153,7 @@ def _check_terms(indexes: Sequence[Index], flagged: Sequence[str]) -> None:
         if terms.redistribution == "allowed" or index.annotations_only:
             continue
         if config in flagged:
-            say(f"  passing its images on is {terms.redistribution}; you say that you may")
+            say(f"  publishing its images is {terms.redistribution}; you state that you may")
         else:
             refused.append(f"{config} ({terms.redistribution})")
     if refused:
@@ -179,7 +185,7 @@ def _verify(dist: Path, names: Sequence[str], args: argparse.Namespace) -> None:
 
 
 def _check_token(api: HfApi, repo: str, patience: Patience) -> None:
-    """Fail before anything is sent if the token can't write."""
+    """Raise HubError before anything is sent if the token can't write."""
     from builder.hub.client import plain_errors, retried
 
     with plain_errors(repo):
@@ -196,7 +202,7 @@ def _tell_plan(plan: Plan, args: argparse.Namespace) -> None:
     where = f"{args.repo} at {plan.parent[:12]}" if plan.parent else f"{args.repo}, to be created"
     say(f"{where}: {_count(plan.add)} to upload, {_count(plan.there)} already there")
     if plan.delete:
-        say(f"  {len(plan.delete)} shards to delete, which the new ones replace")
+        say(f"  {len(plan.delete)} shards to delete, because new ones replace them")
     if args.dry_run:
         lines = [f"  + {file.path} ({file.size:,} bytes)" for file in plan.add]
         lines += [f"  - {path}" for path in plan.delete]

@@ -1,1 +1,1 @@
-"""The dataset card: its YAML, terms and pictures, without any network."""
+"""The dataset card: its YAML, text, licence terms and pictures. Nothing here uses the network."""

@@ -1,6 +1,6 @@
-"""The card's YAML: made of the indexes, merged into what others put there.
+"""The card's YAML. It is made from the indexes and merged with the entries of other people.
 
-Keys are those of the Hub's specification (huggingface/hub-docs, datasetcard.md).
+The keys are those of the Hub's specification (huggingface/hub-docs, datasetcard.md).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from builder.card.terms import Terms, all_terms
 from builder.core.errors import HubError
 from builder.core.layout import DATA
 
-# The YAML of a thousand dataset_info entries takes seconds to parse, in every load_dataset.
+# A thousand dataset_info entries take seconds to parse, and every load_dataset parses them.
 MAX_INFO = 100
 MIXED_LICENSE = "several-see-configs"
 # https://huggingface.co/docs/hub/datasets-cards; upper bounds are exclusive.
@@ -34,10 +34,31 @@ def merge_metadata(
     indexes: Sequence[Index],
     drop: Collection[str],
 ) -> dict[str, Any]:
-    """The card's configs and dataset_info, and its fixed keys where the card has none.
+    """Merge the entries of configs into a card's metadata.
 
-    Entries and keys that others put there stay; those of `indexes` are replaced, those in `drop`
-    removed. Ours come first: the format of a repo is taken from its first config.
+    Keys and entries of other people stay. Entries of `indexes` are replaced. Entries of the
+    project's configs come first, because datasets takes the format of a repo from its first config.
+
+    Parameters
+    ----------
+    existing
+        The card's metadata.
+    template
+        The metadata of the template. Its keys are added where the card does not have them.
+    indexes
+        The configs to describe.
+    drop
+        The names of configs to remove.
+
+    Returns
+    -------
+    dict
+        The new metadata.
+
+    Raises
+    ------
+    HubError
+        `configs` or `dataset_info` of the card is not a list of entries.
     """
     mine = {index.config for index in indexes}
     replaced = mine | set(drop)
@@ -62,18 +83,18 @@ def merge_metadata(
 
 
 def entries(metadata: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """The entries of `configs` or `dataset_info`, however they are written."""
+    """The entries of `configs` or `dataset_info` as a list, also if there is only one entry."""
     found = metadata.get(key) or []
     found = [found] if isinstance(found, dict) else found
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise HubError(
-            f"README.md: expected {key} to be a list of entries, found {found!r}; mend it"
+            f"README.md: expected {key} to be a list of entries, found {found!r}; correct it"
         )
     return found
 
 
 def is_own(entry: Mapping[str, Any]) -> bool:
-    """Whether a `configs` entry has its files where a dist has them."""
+    """Whether a `configs` entry has its files in the folder where a dist has them."""
     folder = f"{DATA}/{entry.get('config_name')}/"
     paths = data_paths(entry)
     return bool(paths) and all(path.startswith(folder) for path in paths)
@@ -93,7 +114,11 @@ def size_category(rows: int) -> str:
 
 
 def license_keys(terms: Iterable[Terms], repo: str) -> dict[str, str]:
-    """license, and license_name and license_link where the Hub's list has no identifier."""
+    """The card's licence keys for all terms of a repo.
+
+    Without an identifier in the Hub's list, `license` is "other", and `license_name` and
+    `license_link` are added.
+    """
     found = list(dict.fromkeys((t.license, t.name, t.link) for t in terms))
     if len(found) != 1:
         link = f"https://huggingface.co/datasets/{repo}#configs"
@@ -105,7 +130,7 @@ def license_keys(terms: Iterable[Terms], repo: str) -> dict[str, str]:
 
 
 def has_own_license(existing: Mapping[str, Any]) -> bool:
-    """Whether the card has a licence that no render could have written: a person's."""
+    """Whether a person wrote the card's licence. True if this project never writes that one."""
     if existing.get("license") is None:
         return False
     ours = {(of.license, of.name) for of in all_terms()} | {("other", MIXED_LICENSE)}
@@ -122,7 +147,7 @@ def _config_entry(index: Index) -> dict[str, Any]:
 
 
 def _info_entry(index: Index) -> dict[str, Any]:
-    """Rows and bytes of each split. No features: the shards' schema has them."""
+    """Rows and bytes of each split. The features are not here but in the shards' schema."""
     splits = [
         {"name": name, "num_bytes": split.num_bytes, "num_examples": split.num_rows}
         for name, split in index.splits.items()

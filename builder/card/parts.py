@@ -74,7 +74,9 @@ def read_parts(text: str) -> Parts:
     try:
         configs = {name: sha256_json(value) for name, value in found.items()}
     except (TypeError, ValueError) as error:  # YAML has dates, and numbers that JSON lacks
-        raise HubError(f"{CARD}: an entry of its YAML can't be read: {error}; mend it") from error
+        raise HubError(
+            f"{CARD}: an entry of its YAML can't be read: {error}; correct it"
+        ) from error
     texts = {match[1]: match[0].encode() for match in REGION.finditer(text)}
     sums = {name: hashlib.sha256(region).hexdigest() for name, region in texts.items()}
     return Parts(sums, configs, tuple(listed))
@@ -90,7 +92,9 @@ def read_card(text: str) -> DatasetCard:
     try:
         return DatasetCard(text)
     except Exception as error:  # of the YAML library, which huggingface_hub doesn't wrap
-        raise HubError(f"{CARD}: its YAML can't be read: {error}; mend it, or remove it") from error
+        raise HubError(
+            f"{CARD}: its YAML can't be read: {error}; correct it, or remove it"
+        ) from error
 
 
 def metadata(card: DatasetCard) -> dict[str, Any]:
@@ -112,7 +116,7 @@ def regions(text: str) -> dict[str, str]:
     for kind, name in marks:
         if name not in found or marks["begin", name] != 1 or marks["end", name] != 1:
             raise HubError(
-                f"{CARD}: asam-datasets:{kind} {name} has no partner, or there are two of it; "
-                "mend the marks, or delete the region and both its marks"
+                f"{CARD}: the mark asam-datasets:{kind} {name} has no partner, or there are two of "
+                "it; correct the marks, or delete the region and both its marks"
             )
     return found

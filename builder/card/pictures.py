@@ -22,7 +22,7 @@ HEIGHT = 256  # pixels
 
 
 def draw_picture(dist: Path, index: Index, stated: str | None = None) -> str | None:
-    """Draw image and control image of a config's first row side by side, if not done already.
+    """Draw the image and the control image of a config's first row side by side.
 
     Parameters
     ----------
@@ -84,5 +84,5 @@ def _parts(row: Json, kind: str) -> Iterator[Image.Image]:
 def _thumbnail(data: bytes) -> Image.Image:
     with Image.open(io.BytesIO(data)) as image:
         width = max(1, round(image.width * HEIGHT / image.height))
-        image.draft("RGB", (width, HEIGHT))  # a JPEG is decoded at about the size wanted
+        image.draft("RGB", (width, HEIGHT))  # a JPEG is decoded at about this size, which is fast
         return image.convert("RGB").resize((width, HEIGHT), Image.Resampling.BOX)

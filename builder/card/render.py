@@ -1,9 +1,9 @@
-"""The card: README.md of a dist and of its repo.
+"""Renders the card, which is the README.md of a dist and of its repo.
 
-The template (dataset_card.md) is made of regions between marks, `<!-- asam-datasets:begin NAME -->`
-and `<!-- asam-datasets:end NAME -->`. Rendering writes the regions anew and leaves all other text
-alone; a region that was deleted with its marks stays away. In a repo that already has a card of its
-own, the regions follow that card's text.
+The template (dataset_card.md) consists of regions between the marks
+`<!-- asam-datasets:begin NAME -->` and `<!-- asam-datasets:end NAME -->`. Rendering replaces the
+text of the regions and keeps all other text. A region that a person deleted with its marks is not
+added again. If a repo has a card without regions, they are added after its text.
 """
 
 from __future__ import annotations
@@ -43,20 +43,25 @@ def render_card(
     pictures: Collection[str] = (),
     repo: str = REPO_ID,
 ) -> str:
-    """The card of a repo that holds the configs of these indexes.
+    """Render the card of a repo.
 
     Parameters
     ----------
     indexes
-        Of the configs to describe. Other configs that `existing` describes stay in it.
+        The configs to describe. Other configs that `existing` describes stay in it.
     existing
-        The card to merge into.
+        The card to merge into; None for a new one.
     drop
-        Configs to take out of it.
+        The names of configs to remove from it.
     pictures
-        The configs that have a picture.
+        The names of configs that have a picture.
     repo
         The repo's name, for links and examples.
+
+    Returns
+    -------
+    str
+        The text of the card.
 
     Raises
     ------
@@ -121,8 +126,8 @@ def _first(data: Mapping[str, Any]) -> dict[str, str]:
     return {"first": entry["config_name"] if entry else "sa_000000", "split": files[0]["split"]}
 
 
-# The table of configs. Rows of other configs are kept as they stand, so a row says all that the
-# other regions need of its config.
+# The table of configs. Rows of other configs are kept as they are. Those configs have no index
+# here, so what the other regions need of them is read from their rows.
 
 _COLUMNS = "config rows splits masks rejected uncaptioned bytes source pixels licence"
 _HEADER = f"| {_COLUMNS.replace(' ', ' | ')} |\n{'|---' * len(_COLUMNS.split())}|\n"
@@ -193,8 +198,8 @@ def _gaps(table: Mapping[str, str]) -> str:
     if samples:
         names = ", ".join(f"`{name}`" for name in samples)
         lines.append(
-            f"- {names}: a sample made by code, pictures and captions, to try everything with; it "
-            "holds nothing of SA-1B."
+            f"- {names}: a sample made by code, with pictures and captions, for trying everything; "
+            "it holds nothing of SA-1B."
         )
     count = len(train) - len(samples)
     if count:

@@ -1,4 +1,4 @@
-"""Under which terms a config's pixels may be passed on, and what to cite."""
+"""The terms under which a config's images may be published, and what to cite."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class Terms:
     Parameters
     ----------
     title
-        The source.
+        The source's name.
     label
         Its licence in words.
     license, name
-        An identifier of the Hub's list and None, or "other" and a name where it has none.
+        An identifier of the Hub's list and None. If the list has no identifier, "other" and a name.
     link
-        Where the terms are.
+        The address of the terms.
     summary
-        What they ask, in a line.
+        What they require, in one line.
     redistribution
         Whether the images may be published.
     citation
@@ -53,7 +53,7 @@ class Terms:
 
     @property
     def cell(self) -> str:
-        """The licence as the card's table has it."""
+        """The licence as a cell of the card's table."""
         return f"[{self.label.replace('|', '/')}]({self.link})"
 
 

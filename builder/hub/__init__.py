@@ -1,1 +1,1 @@
-"""The dataset repo on the Hub: what is there, the plan of a push, the upload, the checks."""
+"""The dataset repo on the Hub: listing it, planning a push, uploading, checking."""

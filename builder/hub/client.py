@@ -1,8 +1,8 @@
-"""huggingface_hub with what it lacks for a night without us: timeouts, retries, plain errors.
+"""Adds timeouts, retries and plain error messages to huggingface_hub, for runs without supervision.
 
-Its HTTP client waits for ever, by default and even where a call says `timeout=None`, and it retries
-neither the commit nor the small calls (whoami, create_repo). Both are put right here, by httpx and
-tenacity.
+By default, and with `timeout=None`, its HTTP client waits forever. Here httpx gets a timeout for
+each request. It also does not retry the commit and the small calls (whoami, create_repo). Here
+tenacity retries them.
 """
 
 from __future__ import annotations
@@ -37,13 +37,23 @@ else:
 T = TypeVar("T")
 
 MAX_WAIT = 60.0  # seconds between attempts, unless the Hub asks for more
-# 409: another commit holds the lock; 425: too early. 412 is no fault: the repo moved on.
+# 409: another commit holds the lock. 425: too early. 412 is not retried: it means that someone else
+# has committed in the meantime.
 _RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
 _PASSING = (httpx.TransportError, ConnectionError, TimeoutError)
 
 
 def connect(patience: Patience = PATIENT) -> HfApi:
-    """An API for the usual endpoint and token (HF_ENDPOINT, HF_TOKEN or `hf auth login`)."""
+    """Make an API with timeouts for the usual endpoint and token.
+
+    They are those of HF_ENDPOINT, and of HF_TOKEN or `hf auth login`. The timeout holds for all
+    requests of huggingface_hub in this process.
+
+    Raises
+    ------
+    HubError
+        The installed huggingface_hub is too old.
+    """
     try:
         from huggingface_hub import set_client_factory
         from huggingface_hub.utils._http import default_client_factory
@@ -72,9 +82,24 @@ def connect(patience: Patience = PATIENT) -> HfApi:
 
 
 def retried(call: Callable[[], T], what: str, patience: Patience = PATIENT) -> T:
-    """Call, and again while the fault may pass: transport errors, 408, 409, 425, 429 and 5xx.
+    """Call a function, and call it again after an error that may pass.
 
-    Waits as long as a Retry-After asks for, else 1, 2, 4, ... seconds.
+    Such errors are those of the transport and the statuses 408, 409, 425, 429 and 5xx. The wait
+    between calls is that of the header Retry-After, else 1, 2, 4, ... seconds.
+
+    Parameters
+    ----------
+    call
+        The function.
+    what
+        What it does, for the message before another call.
+    patience
+        How often to call it.
+
+    Raises
+    ------
+    Exception
+        The error of the last call.
     """
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception(may_pass),
@@ -87,7 +112,7 @@ def retried(call: Callable[[], T], what: str, patience: Patience = PATIENT) -> T
 
 
 def may_pass(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, is one that a later attempt may not meet."""
+    """Whether a later attempt may succeed after this error or its cause."""
     while error is not None:
         if isinstance(error, OfflineModeIsEnabled):
             return False
@@ -107,9 +132,9 @@ def status_of(error: BaseException) -> int | None:
 
 @contextmanager
 def plain_errors(repo: str) -> Iterator[None]:
-    """Turn what huggingface_hub raises into a HubError that says what to do.
+    """Turn the errors of huggingface_hub in this context into a HubError that says what to do.
 
-    The token is in none of these messages.
+    No message contains the token.
     """
     try:
         yield
@@ -121,12 +146,12 @@ def plain_errors(repo: str) -> Iterator[None]:
         raise HubError(f"{repo}: not the name of a repo: {error}") from error
     except GatedRepoError as error:
         raise HubError(
-            f"{repo} is gated, and this account was not let in: ask on "
+            f"{repo} is gated, and this account has no access: ask for it on "
             f"https://huggingface.co/datasets/{repo}"
         ) from error
     except RepositoryNotFoundError as error:
         raise HubError(
-            f"{repo}: no such dataset repo, or it is private and this token's account can't see it"
+            f"{repo}: no such dataset repo, or it is private and the token's account has no access"
         ) from error
     except RevisionNotFoundError as error:
         raise HubError(f"{repo}: no such revision: {_first_line(error)}") from error
@@ -140,7 +165,7 @@ def plain_errors(repo: str) -> Iterator[None]:
             raise HubError(_http_message(repo, cause)) from error
         raise HubError(
             f"{repo}: the connection failed ({type(cause).__name__}: {cause}); run the same "
-            "command again: what is up is not sent again"
+            "command again: files that are uploaded are not sent again"
         ) from error
 
 
@@ -149,7 +174,7 @@ def _http_message(repo: str, error: HfHubHTTPError) -> str:
     if status == 401:
         return "the token is not valid: set HF_TOKEN to another one, or run `hf auth login`"
     if status == 403:
-        return f"{repo}: this token may not do that ({said}); use one that may write to it"
+        return f"{repo}: this token is not allowed to do that ({said}); use one that may write"
     if status in _RETRIED:
         return f"{repo}: the Hub kept answering {status} ({said}); run the same command again later"
     return f"{repo}: the Hub answered {status}: {said}"

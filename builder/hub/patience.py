@@ -1,4 +1,4 @@
-"""How long a request to the Hub is waited for, and how often it is tried."""
+"""The timeout of a request to the Hub, and the number of attempts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait: seconds without a byte, and attempts at one call."""
+    """The seconds without a byte after which a request fails, and the attempts at one call."""
 
     timeout: float = 120.0
     attempts: int = 8

@@ -1,10 +1,10 @@
-"""Publishing: uploads that no reader sees, then one commit that shows them all.
+"""Publishes a plan: uploads files that no reader sees yet, then shows all of them in one commit.
 
-Shards go up as LFS objects first (`preupload_lfs_files`), in small batches: what an interrupted run
-sent, the next one finds there. One commit, on the parent that the plan was made for, then adds the
-new files, deletes the shards they replace and updates the card. A reader sees the repo before it
-or after it. The Hub refuses a commit whose objects are not there, and what it says of the files
-after the commit is compared with the indexes.
+Shards are uploaded as LFS objects first (`preupload_lfs_files`), in small batches. After an
+interruption, the next run finds those that were uploaded. Then one commit adds the new files,
+deletes the shards that they replace, and updates the card. Its parent is the commit that the plan
+was made for. So a reader sees the repo as it was before or after the push. The Hub refuses a commit
+whose objects are missing. After the commit, the Hub's checksums are compared with the indexes.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from builder.hub.client import T, plain_errors, retried, status_of
 from builder.hub.plan import Plan, Planner
 from builder.hub.remote import LocalFile
 
-THREADS = 4  # files at a time; a batch's upload links live for about an hour
-_MOVES = 5  # times that the repo may move on during one run
-_PULLS = 10  # newest pull requests that are looked at for this one
+THREADS = 4  # files of a batch; its upload links are valid for about an hour
+_MOVES = 5  # how often a run plans anew because someone else has committed
+_PULLS = 10  # how many of the newest pull requests are searched for that of this plan
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What came of it; `commit` is None where there was nothing to do, or on a dry run."""
+    """The result of a push. `commit` is None on a dry run, or if there was nothing to do."""
 
     plan: Plan
     commit: str | None = None
@@ -45,7 +45,15 @@ class _MovedOn(Exception):
 
 
 class Publisher:
-    """Carries out what a planner plans."""
+    """Carries out plans.
+
+    Parameters
+    ----------
+    planner
+        Makes the plans.
+    quiet
+        Whether to show no progress bar.
+    """
 
     def __init__(self, planner: Planner, *, quiet: bool = False) -> None:
         self.planner, self.quiet = planner, quiet
@@ -57,21 +65,21 @@ class Publisher:
         }
 
     def publish(self, plan: Plan | None = None) -> Published:
-        """Upload what is not there, commit once, and compare what the Hub then states.
+        """Upload the missing files, commit once, and compare the repo with the indexes.
 
-        The plan is carried out as it is. Only where someone else commits in the meantime is another
-        one made, on what is there then.
+        The plan is carried out as it is. If someone else commits in the meantime, a new plan is
+        made from the new state of the repo.
 
         Parameters
         ----------
         plan
-            What to do. Defaults to the planner's plan of now.
+            What to do. By default, the planner makes a plan now.
 
         Raises
         ------
         HubError
-            The Hub refused, someone else published the same configs, a shard changed here, or the
-            repo is not what was sent.
+            The Hub refused, someone else published the same configs, a local shard changed during
+            the upload, or the repo is not what was sent.
         """
         again = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_MovedOn),
@@ -83,7 +91,7 @@ class Publisher:
                 published: Published = again(self._publish, iter([plan] if plan else []))
         except _MovedOn as error:
             raise HubError(
-                f"{self.target.repo} kept moving on; run the same command again"
+                f"{self.target.repo}: others kept committing to it; run the same command again"
             ) from error
         if published.commit:
             self._compare(published.commit)
@@ -111,7 +119,7 @@ class Publisher:
         return self._commit(plan, additions)
 
     def _create(self) -> str:
-        """Create the repo; returns its first commit, raises _MovedOn if it holds files already."""
+        """Create the repo and return its first commit; raise _MovedOn if it already holds files."""
         self._call(
             lambda: self.api.create_repo(
                 self.target.repo, repo_type="dataset", private=self.target.private, exist_ok=True
@@ -124,7 +132,7 @@ class Publisher:
             f"reading {self.target.repo}",
         )
         if any(file.rfilename != ".gitattributes" for file in info.siblings or ()):
-            self._moved(None)  # someone else created and filled it
+            self._moved(None)  # someone else has created and filled it
         return str(info.sha)
 
     def _upload(self, additions: Sequence[CommitOperationAdd]) -> None:
@@ -162,7 +170,7 @@ class Publisher:
         operations += [CommitOperationDelete(path) for path in plan.delete]
 
         def commit() -> Published:
-            landed = self._find(plan, mark)  # an earlier attempt's, whose answer was lost
+            landed = self._find(plan, mark)  # an earlier attempt may have succeeded without answer
             if landed:
                 return landed
             try:
@@ -185,7 +193,7 @@ class Publisher:
         return self._call(commit, "committing")
 
     def _find(self, plan: Plan, mark: str) -> Published | None:
-        """The commit that bears the mark, if it is there; raises _MovedOn if others are."""
+        """Find the commit with the mark; raise _MovedOn if there are only other new commits."""
         repo, api = self.target.repo, self.api
         if self.target.create_pr:
             refs = api.list_repo_refs(repo, repo_type="dataset", include_pull_requests=True)
@@ -212,10 +220,10 @@ class Publisher:
         return None
 
     def _moved(self, parent: str | None) -> None:
-        since = f"from {parent[:12]}" if parent else "from nothing"
+        since = f"after {parent[:12]}" if parent else "while it was created"
         say(
-            f"{self.target.repo} moved on {since} while this ran; what is up "
-            "stays up, planning anew on what is there now"
+            f"{self.target.repo}: someone else committed {since}; planning anew from the repo's "
+            "new state, without sending uploaded files again"
         )
         raise _MovedOn
 
@@ -237,7 +245,7 @@ class Publisher:
 def _addition(file: LocalFile) -> CommitOperationAdd:
     source = file.source if isinstance(file.source, bytes) else str(file.source)
     addition = CommitOperationAdd(file.path, source)
-    if file.sha256 is not None:  # known: spares reading the file once more
+    if file.sha256 is not None:  # so the file need not be read once more to hash it
         addition.upload_info.sha256 = bytes.fromhex(file.sha256)
     return addition
 

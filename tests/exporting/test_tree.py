@@ -433,7 +433,7 @@ def test_the_command_prints_json_and_exit_codes(
     assert "12/12" in err
     status, out, err = run(CONFIG, *options)
     assert (status, out) == (0, "")
-    assert "12 were there already" in err
+    assert "12 of them were there already" in err
     assert "images without a mask: 1; ASAM's tuning stops at their empty folders" in err
     assert run(CONFIG, *options, "--quiet") == (0, "", "")
     status, _, err = run(CONFIG, *options[:3], str(tmp_path / "skipped"), "--skip-empty")

@@ -121,10 +121,10 @@ def test_a_token_that_will_not_do_is_told_before_anything_is_sent(
 
 def test_someone_elses_repo_and_a_gated_one_are_refused(hub: LoopbackHub, two: Path) -> None:
     hub.commit(REPO, {"README.md": b"# theirs"})
-    with pytest.raises(HubError, match="this token may not do that"):
+    with pytest.raises(HubError, match="this token is not allowed to do that"):
         publish(hub, two, token=hub.OTHER)
     hub.repo(REPO).gated = "manual"
-    with pytest.raises(HubError, match="is gated, and this account was not let in"):
+    with pytest.raises(HubError, match="is gated, and this account has no access"):
         publish(hub, two, token=hub.OTHER)
     assert not hub.matching(method="PUT")
     with pytest.raises(HubError, match="not the name of a repo"):
@@ -281,7 +281,7 @@ def test_terms_are_printed_and_obeyed(
     with pytest.raises(HubError, match=r"sa_000000 \(unclear\).*--i-may-redistribute CONFIG"):
         main(arguments)
     assert "sa_000000: SA-1B, SA-1B Dataset Research License (https://" in capsys.readouterr().err
-    with pytest.raises(SettingsError, match="no config that is published here"):
+    with pytest.raises(SettingsError, match="this run does not publish such a config"):
         main([*arguments, "--i-may-redistribute", "camo"])
     bare = make_dist(tmp_path / "bare" / "dist", [1], sample=False, annotations_only=True)
     publish(hub, bare)

@@ -264,6 +264,10 @@ class LoopbackHub:
     def owns(self, user: str | None, namespace: str) -> bool:
         return user is not None and user == namespace
 
+    def expire(self) -> None:
+        """From now on no signed URL works that was given before."""
+        self._secret = secrets.token_bytes(16)
+
     def signature(self, *what: str) -> str:
         return hmac.new(self._secret, "\n".join(what).encode(), hashlib.sha256).hexdigest()
 
