@@ -44,13 +44,13 @@ def emit_json(value: Any) -> None:
 
 
 class _PlainLines:
-    """A stream for tqdm on which each state of the bar is a line of its own."""
+    """A stream for tqdm that prints each state of the bar as a line of its own."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        """Write what tqdm means to draw over the line before."""
+        """Write a state of the bar, which tqdm would draw over the one before."""
         if line := text.strip("\r\n "):
             self._stream.write(f"{line}\n")
 
@@ -60,7 +60,7 @@ class _PlainLines:
 
 
 class Progress:
-    """A progress bar with a rate; on anything but a terminal, a plain line now and then.
+    """A progress bar with a rate. Where stderr is no terminal, plain lines appear now and then.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def number(
     Parameters
     ----------
     low, high
-        The bounds of what is accepted, `high` among it.
+        The bounds. `high` itself is accepted.
     open_low
         Whether `low` itself is refused.
 
@@ -237,9 +237,9 @@ def number(
 
 
 def out_folder(text: str) -> Path:
-    """An argparse type for a folder to write to: whatever exists of its path must be folders."""
+    """An argparse type for a folder to write to. It refuses a path that leads through a file."""
     path = Path(text)
-    with suppress(OSError):  # such as one that may not be read: writing will say so
+    with suppress(OSError):  # such as a folder that may not be read; the writing reports it
         for place in (path, *path.parents):
             if place.exists() and not place.is_dir():
                 raise argparse.ArgumentTypeError(f"{str(place)!r} is a file: give a folder")
@@ -249,7 +249,20 @@ def out_folder(text: str) -> Path:
 def run_command(
     main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None
 ) -> int:
-    """Call a command's main: errors of ours and the system's end in one line, Ctrl-C in 130."""
+    """Call a command's main, and print an error as one line in place of a traceback.
+
+    Parameters
+    ----------
+    main
+        Takes the arguments and returns the exit status.
+    argv
+        The arguments; None for those of the process.
+
+    Returns
+    -------
+    int
+        The exit status of main, EXIT_FAILED after an error, or EXIT_INTERRUPTED after Ctrl-C.
+    """
     try:
         return main(argv)
     except AsamDatasetsError as error:

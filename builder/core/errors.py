@@ -2,14 +2,14 @@
 
     AsamDatasetsError                  the base; it and the next four are in asam_datasets.py
     ├── UnknownNameError               no config, split, column or dataset of that name
-    ├── UnreachableError               the network or the disk gave up
-    ├── CorruptDataError               bytes that are not what the index says
-    │   └── ContractError              an index.json or receipt that is damaged, or none
-    ├── ImageRootError                 someone's own images don't fit the annotations
+    ├── UnreachableError               a file can't be reached, or access is refused
+    ├── CorruptDataError               bytes that differ from what the index states
+    │   └── ContractError              a damaged index.json or receipt
+    ├── ImageRootError                 the user's own images don't fit the annotations
     ├── SourceError                    a tar, folder or release that can't be read as a whole
     │   └── TruncatedSourceError       it ends before its last member does
     ├── SettingsError                  options that contradict each other, or the dist they meet
-    ├── ShardError                     a shard that could not be written or is not what it says
+    ├── ShardError                     a shard that can't be written, or differs from its receipt
     ├── CaptionError                   a captions file or model that can't be used
     │   └── CaptionsFileError          one captions file; the other sources' are not concerned
     ├── ModelError                     a model of evaluation or of an example that can't be used
@@ -67,15 +67,15 @@ class MissingExtraError(AsamDatasetsError):
 
 
 def what_went_wrong(error: BaseException, path: str = "") -> str:
-    """What an error of a library says, as a reject keeps it: the same in every run, on any machine.
+    """The message of a library's error, in a form that is the same in every run on any machine.
 
-    Libraries put the address of an object, or the whole path of a file, into their messages. The
-    first differs between runs, and the second between machines.
+    Libraries put the address of an object, or the whole path of a file, into their messages.
+    Addresses differ between runs, and paths between machines. Rejects must not.
 
     Parameters
     ----------
     error
-        Such as Pillow or h5py raise it.
+        An error of a library such as Pillow or h5py.
     path
         The file that was read. Its name alone stays in the text.
 

@@ -1,4 +1,4 @@
-"""Packages that only a part of the project needs, and the one way to say that one is missing.
+"""Optional packages, and the one message for a missing one.
 
 Each extra is a list of packages in pyproject.toml: `caption`, `eval`, `examples`, `preview`.
 """
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from builder.core.console import EXIT_FAILED, say
 from builder.core.errors import MissingExtraError
 
-# The packages that are installed under another name than they are imported by.
+# Packages whose name at the registry differs from the module's name.
 _PACKAGES = {"cv2": "opencv-python-headless", "skimage": "scikit-image"}
 
 
@@ -35,7 +35,7 @@ def needs(what: str, extra: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
-        if module in ("", "builder", "asam_datasets"):  # a fault of ours, not a missing package
+        if module in ("", "builder", "asam_datasets"):  # a bug of this project
             raise
         package = _PACKAGES.get(module, module)
         raise MissingExtraError(

@@ -1,4 +1,4 @@
-"""Atomic files: a temporary name, closed and synced, then renamed."""
+"""Atomic writes: a file is written under a temporary name, synced, and then renamed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def replace_durably(temporary: Path, final: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file atomically: a reader sees the old one or the new one."""
+    """Write a whole file atomically: a reader sees the old content or the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -41,13 +41,16 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def remove_unfinished(folder: Path, name: str = "*") -> None:
-    """Remove what killed runs left of `write_bytes`; for whoever alone writes files so named."""
+    """Remove the temporary files that killed runs of `write_bytes` left.
+
+    The caller must be the only one that writes files of this name in this folder.
+    """
     for path in folder.glob(f".{name}.*.tmp"):
         path.unlink(missing_ok=True)
 
 
 def dump_json(value: Any, *, indent: int | None = None) -> bytes:
-    """JSON bytes, the same for the same value; ASCII, so that any name read from a tar fits."""
+    """JSON bytes, the same for the same value. ASCII can hold any name that a tar may have."""
     separators = (",", ":") if indent is None else (",", ": ")
     text = json.dumps(value, separators=separators, indent=indent)
     return text.encode() + b"\n"

@@ -1,4 +1,4 @@
-"""Where everything stands in a dist, and what it is called.
+"""The paths and file names of a dist.
 
 A dist mirrors the dataset repo::
 
@@ -10,10 +10,10 @@ A dist mirrors the dataset repo::
     data/<config>/index.json                   what each shard holds
     data/<config>/rejects.jsonl                what could not be used
     .receipts/<config>/<shard>.json            local only, like all that starts with a dot
-    .receipts/<config>/plan.json               what the config's build was begun with
+    .receipts/<config>/plan.json               what the config's build was started with
 
-In a config's folder nothing but shards may start with a split's name: `load_dataset` takes
-whatever does for data.
+In a config's folder only shards may have names that start with a split's name, because
+`load_dataset` takes every such file for data.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ INDEX = "index.json"
 REJECTS = "rejects.jsonl"
 RECEIPTS = ".receipts"
 PLAN = "plan.json"
-CAPTIONS = ".captions"  # those that a build makes
+CAPTIONS = ".captions"  # the captions that a build makes itself
 TEMPORARY = ".tmp"
 
 SHARD_NAME = re.compile(
@@ -43,7 +43,7 @@ SHARD_NAME = re.compile(
 
 
 def picture_name(config: str) -> str:
-    """Where a config's picture stands in the dist and in the repo."""
+    """The path of a config's picture in the dist and in the repo."""
     return f"{ASSETS}/{config}.jpg"
 
 
@@ -68,7 +68,7 @@ def receipts_folder(dist: Path, config: str) -> Path:
 
 
 def temporary_folder(dist: Path, config: str) -> Path:
-    """Where shards stand until they are whole; on the dist's file system, so renames are atomic."""
+    """Where shards are written. It is on the dist's file system, so that renames are atomic."""
     return dist / TEMPORARY / config
 
 

@@ -1,4 +1,4 @@
-"""This machine: a function over tasks, in as many processes as asked for."""
+"""Runs a function over tasks in worker processes of this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 OnRow = Callable[[int, int], None]
 
-# To start a process takes as long as to build some 32 MB of rows.
+# Starting a process takes as long as building about 32 MB of rows.
 _WORTH_A_PROCESS = 32 * 10**6
 _POLL = 0.2  # seconds between looks at the workers' counts
 
@@ -31,28 +31,36 @@ class _Stopped(Exception):
 
 
 def workers_for(size: int) -> int:
-    """How many processes serve best for so many bytes of rows: at most one a core."""
+    """The best number of processes for so many bytes of rows, at most one for each core."""
     return max(1, min(default_workers(), size // _WORTH_A_PROCESS))
 
 
 def run(
     function: Callable[[T, OnRow], R], tasks: Sequence[T], workers: int, on_row: OnRow
 ) -> list[R]:
-    """Call the function with each task; results are in the order of the tasks.
+    """Call the function with each task.
 
     Parameters
     ----------
     function
-        Called with a task and with what to tell (images, masks) after each row. Picklable.
+        Takes a task and a callback. It calls that with the numbers of new images and new masks
+        after each row. Picklable.
+    tasks
+        The tasks. Picklable.
     workers
-        Processes; with 1 everything happens in this one.
+        The number of processes. With 1, no process is started.
     on_row
-        Called in this process with the counts that the tasks tell.
+        Called in this process with the same numbers.
+
+    Returns
+    -------
+    list
+        The results, in the order of the tasks.
 
     Raises
     ------
     ShardError
-        A worker died. What tasks made and finished stays.
+        A worker process died. The shards that were finished stay.
     """
     if workers == 1 or len(tasks) <= 1:
         return [function(task, on_row) for task in tasks]

@@ -1,6 +1,7 @@
-"""Worker processes: none outlives its parent, and Ctrl-C is the parent's business alone.
+"""Safe worker processes.
 
-None of them imports anything from the folder that a command stands in.
+A worker ends when its parent ends. Only the parent reacts to Ctrl-C. A worker imports nothing from
+the folder that the command was started in.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from multiprocessing import connection
 def safe_path() -> Iterator[None]:
     """Keep the working directory off the module path of the processes that are started meanwhile.
 
-    A worker of `spawn` is a `python -c`. That has the working directory first on its path, until it
-    gets the path of its parent. The process that watches over semaphores is one too; the first
-    queue or event starts it.
+    A worker of `spawn` starts as `python -c`, which puts the working directory first on the module
+    path until the worker receives its parent's path. The process that tracks semaphores starts in
+    the same way. The first queue or event starts it.
     """
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"
@@ -35,10 +36,11 @@ def safe_path() -> Iterator[None]:
 
 @contextmanager
 def interrupt_deferred() -> Iterator[None]:
-    """Hold Ctrl-C back while workers are started, so that it never meets one half started.
+    """Delay Ctrl-C while workers are started, so that none is interrupted half started.
 
-    The workers inherit the blocked signal: to stop is the parent's business. Blocking it is not
-    enough for the parent, where any thread may be handed the signal.
+    The workers inherit the blocked signal, so only the parent reacts to it. In the parent blocking
+    is not enough, because any other thread may receive the signal. So a handler notes it there, and
+    KeyboardInterrupt is raised at the end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # Ctrl-C goes to the main thread
@@ -56,7 +58,7 @@ def interrupt_deferred() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """In a worker: end as soon as the parent has, however it ended."""
+    """In a worker: end this process when its parent ends, for whatever reason."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()

@@ -1,8 +1,8 @@
 """What passes between a source and a shard: items to read, rows to write, rejects to keep.
 
-A source lists its records first (`Listing`, no pixel read), the plan deals the items out to
-shards, and a worker reads each item into an `Outcome`: a row of the schema in asam_datasets.py, or
-none, and the rejects met on the way.
+A source first lists its records as a `Listing`, without reading a pixel. The plan assigns the items
+to shards. A worker then reads each item into an `Outcome`: a row of the schema in `asam_datasets`,
+or no row, and the rejects.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ class Reject:
 class Item:
     """One record to read: what the plan deals out to shards. Picklable.
 
-    `num_bytes` estimates the row's size; `locator` is the source's own business; `version` changes
-    when the bytes may have been written anew (an mtime, an ETag) and is no part of the plan.
+    `num_bytes` estimates the row's size. `locator` tells the source where the record is; nothing
+    else reads it. `version`, an mtime or an ETag, changes when the file was written again. It is no
+    part of the plan.
     """
 
     key: str
@@ -51,8 +52,9 @@ class Item:
 class Listing:
     """What a source holds, before any record is read.
 
-    `fingerprint` names the input (name, size, number of members, sha256 over the member table): a
-    run that finds another one knows that the source changed. `notes` are lines for the summary.
+    `fingerprint` identifies the input: name, size, number of members, and the sha256 of the table
+    of members. A run that finds another fingerprint knows that the source changed. `notes` are
+    lines for the summary.
     """
 
     items: list[Item]
@@ -63,10 +65,11 @@ class Listing:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one item: a row or None, its rejects, and the keys no schema documents.
+    """The result of reading one item.
 
-    `row` maps the columns of the config's features to Python values; images are
-    `{"bytes": ..., "path": ...}`. `unknown_keys` counts keys by name.
+    `row` maps the columns of the config's features to Python values, or is None if the record can't
+    be used. Images are `{"bytes": ..., "path": ...}`. `unknown_keys` counts the keys that the
+    source's format does not document, by name.
     """
 
     row: dict[str, Any] | None
@@ -83,10 +86,10 @@ class Reader(Protocol):
 
 
 class Source(Protocol):
-    """A tar, a folder or an evaluation release. Picklable: workers open their own.
+    """A tar, a folder or an evaluation release. Picklable: each worker opens it for itself.
 
-    `config` is the config's name, `name` what the `source` column says, `kind` "train" or "eval"
-    (which features the rows have).
+    `config` is the config's name. `name` is the value of the column `source`. `kind` is "train" or
+    "eval", and says which features the rows have.
     """
 
     @property

@@ -23,7 +23,7 @@ def reject_from_json(node: Node) -> Reject:
 
 
 def write_rejects(rejects: Iterable[Reject]) -> bytes:
-    """The table of these rejects."""
+    """The bytes of rejects.jsonl for these rejects."""
     return b"".join(dump_json(asdict(reject)) for reject in rejects)
 
 
@@ -40,7 +40,7 @@ def read_rejects(content: bytes, file: str) -> list[Reject]:
     Raises
     ------
     ContractError
-        A line is no reject; the message names the line.
+        A line does not hold a valid reject. The message names the line.
     """
     found = []
     for number, line in enumerate(content.splitlines(), 1):

@@ -1,4 +1,4 @@
-"""What programs read from the rows of a config."""
+"""Reading values from the rows of a config."""
 
 from __future__ import annotations
 

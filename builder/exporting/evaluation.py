@@ -1,17 +1,17 @@
 """An evaluation config in the layouts that ASAM's evaluation loaders read.
 
-Sets with one mask an image go as ASAM's repacks do, and are read by its `OnlineDataset`::
+A set with one mask for each image gets the layout of ASAM's repacks. Its `OnlineDataset` reads it::
 
     HRSOD_TE/imgs/<file name>           the image's bytes, untouched
     HRSOD_TE/gts/<its stem>.png         the mask, 0 and 255
 
-All others get one COCO file, for its `COCODataset`, which is whom a name with "coco" is given to::
+All other sets get one COCO file. ASAM's `COCODataset` reads it if the set's name contains "coco"::
 
     ADE20K/imgs/<file name>
     ADE20K/instances.json
 
-Folders are in capitals, as ASAM's own are, and names in its table of datasets are without a
-protocol: "sam" in a path or a name means something else there.
+Folder names are in capitals, as ASAM's are. The names in its table of datasets have no protocol,
+because "sam" in a path or a name has another meaning there.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def dataset_name(config: str) -> str:
 
 
 def has_one_mask(config: str) -> bool:
-    """Whether a config is of a set with one mask an image."""
+    """Whether a config's images have one mask each."""
     return dataset_name(config) in ONE_MASK
 
 
@@ -56,7 +56,7 @@ def write_image(folder: Path, scratch: Path, row: Json, *, one_mask: bool) -> Js
     Raises
     ------
     ShardError
-        The file name leads out of the folder, or there is more than one mask where one is due.
+        The file name leads out of the folder, or `one_mask` is set and the row has more masks.
     """
     name = PurePosixPath(row["file_name"])
     if name.is_absolute() or ".." in name.parts or "\\" in row["file_name"] or not name.name:
@@ -75,9 +75,15 @@ def write_image(folder: Path, scratch: Path, row: Json, *, one_mask: bool) -> Js
 def coco(entries: Iterable[Json]) -> Json:
     """COCO's document for the entries of all images.
 
-    Image ids are the release's where they are all numbers, else numbers from 1, with the release's
-    as `release_id`; annotation ids count from 1, since a release's need only be unique within an
-    image. Masks are compressed RLE; those without a category are of one called "object".
+    The image ids are those of the release if all of them are different numbers. Otherwise they
+    count from 1. `release_id` holds the release's id. Annotation ids count from 1, because a
+    release's ids may repeat in another image. Masks are compressed RLE. A mask without a category
+    gets the category "object".
+
+    Parameters
+    ----------
+    entries
+        What `write_image` returned for each image.
     """
     listed = list(entries)
     numbers = [int(e["image_id"]) if e["image_id"].isdecimal() else -1 for e in listed]
@@ -121,7 +127,7 @@ def is_there(folder: Path, name: str, *, one_mask: bool) -> bool:
 
 
 def loaders(config: str, folder: Path, names: Sequence[str], *, one_mask: bool) -> list[Json]:
-    """The dictionaries for the `valid_datasets` of ASAM's main.py, one for each file extension."""
+    """The entries for the list `valid_datasets` in ASAM's main.py, one for each file extension."""
     name, images = dataset_name(config), (folder / IMAGES).as_posix()
     if not one_mask:
         annotations = (folder / INSTANCES).as_posix()

@@ -1,4 +1,4 @@
-"""What an export can be told about captions and splits."""
+"""The choices for `--missing-captions` and `--split-name`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Where an export reads from: a config of a dist, of a repo on the Hub, or behind a URL.
 
-`asam_datasets` does the reading, so each record batch is checked against the index before a row of
-it is used.
+`asam_datasets` reads it, so each record batch is checked against the index before it is used.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Origin:
     config
         The config's name.
     image_root
-        Someone's own copy of the images, used in place of those in the rows.
+        The user's own copy of the images, used in place of those in the rows.
     """
 
     repo_or_path: str
@@ -43,7 +42,7 @@ class Origin:
         AsamDatasetsError
             There is no such folder, repo or config, or it can't be reached or read.
         """
-        _open.cache_clear()  # what is there may be another than at this process's last export
+        _open.cache_clear()  # the dist may have changed since this process's last export
         return _open(self)[0]
 
     def rows(self, file: str, index_sha256: str) -> Iterator[Json]:
@@ -52,7 +51,7 @@ class Origin:
         Raises
         ------
         SettingsError
-            The index is another one by now.
+            The index has changed since the export began.
         AsamDatasetsError
             The shard is damaged or can't be reached, or an image is not in `image_root`.
         """

@@ -1,9 +1,9 @@
-"""PNGs as ASAM's readers need them, from those in the shards, with as little recoding as possible.
+"""Converts the shards' PNGs to the kinds that ASAM's readers need, with little recoding.
 
-PIL, OpenCV and scikit-image agree on few kinds of PNG. A 1-bit grayscale mask reads as True through
-scikit-image; with a palette of black and white it reads as 0 and 255 through all three. A palette
-control image has two dimensions through PIL's `Image.open`, which a released script resizes and
-permutes as three; so that one becomes 24-bit RGB.
+PIL, OpenCV and scikit-image agree on few kinds of PNG. scikit-image reads a 1-bit grayscale mask as
+booleans. With a palette of black and white, all three read it as 0 and 255. A control image with a
+palette has two dimensions in PIL, but a released script of ASAM expects three. So it becomes 24-bit
+RGB.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UP = 2  # the PNG filter that subtracts the row above
 
 @lru_cache(maxsize=4)
 def _palette_head(head: bytes) -> bytes:
-    """The first chunks of a palette PNG of the size that the gray one's IHDR says."""
+    """The first chunks of a palette PNG that has the size of the gray one."""
     if len(head) != _HEAD or head[12:16] != b"IHDR" or head[_DEPTH : _COLOUR + 1] != b"\x01\x00":
         raise ShardError(
             "a mask is no 1-bit grayscale PNG: check the dist with python -m builder.verify"
@@ -36,26 +36,28 @@ def _palette_head(head: bytes) -> bytes:
 
 
 def palette_mask(png: bytes) -> bytes:
-    """A 1-bit grayscale PNG as a 1-bit palette PNG of black and white; pixels stay compressed.
+    """Convert a 1-bit grayscale PNG to a 1-bit palette PNG of black and white.
+
+    The compressed pixels are copied as they are.
 
     Raises
     ------
     ShardError
-        It is some other PNG, or none.
+        The bytes are not a 1-bit grayscale PNG.
     """
     return _palette_head(png[:_HEAD]) + png[_HEAD:]
 
 
 def rgb_control(png: bytes) -> bytes:
-    """A palette control image as a 24-bit RGB PNG; one that is RGB already stays as it is.
+    """Convert a palette control image to a 24-bit RGB PNG. An RGB one is returned as it is.
 
-    Rows are stored as differences from the row above, nearly all of them 0, so colours are looked
-    up only where the palette's index changes from one row to the next.
+    Each row is stored as its difference from the row above, which is 0 nearly everywhere. So
+    colours are looked up only where the palette's index differs from the one above.
 
     Raises
     ------
     ShardError
-        It is some other PNG.
+        The PNG has neither a palette nor RGB.
     """
     if png[_COLOUR] == RGB:
         return png

@@ -7,9 +7,9 @@
     sa_000000/sa_1.png                  the control image
     sa_000000/sa_1/segmentation_0.png   one mask per annotation, and nothing else
 
-The masks are numbered as ASAM's recipe numbers them, by the area of their boxes (`mask_order`), and
-an image without masks gets an empty folder, as there. The json keeps the annotations' own order. It
-is written last, so an image that has the json it should have is whole.
+The masks are numbered by the area of their boxes (`mask_order`), as in ASAM's recipe. An image
+without masks gets an empty folder, as there. The json keeps the order of the annotations. It is
+written last, so an image whose json has the right content is complete.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ImageFiles:
         Raises
         ------
         ShardError
-            The name is not one of a file in a folder.
+            The name is not a plain file name that ends with .jpg.
         """
         match = _FILE_NAME.fullmatch(file_name)
         if match is None:
@@ -60,7 +60,7 @@ class ImageFiles:
 
 
 def record(row: Json) -> Json:
-    """A row's record as SA-1B writes it, keys in its order; rejected annotations are not in it."""
+    """A row's record in SA-1B's form, with its order of keys and without rejected annotations."""
     annotations = [{key: one[key] for key in _ANNOTATION_KEYS} for one in row["annotations"]]
     return {"image": {key: row[key] for key in _IMAGE_KEYS}, "annotations": annotations}
 
@@ -73,12 +73,15 @@ def write_image(folder: Path, scratch: Path, row: Json) -> bool:
     folder
         The config's folder in the tree.
     scratch
-        An empty folder on the same file system, for files that are not whole yet; empty after.
+        An empty folder on the same file system, for unfinished files. It is empty afterwards.
     row
         A row of a train config.
 
-    Returns whether anything was written. A kill at any moment leaves no file half written, and no
-    json without the files that it belongs to.
+    Returns
+    -------
+    bool
+        Whether anything was written. If the process is killed, no file is left half written, and no
+        json without the other files of its image.
     """
     files = ImageFiles.of(folder, row["file_name"])
     text = json.dumps(record(row)).encode()

@@ -1,8 +1,8 @@
-"""A whole config as files: shard by shard, in parallel, resumed where it was stopped.
+"""Exports a config as files: shard by shard, in parallel, and resumable.
 
-What the export knows of itself stands beside the tree, in `.export/<config>/`: what it was begun
-with, and a receipt per shard with the lines that the shard gives to the JSON Lines (or COCO) file,
-which is written when all are there.
+The state of an export is in `.export/<config>/` beside the tree. It holds the plan, which says what
+the export was started with, and a receipt for each finished shard. A receipt holds the shard's
+lines of the JSON Lines (or COCO) file. That file is written when all receipts are there.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from builder.exporting.options import EMPTY, REFUSE, TRAIN
 from builder.exporting.origin import Origin
 
 _PLAN = "plan.json"
-# Raise it when the same shards give other files, so that no tree is half of each. In layout 2 the
-# masks are numbered by the area of their boxes; in layout 1 they were in the json's order.
+# Raise this number when the same shards give other files, so that no tree mixes old and new files.
+# In layout 2 the masks are numbered by the area of their boxes. In layout 1 they had the json's
+# order.
 _LAYOUT = 2
-_ASAMS_CONTROL = 2  # the first format of the index whose control images are those of the recipe
+_ASAMS_CONTROL = 2  # from this index format on, control images follow ASAM's recipe
 
 OnRow = Callable[[int, int], None]
 ExportShard = Callable[["ShardTask", OnRow], Json]
@@ -42,7 +43,7 @@ Engine = Callable[[ExportShard, Sequence["ShardTask"], int, OnRow], list[Json]]
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """One shard to export, and everything that takes. Picklable."""
+    """One shard to export, and all that its export needs to know. Picklable."""
 
     origin: Origin
     kind: str
@@ -59,9 +60,9 @@ class ShardTask:
 class Exported:
     """What an export wrote: `files` are the JSON files, `loaders` dictionaries for ASAM's main.py.
 
-    `counts` holds `images` and `masks` of the tree, and of these images `written`, those that were
-    not there yet. `without_caption` and `without_masks` count images of the config, whether they
-    were left out or not.
+    `counts` has the numbers of `images` and `masks` in the tree. `written` is how many of these
+    images were new. `without_caption` and `without_masks` count images of the config, also those
+    that were left out.
     """
 
     config: str
@@ -87,7 +88,7 @@ class Exported:
 def in_order(
     function: ExportShard, tasks: Sequence[ShardTask], workers: int, on_row: OnRow
 ) -> list[Json]:
-    """The engine that needs no other process."""
+    """The default engine: export one shard after another in this process."""
     del workers
     return [function(task, on_row) for task in tasks]
 
@@ -103,33 +104,39 @@ def export_config(
     quiet: bool = True,
     engine: Engine = in_order,
 ) -> Exported:
-    """Write a config's folder tree into `out`, or what is missing of it.
+    """Write a config's folder tree into `out`. What is there already is not written again.
 
     Parameters
     ----------
     origin
         What to read.
     out
-        The folder that ASAM's scripts call SAM-1B; the config's folder comes into it.
+        The folder that ASAM's scripts call SAM-1B. The config's folder is made in it.
     missing_captions
-        What becomes of images without a caption: "refuse" to start, "skip" them, or give them an
-        "empty" one.
+        What to do if images have no caption: "refuse" to start, "skip" these images, or export them
+        with an "empty" caption.
     skip_empty
-        Leave out the images of a train config that have no mask. ASAM's tuning stops at one.
+        Leave out the images of a train config that have no mask. ASAM's tuning stops at such an
+        image.
     split_name
-        "train" or "validation": what a train config's list of pairs is called,
+        "train" or "validation". It is part of the name of a train config's list of pairs,
         `<config>-controlnet-<split_name>.json`.
-    workers, engine
-        How many processes, and who calls `export_shard`.
+    workers
+        The number of processes.
+    quiet
+        Show no progress bar.
+    engine
+        Calls `export_shard` for each task, such as `in_order` or `builder.core.pool.run`.
 
     Raises
     ------
     CaptionError
-        Images lack a caption, and they were not to.
+        Images have no caption, and `missing_captions` is "refuse".
     SettingsError
-        The dist holds no pixels; or its control images are those of index format 1; or `skip_empty`
-        or `split_name` is given for an evaluation config; or `out` holds a folder of that name that
-        this export did not begin, or another process is at it.
+        The dist holds no pixels, or has index format 1, whose control images don't follow ASAM's
+        recipe. Or `skip_empty` or `split_name` is given for an evaluation config. Or `out` holds a
+        folder of the config's name that this export did not begin. Or another process is exporting
+        the config.
     AsamDatasetsError
         A shard or an image can't be read.
     """
@@ -175,7 +182,10 @@ def export_config(
 
 
 def export_shard(task: ShardTask, on_row: OnRow) -> Json:
-    """Write the files of one shard's rows unless its receipt says that they are there."""
+    """Write the files of one shard's rows. If a receipt proves that they exist, do nothing.
+
+    Returns the receipt.
+    """
     path = task.state / f"{task.file}.json"
     if (receipt := _receipt(path, task)) is not None:
         receipt["counts"]["written"] = 0
@@ -198,14 +208,14 @@ def export_shard(task: ShardTask, on_row: OnRow) -> Json:
                 counts["masks"] += len(row["masks"])
             counts["without_masks"] += not row["masks"]
             on_row(1, len(row["masks"]))
-        os.sync()  # one call for the thousands of files, before the receipt that vouches for them
+        os.sync()  # one call for thousands of files; the receipt must not precede them on the disk
         receipt = {"plan_sha256": task.plan_sha256, "counts": dict(counts), "lines": lines}
         write_json(path, signed(receipt))
     return receipt
 
 
 def _write_train(task: ShardTask, scratch: Path, row: Json, counts: Counter[str]) -> Json | None:
-    """Write a train row; returns what the JSON Lines need, or None for an image left out."""
+    """Write a train row. Returns its values for the JSON Lines, or None if it was left out."""
     prompt = row["text"]
     counts["without_caption"] += prompt is None
     if prompt is None and task.missing_captions != EMPTY:
@@ -251,7 +261,7 @@ def _finish_train(
 def _finish_eval(
     out: Path, config: str, tasks: Sequence[ShardTask], receipts: Sequence[Json]
 ) -> tuple[list[Path], list[Json]]:
-    """Write a COCO file for each split, unless one mask an image says it all."""
+    """Write a COCO file for each split. A set with one mask for each image needs none."""
     one_mask = evaluation.has_one_mask(config)
     splits: dict[Path, list[Json]] = {}
     for task, receipt in zip(tasks, receipts, strict=True):
@@ -267,7 +277,7 @@ def _finish_eval(
 
 
 def _shards(index: Index, folder: Path) -> Iterator[tuple[Path, str]]:
-    """Each shard and the folder for its files: one per split if there are several."""
+    """The folder for its files, and the file, of each shard. Several splits get a folder each."""
     several = len(index.splits) > 1
     for name, split in index.splits.items():
         for shard in split.shards:
@@ -296,7 +306,7 @@ def _refuse(index: Index, missing_captions: str, image_root: Path | None) -> Non
 
 
 def _plan(index: Index, missing_captions: str, skip_empty: bool) -> Json:
-    """What an export is begun with; a later run with the same goes on."""
+    """What an export is started with. A later run continues it only if its plan is equal."""
     shards = [[shard.file, shard.sha256] for shard in index.shards]
     return {
         "layout": _LAYOUT,
@@ -307,7 +317,7 @@ def _plan(index: Index, missing_captions: str, skip_empty: bool) -> Json:
 
 
 def _begin(folder: Path, state: Path, plan: Json) -> None:
-    """Refuse a folder that something else made, and note what this export is of."""
+    """Refuse a folder that something else made, and write the plan of this export."""
     path = state / _PLAN
     try:
         before = json.loads(path.read_bytes())
@@ -330,7 +340,7 @@ def _begin(folder: Path, state: Path, plan: Json) -> None:
 
 @contextmanager
 def _told(what: str) -> Iterator[None]:
-    """Say what could not be written, and what to do."""
+    """Turn an OSError into a ShardError that says what could not be written, and what to do."""
     try:
         yield
     except OSError as error:
@@ -354,7 +364,7 @@ def _locked(state: Path) -> Iterator[None]:
 
 
 def _receipt(path: Path, task: ShardTask) -> Json | None:
-    """A shard's receipt, if it is whole, of this plan, and the images are still there."""
+    """A shard's receipt, or None if it is damaged, of another plan, or its images are gone."""
     try:
         receipt = dict(json.loads(path.read_bytes()))
         whole = receipt == signed(receipt)
@@ -375,7 +385,7 @@ def _receipt(path: Path, task: ShardTask) -> Json | None:
 
 @contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
-    """An empty folder for unfinished files; what a killed run left in it goes."""
+    """An empty folder for unfinished files. What a killed run left there is removed."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
     try:

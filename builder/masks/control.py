@@ -1,6 +1,6 @@
-"""The control image: every mask in a colour of its own, masks of small boxes on top.
+"""The control image: every mask in its own colour, masks with smaller boxes on top.
 
-`asam_datasets` holds the order, the colours and the inverse, for those who read the image.
+The order, the colours and the decoding are in `asam_datasets`, because readers need them too.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _BLOCK = (128, 256)  # of the transposition: both sides stay in the cache
 def paint(batch: RleBatch, order: npt.NDArray[np.int64]) -> bytes:
     """The control image of an image's masks, as a PNG of the image's size.
 
-    The masks are painted one over the other on black. Up to 255 masks are stored as a palette PNG
-    of 8 bits, more as 24-bit RGB. Both read as the same RGB.
+    The masks are painted over each other on black. Up to 255 masks are stored as an 8-bit palette
+    PNG, more as 24-bit RGB. Both decode to the same RGB.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ Problem = tuple[str, str, str]
 class RleBatch:
     """The masks of one image as runs of ones; see `MaskRuns`.
 
-    A mask whose RLE is malformed has a `problem` and counts as empty in everything else.
+    A mask whose RLE is malformed has a `problem`. Everywhere else it counts as empty.
     """
 
     height: int

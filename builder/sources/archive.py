@@ -1,8 +1,8 @@
-"""Reading the members of a tar or a folder where they stand, through fsspec.
+"""Reads the members of a tar or a folder in place, through fsspec.
 
-A tar is never extracted: its headers are read once, and a member is a range of its bytes. So a
-name such as `../sa_1.jpg`, a link or a device can do no harm; such members are rejected all the
-same, since nothing good explains them.
+A tar is never extracted. Its headers are read once, and each member is a range of its bytes. So a
+name such as `../sa_1.jpg`, a link or a device can do no harm. Such members are rejected all the
+same, because a proper tar has none.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from builder.core.records import Json, Reject
 MAX_MEMBERS = 500_000  # of one source; SA-1B's tars have some 22,400
 _BLOCK = tarfile.BLOCKSIZE
 _GZIP = b"\x1f\x8b"
-_ATTEMPTS = 6  # at a remote read: the waits between them add up to half a minute
+_ATTEMPTS = 6  # to read from a remote store, with waits that add up to half a minute
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A file of a source: `size` bytes at `offset` of `path`, known as `name` within the source.
 
-    `version` changes when the file was written anew (its mtime, or what the store says instead).
+    `version` is the mtime of the file, or what a remote store states instead. It changes when the
+    file is written again.
     """
 
     name: str
@@ -51,7 +52,10 @@ class Contents:
     notes: list[str] = field(default_factory=list)
 
     def fingerprint(self, name: str) -> Json:
-        """What names this input, the same on any machine: names, places and sizes of members."""
+        """Identifies this input by the names, offsets and sizes of its members.
+
+        It is the same on any machine.
+        """
         digest = hashlib.sha256()
         for member in self.members:
             digest.update(json.dumps([member.name, member.offset, member.size]).encode() + b"\n")
@@ -72,7 +76,7 @@ class Archive:
     url
         A local path, or a URL such as `https://...`, `s3://...`, `hf://datasets/...`.
     allow_truncated
-        Take a tar that was cut off for what is whole in it.
+        Accept a tar that was cut off, and use the members that are complete.
     """
 
     url: str
@@ -86,7 +90,7 @@ class Archive:
 
     @property
     def is_tar(self) -> bool:
-        """Whether the name is a tar's; everything else is read as a folder."""
+        """Whether the name ends with .tar. Everything else is read as a folder."""
         return self.name.endswith(".tar")
 
     def contents(self) -> Contents:
@@ -116,12 +120,12 @@ class Archive:
             raise SourceError(f"{self.url}: can't be read: {error}") from error
 
     def read(self, member: Member) -> bytes:
-        """The bytes of a member; a remote one is asked for again when the network fails.
+        """The bytes of a member. A remote read is repeated when the network fails.
 
         Raises
         ------
         SourceError
-            It can't be read, or is not what the listing saw: fewer bytes, or written anew.
+            The member can't be read, is shorter than listed, or its file was written again since.
         """
         fs, _ = fsspec.core.url_to_fs(self.url)
         end = member.offset + member.size
@@ -234,7 +238,10 @@ class Archive:
 
 
 def _patiently(fs: Any) -> tenacity.Retrying:
-    """Calls again when the network fails; what is local, absent or wrong is final at once."""
+    """Repeats a call when the network fails.
+
+    A local failure, an absent file and a SourceError are raised at once.
+    """
     final = (SourceError, FileNotFoundError, PermissionError)
     return tenacity.Retrying(
         stop=tenacity.stop_after_attempt(1 if isinstance(fs, LocalFileSystem) else _ATTEMPTS),
@@ -245,7 +252,7 @@ def _patiently(fs: Any) -> tenacity.Retrying:
 
 
 def _kind(start: bytes) -> str:
-    """What a file that has no member is by its first bytes, and what to do."""
+    """What the first bytes say of a file without members, and what the user can do."""
     if start == _GZIP:
         return "a gzip-compressed file (decompress it first)"
     return "another file, or a damaged one (fetch it again; links to SA-1B expire)"

@@ -1,6 +1,6 @@
-"""The checks of one SA-1B record: every field has its documented type, and nothing lies.
+"""The checks of one SA-1B record: the type of every field, and whether it fits image and mask.
 
-A check that fails is a `Problem`: the reason (a short word), what was expected, what was found.
+A failed check gives a `Problem`: a short reason, what was expected, and what was found.
 The format is that of SA-1B's own json (https://ai.meta.com/datasets/segment-anything-downloads/):
 `{"image": {image_id, width, height, file_name}, "annotations": [...]}`.
 """
@@ -18,10 +18,11 @@ from builder.core.records import Json
 
 MAX_SIDE = 16_384  # pixels; SA-1B's longest side is 2650, the largest evaluation set's 5000
 MAX_PIXELS = 100_000_000
-MAX_JPEG_BYTES = 64 * 2**20  # both far above what SA-1B has, and small beside a worker's GiB
+# Both bounds are far above SA-1B's files, and small compared with the 1 GiB that a worker may use.
+MAX_JPEG_BYTES = 64 * 2**20
 MAX_JSON_BYTES = 64 * 2**20
 MAX_ANNOTATIONS = 10_000  # of one image; SA-1B's mean is 100
-BBOX_TOLERANCE = 1.0  # pixels; what SA-1B's own boxes keep to
+BBOX_TOLERANCE = 1.0  # pixels; SA-1B's own boxes differ by no more
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -35,7 +36,7 @@ class Problem(NamedTuple):
 
 
 class Bad(Exception):
-    """Raised within this module to leave a nested check; never leaves it."""
+    """Raised and caught within this module, to leave a nested check."""
 
     def __init__(self, reason: str, expected: str, found: str) -> None:
         super().__init__(reason)
@@ -49,7 +50,10 @@ def brief(value: Any) -> str:
 
 
 def parse_json(data: bytes) -> Json | Problem:
-    """Parse a record's json; NaN passes here, so that it costs its annotation, not the image."""
+    """Parse a record's json.
+
+    NaN is accepted here. A later check rejects the annotation that holds it, not the whole image.
+    """
     try:
         value = json.loads(data)
     except UnicodeDecodeError as error:
@@ -66,7 +70,20 @@ def parse_json(data: bytes) -> Json | Problem:
 
 
 def check_image_info(record: Json, file_name: str, image_id: int) -> tuple[int, int] | Problem:
-    """Check the record's `image`; returns its width and height in pixels."""
+    """Check the record's `image`.
+
+    Parameters
+    ----------
+    record
+        The parsed json.
+    file_name, image_id
+        Those of the jpg. The record must state the same.
+
+    Returns
+    -------
+    tuple or Problem
+        Width and height in pixels, or the first failed check.
+    """
     try:
         info = _key(record, "image", dict)
         annotations = _key(record, "annotations", list)
@@ -90,8 +107,15 @@ def check_image_info(record: Json, file_name: str, image_id: int) -> tuple[int, 
 def check_jpeg(data: bytes, width: int, height: int) -> Problem | None:
     """Check that a JPEG has the stated size and decodes without a warning.
 
-    The whole entropy-coded stream is decoded, at an eighth of the size and without colour, which
-    is where every fault that a decoder can see shows; libjpeg's warnings count as faults.
+    The whole entropy-coded stream is decoded, at an eighth of the size and without colour. Every
+    fault that a decoder can notice is in that stream. libjpeg's warnings count as faults.
+
+    Parameters
+    ----------
+    data
+        The file's bytes.
+    width, height
+        The size that the json states, in pixels.
     """
     try:
         found_height, found_width, _, _ = simplejpeg.decode_jpeg_header(data, strict=True)
@@ -110,7 +134,21 @@ def check_jpeg(data: bytes, width: int, height: int) -> Problem | None:
 
 
 def clean_annotation(value: Any, width: int, height: int) -> Json | Problem:
-    """An annotation with the documented fields alone, each of its type and finite."""
+    """Check an annotation's fields, and leave out the undocumented ones.
+
+    Parameters
+    ----------
+    value
+        One item of the json's list.
+    width, height
+        The image's size in pixels. The segmentation must have the same.
+
+    Returns
+    -------
+    dict or Problem
+        The documented fields, of the documented types and with finite numbers, or the first failed
+        check.
+    """
     try:
         if not isinstance(value, dict):
             raise Bad("annotation_wrong_type", "an object", brief(value))
@@ -137,7 +175,17 @@ def clean_annotation(value: Any, width: int, height: int) -> Json | Problem:
 
 
 def check_geometry(annotation: Json, area: int, bbox: list[float]) -> Problem | None:
-    """Compare the stated area and box (XYWH, pixels) with those of the decoded mask."""
+    """Compare an annotation's area and box with those of its decoded mask.
+
+    Parameters
+    ----------
+    annotation
+        As `clean_annotation` returns it.
+    area
+        The mask's area in pixels, which must be equal.
+    bbox
+        The mask's box [x, y, width, height] in pixels. The corners may differ by BBOX_TOLERANCE.
+    """
     if annotation["area"] != area:
         return Problem("area_mismatch", f"{area}, the mask's own", str(annotation["area"]))
     stated = annotation["bbox"]

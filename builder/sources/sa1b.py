@@ -25,14 +25,14 @@ from builder.sources.checks import Problem
 
 _ID = re.compile(r"[0-9]{1,18}")
 _STEM = re.compile(rf"sa_({_ID.pattern})")
-# What a row weighs beside its jpeg, per byte of json: masks, annotations and control image. From
-# the shares of design (82 % image, 9 % masks, 6 % annotations, 3 % control image of real rows).
+# The bytes of a row beside its jpeg (masks, annotations and control image) for each byte of json.
+# Of real rows the image makes up 82 %, masks 9 %, annotations 6 % and the control image 3 %.
 _BYTES_PER_JSON_BYTE = 3.0
 _SHOWN = 10  # of a long list in a note
 
 
 class Pair(NamedTuple):
-    """Where an image, its record and its caption stand."""
+    """An image, its record and its caption."""
 
     image_id: int
     jpg: Member
@@ -48,7 +48,7 @@ class Selection:
     limit: int | None = None
 
     def settings(self) -> Json:
-        """As JSON values that tell one selection from another."""
+        """The selection as JSON values. Different selections give different values."""
         if self.image_ids is None:
             return {"image_ids": None, "limit": self.limit}
         joined = "\n".join(map(str, sorted(self.image_ids)))
@@ -71,9 +71,15 @@ class Sa1bSource:
     captions_sha256
         The sha256 of the captions file: part of the settings.
     captions_model
-        The model that made them, and the preset, where the file's provenance says so.
+        The model and preset that made them, if the file's provenance states them.
     caption_rejects
         Lines of the captions file that could not be used.
+    selection
+        Which images to build.
+    annotations_only
+        Leave the column `image` null.
+    sample
+        Whether this is the sample that the project makes by code.
     """
 
     archive: Archive
@@ -97,7 +103,7 @@ class Sa1bSource:
         return "train"
 
     def settings(self) -> Json:
-        """What changes the bytes of a row, beside the input itself."""
+        """The options that change the bytes of a row, as JSON values."""
         return {
             "kind": "sa1b",
             "sample": self.sample,
@@ -108,14 +114,14 @@ class Sa1bSource:
         }
 
     def listing(self) -> Listing:
-        """Pair the members by stem, select, and join the captions.
+        """Pair the members by stem, apply the selection, and join the captions.
 
         Raises
         ------
         SourceError
             The source can't be read, or holds no pair of `sa_<id>.jpg` and `sa_<id>.json`.
         SettingsError
-            It holds none of the images that the selection asks for.
+            The source holds none of the images that the selection names.
         """
         contents = self.archive.contents()
         rejects = list(contents.rejects)
@@ -302,14 +308,23 @@ class Sa1bReader:
 def open_sources(
     sources: Sequence[str], *, config: str | None = None, allow_truncated: bool = False
 ) -> list[Sa1bSource]:
-    """Resolve what a user typed: tars, folders, globs of either, URLs.
+    """The sources that a user's arguments name.
+
+    Parameters
+    ----------
+    sources
+        Tars, folders, globs of either, or URLs.
+    config
+        The name of the config, for a single source. Defaults to the source's name without .tar.
+    allow_truncated
+        Accept tars that were cut off, and use the members that are complete.
 
     Raises
     ------
     SourceError
-        A glob that matches nothing.
+        A glob matches nothing.
     SettingsError
-        Two sources would make one config, or a config's name can't be a folder's.
+        Two sources would make the same config, or a config's name is invalid.
     """
     urls = [url for source in sources for url in _expand(source)]
     if config is not None and len(urls) != 1:
