@@ -21,7 +21,16 @@ def open_source(
     splits: Sequence[str] | None = None,
     limit: int | None = None,
 ) -> EvalSource:
-    """A release as a source; `name` and `protocol` are checked now, the folder by `listing`.
+    """A release as a source. Its folder is checked later, by `listing`.
+
+    Parameters
+    ----------
+    name
+        The dataset's name in the table.
+    protocol
+        `native`, `sam` or `asam`.
+    folder, annotations_only, splits, limit
+        As for `EvalSource`.
 
     Raises
     ------

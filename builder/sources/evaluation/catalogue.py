@@ -1,4 +1,4 @@
-"""The table as people and machines read it: `python -m builder.build --list-eval`."""
+"""The listing of the table, as text and as JSON: `python -m builder.build --list-eval`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def list_eval() -> list[dict[str, Any]]:
 
 
 def format_list() -> str:
-    """The table as text: what each dataset is, what to download from where, under which terms."""
+    """The table as text: each dataset, what to download from where, and its terms."""
     return "\n\n".join([_HEAD, *(_block(row) for row in rows())])
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with one image or one annotation; becomes a `builder.core.records.Reject`."""
+"""`Fault`: what is wrong with one image or one annotation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from builder.core.extras import needs
 
 
 class Fault(Exception):
-    """A record or annotation that can't be used; never leaves this package."""
+    """A record or annotation that can't be used.
+
+    It is caught within this package and becomes a `builder.core.records.Reject`.
+    """
 
     def __init__(self, reason: str, expected: str, found: str) -> None:
         super().__init__(reason, expected, found)

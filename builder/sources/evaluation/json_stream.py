@@ -1,13 +1,13 @@
-"""The arrays of a large JSON object, one element at a time, with where each element stands.
+"""Reads the arrays of a large JSON object one element at a time, with each element's place.
 
-An annotation file can have half a gigabyte (LVIS has over 200 MB), and parsed whole it takes five
-to ten times that. Here only a window of the text and one element are in memory. An element is
-yielded with its place in the file, so that whoever needs it again reads those bytes alone. Listing
-a COCO JSON of 500 MB (13,000 images, 648,000 annotations) adds 54 MB to the process, `json.load`
-3.1 GB (benchmarks/evaluation.py).
+An annotation file can have half a gigabyte (LVIS has over 200 MB). Parsed as a whole it takes five
+to ten times as much memory. Here only a window of the text and one element are in memory. Each
+element is yielded with its place in the file, so that it can be read again alone. Listing a COCO
+JSON of 500 MB (13,000 images, 648,000 annotations) adds 54 MB to the process, `json.load` 3.1 GB
+(benchmarks/evaluation.py).
 
-The text is scanned as Latin-1, in which a character is a byte and JSON's structure is the same as
-in UTF-8; strings with other characters are decoded properly afterwards.
+The text is scanned as Latin-1, in which each character is one byte. JSON's structure is the same as
+in UTF-8. Strings with other characters are decoded as UTF-8 afterwards.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ class Element(NamedTuple):
 
 
 def elements(path: Path) -> Iterator[Element]:
-    """The elements of every array that is a value of the top-level object.
+    """Yield the elements of every array that is a value of the top-level object.
 
     Raises
     ------
     SourceError
-        The file can't be read, is no JSON object, or ends before its object does.
+        The file can't be read, is not a JSON object, or is cut off.
     """
     try:
         with path.open("rb") as file:
@@ -52,7 +52,11 @@ def elements(path: Path) -> Iterator[Element]:
 class _Scanner:
     def __init__(self, path: Path, file: BinaryIO, window: int = WINDOW) -> None:
         self.path, self.file, self.window = path, file, window
-        self.text, self.at, self.start = "", 0, 0  # the window, the place in it, its own place
+        self.text, self.at, self.start = (
+            "",
+            0,
+            0,
+        )  # the window, the position in it, its offset in the file
         self.ended = False
         self.decoder = json.JSONDecoder()
 
@@ -96,7 +100,7 @@ class _Scanner:
                     raise self._error("a JSON value", error) from error
             else:
                 if self.ended or self.text[end : end + 1] in _AFTER_A_VALUE:
-                    break  # else it may be a number that goes on in the next window
+                    break  # otherwise a number may continue in the next window
             self._more()
         begin, self.at = self.at, end
         text = self.text[begin:end]
@@ -108,7 +112,7 @@ class _Scanner:
         return self.start + begin, end - begin, value
 
     def _peek(self) -> str:
-        """The next character that is no space; "" at the end."""
+        """The next character that is not a space, or "" at the end."""
         while True:
             match = _SPACE.match(self.text, self.at)
             self.at = match.end() if match else self.at
@@ -124,7 +128,7 @@ class _Scanner:
         return character
 
     def _more(self) -> None:
-        """Drop what was read, and read as much again as there is left, at least a window."""
+        """Drop the text that was parsed, and read more: a window, or as much as is left if more."""
         self.start += self.at
         left = self.text[self.at :]
         self.at = 0

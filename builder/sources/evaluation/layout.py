@@ -1,4 +1,4 @@
-"""Which layout of a release stands in a folder, and what to say when none does."""
+"""Finds the layout of a release in a folder, and explains when there is none."""
 
 from __future__ import annotations
 
@@ -21,16 +21,30 @@ _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 def settle(
     root: Path, row: Row, protocol: Protocol, splits: Iterable[str] | None
 ) -> tuple[list[Options], list[str]]:
-    """The parts of a protocol that the folder holds, each in the layout that is there, and notes.
+    """The parts of a protocol that the folder holds, each in the layout that was found.
 
-    In `native` a split may be absent, as long as one is there; the other protocols are whole or
-    an error.
+    Under `native`, splits may be absent if at least one is there. The other protocols need all
+    their parts.
+
+    Parameters
+    ----------
+    root
+        The source folder.
+    row, protocol
+        The table's entries.
+    splits
+        Only these splits; None for all.
+
+    Returns
+    -------
+    tuple
+        The parts, and a note for each split that is absent.
 
     Raises
     ------
     SourceError
-        The folder is none, or holds no layout of a part; the message says what was expected, what
-        is there, and where to look.
+        There is no such folder or split, or a part is absent. The message says what was expected,
+        what is there, and where to look.
     """
     if not root.is_dir():
         raise SourceError(_no_folder(root, row))
@@ -52,7 +66,7 @@ def settle(
 
 
 def _holds(root: Path, part: Options) -> bool:
-    """Whether any image has its ground truth."""
+    """Whether the folder holds at least one image with its ground truth."""
     truth = Pattern(part.truth)
     if not truth.found(root):
         return False
@@ -106,6 +120,6 @@ def _has_any(folder: Path, parts: list[Options]) -> bool:
 
 
 def _around(root: Path) -> Iterator[Path]:
-    """One and two levels up, and one down."""
+    """The folders one and two levels up, and those one level down."""
     yield from root.absolute().parents[:2]
     yield from sorted(path for path in root.iterdir() if path.is_dir())

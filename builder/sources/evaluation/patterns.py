@@ -1,8 +1,9 @@
 """Path patterns with names: `gtFine/val/{city}/{id}_gtFine_instanceIds.png`.
 
-`{x}` stands for one or more characters within a path component, `{x:path}` for any depth, and as
-a whole component (`{x:path}/`) for no folder at all too. A name that occurs again stands for the
-same text. Names that start with a dot (`.DS_Store`, `._photo.jpg`) never match.
+`{x}` matches one or more characters within a path component. `{x:path}` matches across components.
+As a whole component, `{x:path}/`, it also matches no folder at all. A name that is used twice
+matches the same text both times. Files that start with a dot (`.DS_Store`, `._photo.jpg`) never
+match.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Pattern:
         return tuple(dict.fromkeys(match[1] for match in _NAME.finditer(self.text)))
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """The path for these values; names that have none stay."""
+        """The path for these values. A name without a value stays as it is."""
 
         def value(match: re.Match[str]) -> str:
             if match[1] not in values:
@@ -79,7 +80,7 @@ def _scan(
 
 
 def _regex(text: str, values: Mapping[str, str]) -> re.Pattern[str]:
-    """The regular expression of a pattern in which `values` are settled."""
+    """The regular expression of a pattern in which `values` are filled in."""
     parts: list[str] = []
     seen: set[str] = set()
     end = 0

@@ -1,4 +1,4 @@
-"""The photographs of a release: their bytes stay as they are, and are decoded once to check."""
+"""The photographs of a release. Their bytes are kept, and decoded once as a check."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def scan_images(root: Path, pattern: str) -> Iterator[tuple[str, dict[str, str]]
 
 
 def measure(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels of an encoded image as it is shown, EXIF orientation applied.
+    """Width and height in pixels of an encoded image, after its EXIF orientation is applied.
 
     `datasets.Image` applies the orientation when it decodes, so masks must have this size.
 
     Raises
     ------
     Fault
-        It doesn't decode to its last row, or is too large.
+        The image can't be decoded to its last row, or is too large.
     """
     try:
         with decompression_bound(), Image.open(io.BytesIO(data)) as image:

@@ -26,20 +26,28 @@ Fill = Literal["coco", "opencv", "pillow", "skimage"]
 
 
 def checked(polygons: Sequence[Any], height: int, width: int) -> list[Points]:
-    """Polygons as arrays of points (N, 2), x and y in pixels; none of fewer than 3 points.
+    """Check an object's polygons.
 
-    A polygon of one or two points covers no pixel and is left out, unless there is no other.
-    Points may lie outside the image, as in COCO, but not further than its longer side.
+    A polygon of one or two points covers no pixel and is left out. Points may lie outside the
+    image, as in COCO, but by no more than the image's longer side.
 
     Parameters
     ----------
     polygons
-        Each is `[x, y, x, y, ...]` or `[[x, y], ...]`.
+        Each is `[x, y, x, y, ...]` or `[[x, y], ...]`, in pixels.
+    height, width
+        Of the image, in pixels.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        (N, 2) float64 each, x and y, with N of at least 3.
 
     Raises
     ------
     Fault
-        A polygon is no such list, a number is not finite or far outside, or none has 3 points.
+        A polygon has another form, a number is not finite or too far outside, or no polygon has
+        3 points.
     """
     arrays = []
     for polygon in polygons:
@@ -69,7 +77,22 @@ def checked(polygons: Sequence[Any], height: int, width: int) -> list[Points]:
 
 
 def fill(polygons: list[Points], height: int, width: int, rule: str) -> bytes:
-    """The compressed COCO RLE of one object's checked polygons."""
+    """The compressed COCO RLE of one object's checked polygons.
+
+    Parameters
+    ----------
+    polygons
+        As `checked` returns them.
+    height, width
+        Of the image, in pixels.
+    rule
+        One of the rules at the top of this module.
+
+    Raises
+    ------
+    MissingExtraError
+        The library that draws by this rule is not installed.
+    """
     if rule == "coco":
         flat = [points.ravel().tolist() for points in polygons]
         return bytes(coco.merge(coco.frPyObjects(flat, height, width))["counts"])
@@ -77,12 +100,12 @@ def fill(polygons: list[Points], height: int, width: int, rule: str) -> bytes:
 
 
 def library(rule: str) -> dict[str, str]:
-    """The optional package that a rule needs, and its version; none for the others.
+    """The optional package that a rule needs, with its version; empty if it needs none.
 
     Raises
     ------
     MissingExtraError
-        It is not installed.
+        The package is not installed.
     """
     if rule not in _PACKAGES:
         return {}

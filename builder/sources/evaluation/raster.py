@@ -1,4 +1,4 @@
-"""Ground truth that is an image: maps of ids and binary masks, and the RLE of what they hold."""
+"""Reads ground truth from images, as maps of ids or binary masks, and encodes it as RLE."""
 
 from __future__ import annotations
 
@@ -37,12 +37,26 @@ def check_size(array: npt.NDArray[np.generic], height: int, width: int, what: st
 def read_ids(
     path: Path, *, colour: Literal["refuse", "accept", "require"] = "refuse", bits: int = 8
 ) -> Ids:
-    """A map of ids (H, W): palette indices, gray values, 24-bit colours or an HDF5 dataset.
+    """Read a map of ids: palette indices, gray values, 24-bit colours or an HDF5 dataset.
+
+    Parameters
+    ----------
+    path
+        An image that PIL opens, or an HDF5 file.
+    colour
+        Whether 24-bit ids, R + 256 G + 65536 B, are refused, accepted or required.
+    bits
+        Bits per value that a gray or palette image must have at least.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) int32.
 
     Raises
     ------
     Fault
-        The file can't be read, or its pixels can't be the ids that `colour` and `bits` ask for.
+        The file can't be read, or its pixels are not what `colour` and `bits` require.
     """
     if path.suffix in HDF5:
         return _read_hdf5(path)
@@ -81,7 +95,7 @@ def read_binary(path: Path) -> Mask:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """A decoded image; whatever is wrong with the file is a Fault."""
+    """A decoded image; raises Fault if the file can't be decoded."""
     try:
         with decompression_bound(), Image.open(path) as image:
             image.load()
@@ -93,7 +107,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 @contextmanager
 def decompression_bound() -> Iterator[None]:
-    """Have PIL refuse images of more than `Image.MAX_IMAGE_PIXELS` (89 megapixels)."""
+    """Make PIL refuse images of more than `Image.MAX_IMAGE_PIXELS` (89 megapixels), by a Fault."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -120,9 +134,9 @@ def _read_hdf5(path: Path) -> Ids:
 
 
 def rle_of_ids(ids: npt.NDArray[np.generic]) -> Iterator[tuple[int, bytes]]:
-    """Each value of a map (H, W) with the compressed COCO RLE of its pixels, in ascending order.
+    """Yield each value of a map (H, W), in ascending order, with the compressed RLE of its pixels.
 
-    No mask is ever made: the runs of all values are found in one pass down the columns.
+    The runs of all values are found in one pass down the columns, without making a mask for each.
     """
     if ids.size == 0:
         return
@@ -143,7 +157,7 @@ def rle_of_ids(ids: npt.NDArray[np.generic]) -> Iterator[tuple[int, bytes]]:
 
 
 def compress(counts: list[int], height: int, width: int) -> bytes:
-    """The compressed form of a COCO RLE's run lengths, which begin with zeros."""
+    """Compress the run lengths of a COCO RLE. The first run is that of zeros."""
     rle = coco.frPyObjects([{"counts": counts, "size": [height, width]}], height, width)
     return bytes(rle[0]["counts"])
 

@@ -31,14 +31,14 @@ PROBES = 8  # records read before a release in which none can be used is given u
 class EvalSource:
     """One protocol of one dataset of the suite, read from the folder it was unpacked in.
 
-    `bbox` and `area` of a row's annotations are those of its mask, as pycocotools computes them
-    from an RLE; what the release itself says of them (COCO's are the polygon's) is not kept. An
+    `bbox` and `area` of an annotation are those of its mask, as pycocotools computes them from an
+    RLE. The values that the release states are not kept (COCO's are those of the polygon). An
     annotation whose mask is empty is rejected.
 
     Parameters
     ----------
     name
-        The dataset's name in the table; it is also what the `source` column says.
+        The dataset's name in the table. The column `source` holds it, too.
     protocol_name
         `native`, `sam` or `asam`.
     folder
@@ -85,7 +85,7 @@ class EvalSource:
         Raises
         ------
         SourceError
-            The folder holds no such release, a list can't be read, or no record can be used.
+            The folder doesn't hold the release, a list can't be read, or no record can be used.
         MissingExtraError
             A package that this dataset's reader needs is not installed.
         """
@@ -127,7 +127,11 @@ class EvalSource:
             yield Item(entry.image, size, (index, entry), part.split, " ".join(map(str, times)))
 
     def _left_out(self, part: Options, found: Found, *, alone: bool) -> str:
-        """A note on a split whose images were not fetched; an error where that is no choice."""
+        """A note that a split is left out, because none of its images was downloaded.
+
+        Only `native` may leave out a split, and only if another one is there. Raises SourceError
+        otherwise.
+        """
         absent = {reject.reason for reject in found.rejects} == {"image_missing"}
         if not absent or alone or self.protocol_name != "native":
             raise SourceError(self._all_unusable(part, found.rejects))
@@ -135,7 +139,7 @@ class EvalSource:
         return f"split {part.split}: {count} images listed, none of them in {self.folder}: left out"
 
     def settings(self) -> Mapping[str, Any]:
-        """The protocol's parts as the table has them, and what else changes a row.
+        """The options that change the bytes of a row: the protocol's parts, and all others.
 
         Raises
         ------
@@ -164,7 +168,10 @@ class EvalSource:
         yield EvalReader(self, parts, readers)
 
     def _libraries(self) -> dict[str, str]:
-        """What draws and decodes ground truth: another version may give another mask."""
+        """The versions of the libraries that draw and decode ground truth.
+
+        Another version may give another mask.
+        """
         libraries = {"pillow": version("pillow"), "pycocotools": version("pycocotools")}
         for layouts in self.protocol.parts:
             for part in layouts:
@@ -172,7 +179,7 @@ class EvalSource:
         return libraries
 
     def _unique(self, items: list[Item], rejects: list[Reject]) -> list[Item]:
-        """Without the images that a split has already."""
+        """The items without repeated images of a split, which are rejected."""
         seen: set[tuple[str, str]] = set()
         kept = []
         for item in items:
@@ -194,7 +201,10 @@ class EvalSource:
         return [item for split in by_split.values() for item in split[: self.limit]]
 
     def _probe(self, parts: list[Options], items: list[Item]) -> None:
-        """Raise SourceError when the first records of a part are unusable, each: a mismatch."""
+        """Read the first records of each part, and raise SourceError if none of them is usable.
+
+        Then the files are probably those of another release.
+        """
         with self.open() as reader:
             for i, part in enumerate(parts):
                 first = [item for item in items if item.locator[0] == i][:PROBES]
@@ -219,7 +229,7 @@ class EvalSource:
         return "\n  ".join(lines)
 
     def _counted(self, items: list[Item]) -> list[str]:
-        """Where the number of images is not the one that is known of the release."""
+        """A note for each split whose number of images differs from the published one."""
         if self.limit is not None:
             return []
         found = Counter(item.split for item in items)
@@ -230,7 +240,7 @@ class EvalSource:
         ]
 
     def _fingerprint(self, files: set[str]) -> Json:
-        """Of the files used: path and size of each, and the contents of the JSON among them."""
+        """Identifies the files used: path and size of each, and the sha256 of JSON and lists."""
         table = []
         for path in sorted(files):
             whole = self.folder / path
@@ -297,7 +307,7 @@ class EvalReader:
     def _instances(
         self, truth: Truth, entry: Entry, height: int, width: int, rejects: list[Reject]
     ) -> tuple[list[Json], list[bytes]]:
-        """The annotations and mask PNGs of what is well-formed and not empty."""
+        """The annotations and mask PNGs of the well-formed masks that are not empty."""
         batch = RleBatch.parse([a.counts for a in truth.annotations], height, width)
         kept = []
         for i, annotation in enumerate(truth.annotations):

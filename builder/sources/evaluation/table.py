@@ -1,4 +1,4 @@
-"""The table of the evaluation suite, read from table.toml and references.bib beside this file.
+"""The table of the evaluation suite, from table.toml and references.bib beside this file.
 
 Row          a dataset: what it is, where it comes from, under which terms
  └ Protocol  native, sam or asam: a rule in words, and
@@ -27,7 +27,10 @@ Checked = Literal["real release", "real samples", "fixture"]
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """A way to evaluate on a dataset: `parts` holds, for each part, its alternatives in order."""
+    """A way to evaluate on a dataset.
+
+    Each item of `parts` is one part: its alternative layouts, in the order they are tried.
+    """
 
     name: str
     rule: str

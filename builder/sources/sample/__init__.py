@@ -1,8 +1,8 @@
 """A sample of SA-1B made by code: a tar of twelve pictures with masks, and its captions file.
 
-It has SA-1B's sizes, file formats and statistics, so that everything can be tried with no download
-and no licence. The members stand in the tar as jpgs first and jsons after, since a record's two
-need not be adjacent. The same platform makes the same bytes every time.
+It has SA-1B's sizes, file formats and statistics, so that everything can be tried without a
+download or a licence. In the tar all jpgs come before all jsons, because a record's two files need
+not be adjacent. The same platform makes the same bytes every time.
 """
 
 from __future__ import annotations
@@ -146,8 +146,9 @@ def _crop_box(layer: Layer, scene: Scene, rng: np.random.Generator) -> list[floa
 def _counts(layer: Layer, width: int, height: int) -> str:
     """COCO's compressed RLE of a layer within the whole image.
 
-    The runs are found in the layer's box alone; a row of zeros below it parts the columns, and
-    runs that meet (a column full to the image's lower edge, the next one full from its top) merge.
+    The runs are found within the layer's box. A row of zeros below the box separates its columns.
+    Two runs are merged if one reaches the image's lower edge and the next begins at the top of the
+    next column.
     """
     padded = np.zeros((layer.mask.shape[1], layer.mask.shape[0] + 2), np.int8)
     padded[:, 1:-1] = layer.mask.T

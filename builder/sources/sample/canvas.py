@@ -1,8 +1,8 @@
-"""A canvas that remembers the mask of everything painted on it, for the sample's pictures.
+"""A canvas that keeps the mask of everything painted on it, for the sample's pictures.
 
-Shapes are polygons with slightly rough outlines, painted back to front with anti-aliased edges.
-A shape's mask is what of it stays visible: all that is painted later hides it, except its own
-parts (a window belongs to its house), as in SA-1B's annotations.
+Shapes are polygons with slightly rough outlines, painted back to front with anti-aliased edges. A
+shape's mask is its visible part. Whatever is painted later hides it, except its own parts: a window
+belongs to its house. SA-1B's annotations are alike.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ Color = tuple[float, float, float]  # RGB, 0 to 255
 
 @dataclass(slots=True)
 class Layer:
-    """A mask cut to its box: `mask` is bool (h, w) and stands at column `x`, row `y`."""
+    """A mask cut to its box.
+
+    `mask` is bool (h, w), and its upper left pixel is at column `x`, row `y` of the picture.
+    `whole` is the number of the shape that it is a part of.
+    """
 
     x: int
     y: int
@@ -34,7 +38,7 @@ class Layer:
         return self.x, self.y, self.x + width, self.y + height
 
     def trimmed(self) -> Layer:
-        """The same mask in its smallest box; it may not be empty."""
+        """The same mask in its smallest box. The mask must not be empty."""
         rows, columns = np.flatnonzero(self.mask.any(1)), np.flatnonzero(self.mask.any(0))
         cut = self.mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         return Layer(self.x + int(columns[0]), self.y + int(rows[0]), cut)
@@ -53,23 +57,23 @@ def _overlap(a: Layer, b: Layer) -> tuple[tuple[slice, slice], tuple[slice, slic
 
 
 def noise_field(rng: np.random.Generator, width: int, height: int, cell: int) -> Image.Image:
-    """Smooth noise, mode F, mean 0 and deviation about 1, varying over `cell` pixels."""
+    """Smooth noise, mode F, of mean 0 and deviation about 1; `cell` pixels are its grain."""
     coarse = rng.normal(size=(height // cell + 3, width // cell + 3)).astype(np.float32)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 class Canvas:
-    """A picture in the making.
+    """A picture that shapes are painted on.
 
     Parameters
     ----------
     width, height
         In pixels.
     rng
-        Everything random comes from it.
+        The source of everything random.
     """
 
-    MIN_VISIBLE = 24  # pixels; less of a shape than this is not annotated, specks apart
+    MIN_VISIBLE = 24  # pixels; a shape that shows fewer is not annotated, unless it is a speck
     TEXTURE = 0.035  # deviation of the brightness within a shape, relative
     GRAIN = 3.2  # deviation of the noise over the whole picture, gray levels
 
@@ -84,7 +88,7 @@ class Canvas:
         self._annotated: list[tuple[int, ...]] = []
 
     def sky(self, *stops: Color) -> None:
-        """Fill everything with a vertical gradient through `stops`; it gets no mask."""
+        """Fill the picture with a vertical gradient through `stops`. The sky has no mask."""
         at = np.linspace(0, self.height - 1, len(stops))
         rows = np.arange(self.height)
         columns = [np.interp(rows, at, [stop[i] for stop in stops]) for i in range(3)]
@@ -105,9 +109,9 @@ class Canvas:
     ) -> int:
         """Paint a polygon and return its number.
 
-        `bottom` is the colour at its lower end, by default a darker `color`. `part_of` is the
-        number of the shape that it belongs to, which keeps it in its own mask. `rough` is the
-        deviation of the outline in pixels.
+        `bottom` is the colour at the lower end and defaults to a darker `color`. `part_of` is the
+        number of the shape that this one belongs to, whose mask then keeps these pixels. `rough` is
+        the deviation of the outline in pixels.
         """
         points = self._roughened(outline, rough)
         low = np.floor(points.min(0)).astype(int) - 1
@@ -144,7 +148,7 @@ class Canvas:
         return len(self._layers) - 1
 
     def group(self, *numbers: int) -> None:
-        """Annotate several shapes as one more object: the whole beside its parts."""
+        """Annotate several shapes together as one more object, beside each of them."""
         self._annotated.append(numbers)
 
     def picture(self) -> npt.NDArray[np.uint8]:
@@ -156,7 +160,7 @@ class Canvas:
         return noisy
 
     def masks(self) -> list[Layer]:
-        """What stays visible of each annotated object, in the order of annotation."""
+        """The visible part of each annotated object, in the order of annotation."""
         visible = [self._visible(number) for number in range(len(self._layers))]
         found = []
         for numbers in self._annotated:
@@ -240,7 +244,7 @@ def ridge(
     peaks: int = 5,
     detail: float = 0.08,
 ) -> Outline:
-    """All below a rolling line across the picture: a hill range."""
+    """A hill range: the area below a rolling line across the picture."""
     x = np.linspace(-6, width + 6, 220)
     line = np.zeros_like(x)
     for octave in range(4):

@@ -1,6 +1,6 @@
-"""The pictures of the sample: eight kinds of scene, by day or at dusk, each painted on a Canvas.
+"""The pictures of the sample: eight kinds of scene, by day or at dusk, painted on a Canvas.
 
-Sizes are for SA-1B's short side of 1500 pixels; every scene fits itself to its width and height.
+Lengths are meant for SA-1B's short side of 1500 pixels. Every scene adapts to the canvas's size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from builder.sources.sample.things import Frame, bright, mix, tint
 
 
 def _below(canvas: Canvas, y: float) -> Outline:
-    """All below a level."""
+    """The area below a level."""
     return Frame(0, 0, 1).rectangle(-6, y, canvas.width + 6, canvas.height + 6)
 
 

@@ -1,7 +1,7 @@
-"""What the pictures of the sample are made of: boats, trees, houses, flowers, each on a Canvas.
+"""The objects of the sample's pictures: boats, trees, houses, flowers, painted on a Canvas.
 
-A thing is drawn in a frame of its own: lengths in units of its size, y downwards, (0, 0) where it
-stands. The whole is annotated beside its parts.
+An object is drawn in its own frame. Lengths are in units of its size, y points down, and (0, 0) is
+the point where it stands. The whole object is annotated, and so are its parts.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Frame(NamedTuple):
         return ellipse(x, y, rx, ry, start, end) * self.size + (self.x, self.y)
 
     def mirrored(self, heights: Outline, reach: Outline) -> Outline:
-        """What lies within `reach` (n) of the axis at `heights` (n)."""
+        """A shape that is symmetric about the vertical axis, `reach` (n) wide at `heights` (n)."""
         left, right = np.stack([-reach, heights], -1), np.stack([reach, heights], -1)
         return self.polygon(*np.vstack([left, right[::-1]]).reshape(-1))
 

@@ -1,4 +1,4 @@
-"""What the readers share: what they list, what they read, and how files are paired."""
+"""What the readers share: the types of listing and ground truth, and the pairing of files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,22 @@ from builder.sources.evaluation.readers.options import Options
 class Entry:
     """An image, and where its ground truth is. Picklable.
 
-    `image` is relative to the source folder; `truth` is the reader's own business; `files` are all
-    files that the ground truth is read from; `values` are those of the names in the image's
-    pattern; `size` is (width, height) where the release says it; `truth_bytes` is how much ground
-    truth there is, about.
+    Parameters
+    ----------
+    image
+        Its path in the source folder.
+    image_id
+        Its id in the row.
+    truth
+        What the reader needs to find the ground truth; only that reader looks at it.
+    files
+        All files that the ground truth is read from.
+    values
+        The values of the names in the image's pattern.
+    size
+        (width, height) in pixels, if the release states it.
+    truth_bytes
+        About how many bytes of ground truth there are.
     """
 
     image: str
@@ -59,7 +71,11 @@ class Annotation:
 
 @dataclass(slots=True)
 class Truth:
-    """The ground truth of one image; `faults` are of single annotations, by their id."""
+    """The ground truth of one image.
+
+    `faults` are faults of single annotations, with the annotation's id. `void` marks the pixels
+    that are excluded from evaluation, (H, W).
+    """
 
     annotations: list[Annotation] = field(default_factory=list)
     faults: list[tuple[int, Fault]] = field(default_factory=list)
@@ -69,8 +85,9 @@ class Truth:
 class Reader(Protocol):
     """Reads one part of a release.
 
-    `listing` is called once, in one process; `read` in any, on an entry that `listing` made; it
-    raises Fault when the image's ground truth as a whole can't be used.
+    `listing` is called once. `read` may be called in any process, with an entry that `listing`
+    made and the image's size in pixels. It raises Fault if the image's whole ground truth can't be
+    used.
     """
 
     def listing(self) -> Found: ...
@@ -193,7 +210,11 @@ class Images:
             self.paths[values["name"]] = (path, values)
 
     def find(self, name: str, found: Found) -> tuple[str, dict[str, str]] | None:
-        """The path of the image a JSON calls `name`; None, with a reject, where there is none."""
+        """The image that a JSON calls `name`: its path, and the values of its pattern.
+
+        Returns None if there is no such image, or if it was found before. `found` then gets a
+        reject, unless absent images are only counted.
+        """
         if self.basename:
             name = PurePosixPath(name.replace("\\", "/")).name
         name = name.removeprefix("./")
@@ -210,7 +231,7 @@ class Images:
         return self.paths[name]
 
     def finish(self, found: Found) -> None:
-        """Reject, or count, what was left over."""
+        """Report the images that were absent or not listed, as the options say."""
         if self.quiet and self.absent:
             found.notes.append(
                 f"split {self.part.split}: {self.absent} images of {self.part.truth} are not in "
@@ -226,7 +247,7 @@ class Images:
 
 
 def load_json(path: Path) -> Any:
-    """A JSON file; raises SourceError when it is none."""
+    """Parse a JSON file. Raises SourceError if it can't be read or is not JSON."""
     try:
         return json.loads(path.read_bytes())
     except OSError as error:
@@ -236,7 +257,7 @@ def load_json(path: Path) -> Any:
 
 
 def note_dropped(found: Found, part: Options, dropped: int) -> None:
-    """Say how many images without annotations were left out."""
+    """Add a note that says how many images without annotations were left out."""
     if dropped:
         found.notes.append(
             f"split {part.split}: {dropped} images without annotations left out, as the protocol "

@@ -37,8 +37,7 @@ class BinaryOptions(Options):
 class BinaryMasks:
     """Reads the part's masks one at a time; see `builder.sources.evaluation.readers.base.Reader`.
 
-    Where an image has one mask, a mask of the wrong size rejects the image; where it has many,
-    the mask.
+    A mask that can't be used is rejected. If it is the image's only one, the image is rejected.
     """
 
     def __init__(self, root: Path, part: BinaryOptions, source: str) -> None:

@@ -1,7 +1,7 @@
 """COCO JSON: polygons, run lengths, compressed RLE and crowds, by pycocotools' rules.
 
-The JSON is scanned once, when listing; each image then knows the places of its annotations in the
-file, and a worker reads those alone.
+The JSON is scanned once, for the listing. Each image then knows where its annotations are in the
+file, so a worker reads only those.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ _IMAGE_FIELDS = ("id", "width", "height")
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where an image's annotations stand in the JSON: offset and length of each, in turn.
+    """Where an image's annotations are in the JSON.
 
-    `categories` is one object shared by all images.
+    `spans` holds an offset and a length for each annotation, in bytes, as int64. `categories` is
+    one object that all images share.
     """
 
     spans: bytes
@@ -178,14 +179,17 @@ class CocoJson:
 
 
 def category_names(record: Any) -> dict[Any, str]:
-    """The name of one entry of the list of categories, by its id."""
+    """One entry of the list of categories as {id: name}; empty if the entry is malformed."""
     if missing_fields(record, ("id", "name")) or not isinstance(record["id"], (int, str)):
         return {}
     return {record["id"]: str(record["name"])}
 
 
 def category_of(record: Any, categories: dict[Any, str]) -> tuple[str | None, int | None]:
-    """The category of an annotation; null where it has none, a Fault where it is not listed."""
+    """The name and id of an annotation's category, both None if it has none.
+
+    Raises Fault if the category is not in the list.
+    """
     category_id = record.get("category_id")
     if category_id is None:
         return None, None

@@ -1,12 +1,13 @@
-"""Maps of ids: one image whose every value is an instance, a class, or nothing.
+"""Maps of ids: an image each of whose values is an instance, a class, or background.
 
 What a value means (`IndexOptions.rule`):
 
     values                an instance, or a class where the row has names
     colours               an instance or class that only its colour names
     ade20k                a 24-bit id: class R // 10 * 256 + G, instance B
-    cityscapes_instances  class * 1000 + k is an instance; a class that has instances, alone, is a
-                          group of them (a crowd); classes ignored in evaluation are void
+    cityscapes_instances  class * 1000 + k is instance k of a class; the value class, for a class
+                          with instances, is a group of them (a crowd); classes that evaluation
+                          ignores are void
     cityscapes_panoptic   the same, and every other class is one segment
     cityscapes_values     each value is a segment, nothing is void
 """
@@ -167,7 +168,7 @@ class IndexMaps:
         return value in part.void or bool(part.known and value not in part.known)
 
     def _meaning(self, value: int) -> tuple[int | None, bool] | None:
-        """The category id of a value and whether it is a crowd; None when it is no instance."""
+        """The category id of a value, and whether it is a crowd; None if it is no instance."""
         rule = self.part.rule
         if rule == "ade20k":
             return (value % 256) // 10 * 256 + value // 256 % 256, False
@@ -214,9 +215,9 @@ class IndexMaps:
             raise Fault("names_unreadable", "ADE20K's annotation.object list", found) from error
 
     def _classes(self, entry: Entry, ids: Ids) -> dict[int, int] | None:
-        """The class that most pixels of each value have in the map of classes, if there is one.
+        """The most frequent class of each value's pixels; None without a map of classes.
 
-        Pixels of the map of classes that are background or void don't count.
+        Pixels that are background or void in the map of classes are not counted.
         """
         if self.part.classes is None:
             return None

@@ -83,7 +83,7 @@ class PolygonOptions(Options):
 
 
 class Shape(NamedTuple):
-    """An object as a dialect has it: its polygons, id, category and tags."""
+    """An object of any dialect: its polygons, id, category and tags."""
 
     polygons: list[Any]
     id: int
@@ -146,7 +146,7 @@ class PolygonJson:
         return truth
 
     def _images(self, path: str) -> Iterator[tuple[str, list[Any]]]:
-        """The images of a JSON: name, objects."""
+        """The images of a JSON, each as its name and its list of objects."""
         data = load_json(self.root / path)
         if self.part.dialect == "visor":
             records = data.get("video_annotations") if isinstance(data, dict) else None

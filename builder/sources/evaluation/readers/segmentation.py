@@ -12,12 +12,19 @@ from builder.sources.evaluation.raster import compress
 def to_counts(segmentation: Any, height: int, width: int) -> bytes:
     """The compressed RLE of a segmentation, by pycocotools' own rules.
 
-    A compressed string is passed on as it is; `builder.masks.rle.RleBatch` checks it.
+    A compressed string is returned as it is. `builder.masks.rle.RleBatch` checks it later.
+
+    Parameters
+    ----------
+    segmentation
+        The value of the JSON.
+    height, width
+        Of the image, in pixels.
 
     Raises
     ------
     Fault
-        It is none of the three, or not of the image's size.
+        The value has none of the three forms, or another size than the image.
     """
     if isinstance(segmentation, list) and segmentation:
         return fill(checked(segmentation, height, width), height, width, "coco")

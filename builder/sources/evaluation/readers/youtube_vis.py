@@ -41,13 +41,15 @@ class YoutubeVisOptions(Options):
 class YoutubeVis:
     """Reads the part's JSON; see `builder.sources.evaluation.readers.base.Reader`.
 
-    An image's id is its file name without the suffix, `<video>/<frame>`; `Entry.truth` is the
-    places of the video's annotations and the number of the frame.
+    An image's id is its file name without the suffix, `<video>/<frame>`. `Entry.truth` holds the
+    places of the video's annotations, and the number of the frame.
     """
 
     def __init__(self, root: Path, part: YoutubeVisOptions, source: str) -> None:
         self.root, self.part, self.source = root, part, source
-        self._video: tuple[bytes, list[Any]] | None = None  # frames of a video come in a row
+        self._video: tuple[bytes, list[Any]] | None = (
+            None  # of the last read; frames of a video follow one another
+        )
 
     def listing(self) -> Found:
         found = Found()
