@@ -1,1 +1,1 @@
-"""A look at a config: sample rows, statistics, rejects and counts, as pictures and a page."""
+"""The preview of a config: a page and a contact sheet with rows, statistics, rejects and counts."""

@@ -1,4 +1,4 @@
-"""What the page offers to look at first: cards with a number each, and ways through its rows."""
+"""The top of the page: cards that each show a number, and the ways to page through the rows."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _ALL, _UNDRAWN = "all", "undrawn"
 class Card(NamedTuple):
     """A number to look at first.
 
-    `way` is the key of the way through the rows of the page that shows it, "" when none does.
-    `target` is what the card links to in the page without a script, "" for no link. `bad` says
-    that something is amiss, rather than merely extreme.
+    `way` is the key of the way that shows the rows of this number, or "". `target` is the card's
+    link when scripts are off, or "". `bad` says that the number may be a fault and not only an
+    extreme.
     """
 
     title: str
@@ -34,7 +34,7 @@ class Card(NamedTuple):
 
 
 class PageWay(NamedTuple):
-    """A way through the rows of the page: their places on the page, in the order to be shown."""
+    """A way to page through the rows: their places on the page, in the order of display."""
 
     key: str
     title: str
@@ -42,7 +42,7 @@ class PageWay(NamedTuple):
 
 
 def ways_through(views: Sequence[View]) -> Iterator[PageWay]:
-    """The ways through the rows of the page: all of them, then every way that shows some."""
+    """The ways to page through the rows: first all rows, then each way that shows at least one."""
     yield PageWay(_ALL, "all rows", list(range(len(views))))
     undrawn = [place for place, view in enumerate(views) if view.problems]
     if undrawn:
@@ -57,16 +57,16 @@ def ways_through(views: Sequence[View]) -> Iterator[PageWay]:
 def make_cards(
     config: Config, statistics: Statistics, views: Sequence[View], rejects: Sequence[Reject]
 ) -> Iterator[Card]:
-    """The cards of a config: what may be a fault comes first, then the extremes.
+    """The cards of a config: possible faults first, then the extremes.
 
     Parameters
     ----------
     config
-        Where the stated counts come from.
+        The config. Its index gives the counts.
     statistics
-        Of the rows that were counted; the extremes are theirs.
+        The statistics. They give the extremes.
     views
-        The rows on the page. A card links to the first of them that shows what it says.
+        The rows on the page. A card links to the first row that shows what it says.
     rejects
         The rejects table.
     """
@@ -88,7 +88,7 @@ def make_cards(
             "rejects", f"{len(rejects):,}", remark, key, target or "#rejects-title", bad=True
         )
     else:
-        yield Card("rejects", "0", "all was used")
+        yield Card("rejects", "0", "everything was used")
     if config.kind == "train":
         missing = counts.captions_missing
         share = f"{short(100 * missing / len(config))} % of the images" if missing else ""

@@ -1,6 +1,6 @@
-"""The histograms: matplotlib's SVG, to stand in a page that gives them its own colours.
+"""Draws the histograms as SVG with matplotlib. The page gives them its own colours.
 
-Everything that is drawn has an id by which the page's style sheet finds it: `bar`, `median`.
+For this, the page's style sheet selects the classes `bar` and `median`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from builder.previewing.statistics import Statistics
 
-_SIZE = (4.2, 2.3)  # inches, of 72 units each
+_SIZE = (4.2, 2.3)  # inches; an inch has 72 units of the SVG
 _BINS = 30
-_TOP = 10  # names in a chart of the most frequent ones
+_TOP = 10  # the number of names in a chart of the most frequent ones
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "asam-datasets",
@@ -40,7 +40,7 @@ _STYLE: Any = {
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart: its SVG, what it says in one sentence, and its bars as (what, how many)."""
+    """A chart: its SVG, a summary in one sentence, and its bars as pairs of a label and a count."""
 
     key: str
     title: str
@@ -50,7 +50,7 @@ class Chart:
 
 
 def draw_charts(statistics: Statistics, kind: str) -> list[Chart]:
-    """The charts of a config, in the order they are shown; those without data are left out."""
+    """Draw the charts of a config, "train" or "eval". Charts without data are left out."""
     charts = [
         _histogram("masks", "Masks per image", "masks", statistics.masks_per_image, whole=True),
         _histogram("area", "Mask area", "pixels", statistics.areas, log=True),
@@ -87,7 +87,7 @@ def _histogram(
         return None
     edges = _edges(values, log=log, whole=whole)
     counts = np.histogram(values, edges)[0].astype(int).tolist()
-    shift = 0.5 if whole else 0.0  # bars of whole numbers stand on them
+    shift = 0.5 if whole else 0.0  # a bar of a whole number is centred on it
     median = float(np.median(values))
     with mpl.rc_context(_STYLE):
         figure, axes = _axes()
@@ -96,7 +96,8 @@ def _histogram(
             bar.set_gid("bar")
         axes.axvline(median, linestyle=(0, (4, 3)), linewidth=1.2, gid="median")
         axes.margins(x=0.01)
-        if whole and (lack := 8 - (edges[-1] - edges[0])) > 0:  # no bar too wide, no half numbers
+        # With few bars, make room at the sides: bars stay narrow and ticks stay whole numbers.
+        if whole and (lack := 8 - (edges[-1] - edges[0])) > 0:
             axes.set_xlim(edges[0] - shift - lack / 2, edges[-1] - shift + lack / 2)
         axes.set_ylim(0, max(counts) * 1.12)
         if log:
@@ -136,7 +137,7 @@ def _ranking(key: str, title: str, unit: str, counts: Mapping[str, int]) -> Char
         for bar in bars:
             bar.set_gid("bar")
         axes.set_yticks(places, labels)
-        axes.set_ylim(max(len(top), 4) - 0.5, -0.5)  # bars no thicker for there being few
+        axes.set_ylim(max(len(top), 4) - 0.5, -0.5)  # so that few bars do not become thick
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
         axes.set_xlabel(unit)
@@ -149,7 +150,7 @@ def _ranking(key: str, title: str, unit: str, counts: Mapping[str, int]) -> Char
 
 
 def short(value: float) -> str:
-    """A number to three digits or so: 0.0123, 0.987, 94, 3,140, 1.2M."""
+    """Format a number with about three digits: 0.0123, 0.987, 94, 3,140, 1.2M."""
     if abs(value) >= 1e6:
         return f"{value / 1e6:.3g}M"
     if abs(value) >= 1e4:
@@ -164,7 +165,7 @@ def _edges(values: npt.NDArray[np.float64], *, log: bool, whole: bool) -> npt.ND
     if whole:
         step = max(1, -(-int(high - low + 1) // _BINS))
         return np.arange(int(low), int(high) + step + 1, step, dtype=np.float64)
-    if low == high:  # one bar amid empty ones
+    if low == high:  # one bar between empty ones
         room = 0.1 * abs(low) or 1.0
         return np.linspace(low - room, low + room, 10)
     return np.geomspace(low, high, _BINS + 1) if log else np.linspace(low, high, _BINS + 1)
@@ -186,15 +187,16 @@ def _axes() -> tuple[Figure, Any]:
 
 
 def _svg(figure: Figure, key: str) -> str:
-    """The figure as an <svg> element whose ids start with `key`, without size, so that it scales.
+    """The figure as an <svg> element whose ids start with `key`.
 
-    It is hidden from screen readers: the page says the same in words and in a table.
+    It has no size, so that the page can scale it. It is hidden from screen readers, because the
+    page gives the same in words and in a table.
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
-    # Metadata names the version; the style would reach all of the page.
+    # The metadata contains a version. The style would apply to the whole page.
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{key}-", svg)
     svg = re.sub(r'\bid="[\w-]*-(bar|median)"', r'class="\1"', svg)

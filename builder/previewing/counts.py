@@ -1,6 +1,6 @@
-"""Does what a config holds agree with what its index and its receipts say?
+"""Compares the counts and sizes of a config with those in its index and its receipts.
 
-Counts and sizes only, so that it takes no time; `builder.verify` compares every byte.
+This is fast, because it compares no content. `builder.verify` compares every byte.
 """
 
 from __future__ import annotations
@@ -22,9 +22,18 @@ from builder.previewing.statistics import Statistics
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A count in two places that must agree; None where there was nothing to compare with.
+    """A count in the index and the same count from another place.
 
-    `found_in` says where the second number comes from.
+    Parameters
+    ----------
+    what
+        What is counted.
+    index
+        The count in the index.
+    found
+        The other count; None if there is none to compare with.
+    found_in
+        Where the other count comes from.
     """
 
     what: str
@@ -34,13 +43,13 @@ class Count:
 
     @property
     def agrees(self) -> bool:
-        """Whether they agree, or can't be compared."""
+        """Whether both counts are equal, or there is nothing to compare with."""
         return self.found is None or self.found == self.index
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """All comparisons, and what else is wrong, in words."""
+    """All comparisons, other problems in words, and notes on what was not compared."""
 
     counts: list[Count]
     problems: list[str]
@@ -48,7 +57,7 @@ class Counts:
 
     @property
     def faults(self) -> list[str]:
-        """One line for everything that disagrees."""
+        """One line for each comparison that disagrees, and for each problem."""
         lines = [
             f"{count.what}: {count.index:,} in the index, {count.found:,} in {count.found_in}"
             for count in self.counts
@@ -58,16 +67,26 @@ class Counts:
 
 
 def compare(config: Config, statistics: Statistics, rejects: Sequence[Reject]) -> Counts:
-    """Compare the index with the rows that were read, the rejects table, shards and receipts."""
+    """Compare the index with the rows that were read, the rejects, the shards and the receipts.
+
+    Parameters
+    ----------
+    config
+        The config. Shards and receipts are compared only in a local dist.
+    statistics
+        The statistics of the rows that were read.
+    rejects
+        The rejects table.
+    """
     index = config.index
     problems: list[Problem] = []
     notes: list[str] = []
     if config.folder is None:
-        notes.append("sizes and receipts are compared where the build ran, not in a repo")
+        notes.append("sizes and receipts are compared only in a local dist, not in a repo")
     else:
         problems = list(_problems(config.folder, index))
         if not receipts_folder(config.folder, config.name).is_dir():
-            notes.append("there are no receipts here: they stay where the build ran")
+            notes.append("this dist has no receipts: they stay in the dist that was built")
     if not statistics.complete:
         notes.append(
             f"masks and captions were counted in {statistics.rows:,} of {statistics.total:,} rows, "
@@ -81,7 +100,7 @@ def compare(config: Config, statistics: Statistics, rejects: Sequence[Reject]) -
 def _content(
     index: Index, statistics: Statistics, rejects: Sequence[Reject] | None
 ) -> Iterator[Count]:
-    """Counts of the rows and of the rejects; None for rejects that are known to be others."""
+    """The comparisons. `rejects` is None if the table is not that of the index."""
     stated = index.counts
     whole = statistics.complete
     yield Count("images", stated.images, statistics.total, "the splits")

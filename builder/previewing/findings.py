@@ -1,7 +1,7 @@
-"""What to look at first in a config: rows with rejects, without a caption, and extremes.
+"""Finds the rows of a config to look at first: with rejects, without a caption, or extreme.
 
-The rows that were counted give the findings of the whole config, and the rows to put on the page.
-The rows on the page give the ways to go through them. Both use the same rules.
+The same rules are used twice. Applied to the rows that the statistics count, they choose the rows
+for the page. Applied to the rows on the page, they give the orders in which to page through them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from builder.core.records import Json
 from builder.previewing.reading import spread
 
 _Floats = npt.NDArray[np.float64]
-EXTREMES = 2  # rows at most that are outliers of one order
+EXTREMES = 2  # the most rows that count as outliers of one order
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the findings need to know of some rows; every array is float64, (rows,).
+    """The numbers that the rules need of some rows. Every array is float64 (rows,).
 
     Parameters
     ----------
@@ -50,16 +50,16 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to go through rows: all rows in an order, or a part of them.
+    """A way to page through rows: all rows in some order, or only some of the rows.
 
     Parameters
     ----------
     key
-        A word for it that a page can use in attributes.
+        Its name in attributes of the page.
     title
-        What the reader sees.
+        Its name for the reader.
     partial
-        Whether it leaves rows out: those that are not concerned.
+        Whether it shows only the rows with a value above 0.
     """
 
     key: str
@@ -68,19 +68,19 @@ class Way:
     _values: Callable[[Facts], _Floats]
 
     def places(self, facts: Facts) -> list[int]:
-        """The places in `facts` of the rows concerned, the most conspicuous first.
+        """The indices in `facts` of the rows to show, those with the highest value first.
 
-        Rows that are equally conspicuous keep their order. Rows without a value are left out.
+        Rows with the same value keep their order. Rows without a value are left out.
         """
         values = self._values(facts)
         kept = values > 0 if self.partial else np.isfinite(values)
         return [int(place) for place in np.argsort(-values, kind="stable") if kept[place]]
 
     def outliers(self, facts: Facts) -> list[int]:
-        """The places of the rows to look at first, the most conspicuous first.
+        """The indices in `facts` of the rows to look at first, in the order of `places`.
 
-        These are all rows concerned of a part, and EXTREMES at most of an order. A row of an order
-        that is no more conspicuous than the median row is no outlier.
+        A partial way gives all of its rows. Another way gives at most EXTREMES rows, and only rows
+        whose value is above that of the median row.
         """
         places = self.places(facts)
         if self.partial or not places:
@@ -100,7 +100,7 @@ WAYS = (
 
 
 def facts_of_rows(numbers: Sequence[int], rows: Sequence[Json]) -> Facts:
-    """The facts of rows that are at hand, by their numbers in the config."""
+    """Compute the facts of rows; `numbers` are those of the rows in the config."""
     areas = [[annotation["area"] for annotation in row["annotations"]] for row in rows]
     pixels = [row["width"] * row["height"] for row in rows]
     columns: list[Sequence[float]] = [
@@ -117,23 +117,23 @@ def facts_of_rows(numbers: Sequence[int], rows: Sequence[Json]) -> Facts:
 def choose(facts: Facts, total: int, count: int) -> dict[int, list[str]]:
     """Choose the rows for the page.
 
-    At most half of them are rows to look at first: of each way in turn the first one, then the
-    second, and so on. The others are spread evenly over the rest of the config.
+    At most half of them are rows to look at first. The first row of each way is taken, then the
+    second row of each way, and so on. The other rows are spread evenly over the rest of the config.
 
     Parameters
     ----------
     facts
-        Of the rows that were counted.
+        The facts of the rows that were counted.
     total
-        How many rows the config has.
+        The number of rows in the config.
     count
-        How many rows are wanted.
+        The number of rows to choose.
 
     Returns
     -------
     dict
-        The numbers of the rows in rising order, each with the titles of the ways that it was
-        chosen for. A row of the evenly spread ones has none.
+        The numbers of the rows in rising order, each with the titles of the ways that chose it. An
+        evenly spread row has no titles.
     """
     found: dict[int, list[str]] = {}
     lists = [[(int(facts.numbers[place]), way) for place in way.outliers(facts)] for way in WAYS]

@@ -1,4 +1,4 @@
-"""The page: one HTML file with everything in it, made by Jinja2 from the files beside this one."""
+"""Renders the page: a single HTML file, made by Jinja2 from the template beside this module."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from builder.previewing.reading import Config
 from builder.previewing.statistics import Statistics
 from builder.previewing.views import Mask, View, svg_path
 
-_THUMBNAIL = (120, 80)  # pixels that a small picture has to fit in
+_THUMBNAIL = (120, 80)  # the largest width and height of a small picture, in pixels
 _QUALITY = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that the page shows; `asked` says that the user named the rows."""
+    """Everything that the page shows. `asked` says that the user has named the rows."""
 
     config: Config
     views: Sequence[View]
@@ -40,7 +40,7 @@ class Contents:
 
 
 class Column(NamedTuple):
-    """A column of the list of masks; `falls` when its largest numbers come first when sorted."""
+    """A column of the list of masks. `falls`: sorting puts its largest numbers first."""
 
     head: str
     meaning: str
@@ -48,7 +48,7 @@ class Column(NamedTuple):
 
 
 def render(contents: Contents) -> str:
-    """The page. Text from the data is escaped; nothing in it reaches outside the file."""
+    """Render the page as HTML. Text from the data is escaped. The page loads no other file."""
     environment = Environment(
         loader=FunctionLoader(_packaged),
         autoescape=True,
@@ -87,7 +87,7 @@ def _packaged(name: str) -> str:
 
 
 def _totals(contents: Contents) -> Iterator[str]:
-    """The line at the top: what there is, and how much of it."""
+    """The parts of the line at the top: numbers of images, masks and categories, and the size."""
     index, statistics = contents.config.index, contents.statistics
     images, masks = len(contents.config), index.counts.masks
     splits = ", ".join(f"{name} {split.num_rows:,}" for name, split in index.splits.items())
@@ -123,9 +123,10 @@ def _rows(contents: Contents) -> Iterator[dict[str, Any]]:
 
 
 def _stem(name: str, *, bare: bool) -> str:
-    """A name without its extension: a picture's and its json's are the same.
+    """A name without its extension, which is the same for an image and its json.
 
-    A training source may keep both in a folder, which `file_name` does not hold: `bare` drops it.
+    `bare` also drops the folder. The members of a training source may be in a folder that
+    `file_name` does not contain.
     """
     return posixpath.splitext(posixpath.basename(name) if bare else name)[0]
 
@@ -166,7 +167,7 @@ def _columns(kind: str) -> list[Column]:
 
 
 def _cells(mask: Mask, kind: str) -> list[str]:
-    """What the list says of a mask, column by column."""
+    """The cells of a mask in the list, one for each column."""
     annotation = mask.annotation
     pixels = f"{mask.area:,}"
     if kind == "eval":
@@ -178,7 +179,7 @@ def _cells(mask: Mask, kind: str) -> list[str]:
 
 
 def _label(mask: Mask, pixels: int) -> str:
-    """The same in words."""
+    """The label of a mask: its cells in words."""
     annotation = mask.annotation
     parts = [f"Mask {mask.number}"]
     if "category" not in annotation:
@@ -194,7 +195,7 @@ def _label(mask: Mask, pixels: int) -> str:
 
 
 def _reasons(rejects: Sequence[Reject]) -> list[tuple[str, int, Reject]]:
-    """Rejects by reason, most first, each with its first case."""
+    """The reasons of rejects, the most frequent first, with their numbers and first cases."""
     cases: dict[str, list[Reject]] = {}
     for reject in rejects:
         cases.setdefault(reject.reason, []).append(reject)

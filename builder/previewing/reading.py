@@ -1,7 +1,7 @@
-"""A config of a dist or a repo, read block by block: chosen rows, or chosen columns of many.
+"""Reads a config of a dist or a repo block by block: some rows, or some columns of many rows.
 
-A block is what can be read by itself: a record batch of an Arrow shard, whose columns are checked
-against the index on the way, or a row group of a Parquet shard. Masks as PNGs are never read: the
+A block is a record batch of an Arrow shard, or a row group of a Parquet shard. The columns of a
+record batch are checked against the index. The PNGs of masks are never read, because the
 annotations hold the same masks in a third of the bytes.
 """
 
@@ -27,7 +27,7 @@ NOT_SHOWN = ("masks",)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A record batch or row group; `first` is the number of its first row in the config."""
+    """A record batch or a row group. `first` is the number of its first row in the config."""
 
     split: str
     path: str
@@ -47,9 +47,9 @@ class Config:
     config
         Its name.
     revision
-        Of a repo: a branch, tag or commit.
+        A branch, tag or commit of a repo.
     image_root
-        The user's own images, for a config that has the annotations alone.
+        The user's own images, for a config that was built without pixels.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Config:
         return self.index.kind
 
     def __len__(self) -> int:
-        """How many rows there are in all splits."""
+        """The number of rows in all splits."""
         return self._ends[-1] if self._ends else 0
 
     def _blocks(self) -> Iterator[Block]:
@@ -97,10 +97,14 @@ class Config:
                         first += rows
 
     def read(self, block: Block, columns: Sequence[str]) -> pa.Table:
-        """Columns of a block.
+        """Read columns of a block.
 
-        Raises CorruptDataError when they aren't what the index says, UnreachableError when they
-        can't be read.
+        Raises
+        ------
+        CorruptDataError
+            They do not fit the index, or can't be decoded.
+        UnreachableError
+            They can't be read.
         """
         if block.place is not None:
             batch = Reader(self.store, self.index, columns, None).read(block.place)
@@ -116,9 +120,10 @@ class Config:
             raise CorruptDataError(f"{where}: can't be read: {error}") from error
 
     def rows(self, numbers: Sequence[int]) -> Iterator[tuple[Block, int, Json]]:
-        """Rows by their numbers in the config, in rising order: the block, the number, the row.
+        """Read rows by their numbers in the config.
 
-        Every column but the masks' PNGs.
+        Yields the block, the number and the row, in rising order of the numbers. A row has all
+        columns except the masks' PNGs.
         """
         columns = [name for name in self.index.features if name not in NOT_SHOWN]
         held: tuple[Block, pa.Table] | None = None
@@ -133,9 +138,12 @@ class Config:
             yield block, number, row
 
     def find(self, file_names: Sequence[str]) -> list[int]:
-        """The numbers of the rows of these images, by file name or by the name's last part.
+        """Find images by file name, or by the last part of it; returns the numbers of their rows.
 
-        Raises SettingsError for one that isn't there.
+        Raises
+        ------
+        SettingsError
+            The config has no image of that name.
         """
         wanted = set(file_names)
         found: dict[str, int] = {}
@@ -146,18 +154,20 @@ class Config:
                 for alias in {name, name.rpartition("/")[2]} & wanted - found.keys():
                     found[alias] = block.first + i
         if missing := sorted(wanted - found.keys()):
-            raise SettingsError(f"{self.store.name}, config {self.name}: no {', '.join(missing)}")
+            raise SettingsError(
+                f"{self.store.name}, config {self.name}: no image {', '.join(missing)}"
+            )
         return sorted(set(found.values()))
 
     def some_blocks(self, rows: int | None) -> list[Block]:
-        """Blocks spread evenly over the config that hold at least `rows` rows; None for all."""
+        """Evenly spread blocks that hold about `rows` rows or more; all blocks if it is None."""
         if rows is None or rows >= len(self):
             return self.blocks
         mean = len(self) / len(self.blocks)
         return [self.blocks[i] for i in spread(len(self.blocks), -int(-rows // mean))]
 
     def rejects(self) -> list[Reject]:
-        """The rejects table; raises CorruptDataError when it is absent or can't be read."""
+        """Read the rejects table; raises CorruptDataError if it is absent or damaged."""
         path = f"data/{self.name}/rejects.jsonl"
         try:
             content = self.store.read(path)

@@ -21,12 +21,12 @@ SHEET_ROWS = 16
 WIDTH = 1480  # pixels of the sheet
 _DPI = 100
 _MARGIN, _GAP, _BETWEEN = 14, 6, 24  # pixels around, between pictures, between cards
-_PICTURE = ((WIDTH - 2 * _MARGIN - 2 * _GAP) // 3, 320)  # what a picture has to fit in
-_LINE, _CHARACTER = 18, 6.6  # pixels of a line of text, and of a character, about
+_PICTURE = ((WIDTH - 2 * _MARGIN - 2 * _GAP) // 3, 320)  # the largest width and height in pixels
+_LINE, _CHARACTER = 18, 6.6  # the height of a line and about the width of a character, in pixels
 
 
 class _Card:
-    """A row: three pictures side by side and the lines of text below them."""
+    """A row of the config: three pictures side by side, and lines of text below them."""
 
     def __init__(self, view: View) -> None:
         width, height = view.size
@@ -48,12 +48,12 @@ class _Card:
 
 
 def draw_sheet(views: Sequence[View], kind: str, total_rows: int) -> bytes:
-    """A JPEG with a card per row: picture, picture with masks and outlines, control image, caption.
+    """Draw the contact sheet: one card for each row.
 
-    Cards of upright pictures stand side by side, in the first line with room for them. For an
-    evaluation config the third picture shows the masks alone, the void region hatched. The sheet
-    holds SHEET_ROWS rows at most: first those to look at first, then others, evenly spread. Its
-    last line says how many rows there are.
+    A card shows the image, the image with masks and outlines, the control image, and the caption.
+    For an evaluation config, the third picture shows only the masks, with the void region hatched.
+    Cards of upright images share a line if there is room. The sheet holds at most SHEET_ROWS rows:
+    those to look at first, then evenly spread ones. Its last line says how many rows there are.
 
     Parameters
     ----------
@@ -62,7 +62,12 @@ def draw_sheet(views: Sequence[View], kind: str, total_rows: int) -> bytes:
     kind
         "train" or "eval".
     total_rows
-        How many rows the config has.
+        The number of rows in the config.
+
+    Returns
+    -------
+    bytes
+        A JPEG of WIDTH pixels.
     """
     lines: list[list[_Card]] = []
     for card in map(_Card, choose_cards(views)):
@@ -97,9 +102,9 @@ def draw_sheet(views: Sequence[View], kind: str, total_rows: int) -> bytes:
 
 
 def choose_cards(views: Sequence[View]) -> list[View]:
-    """The rows of the sheet, SHEET_ROWS at most.
+    """Choose at most SHEET_ROWS rows for the sheet.
 
-    Those to look at first come first and are half of them at most. The others are evenly spread.
+    At most half of them are rows to look at first, which come first. The others are evenly spread.
     """
     first = [view for view in views if view.reasons][: SHEET_ROWS // 2]
     taken = {view.number for view in first}
@@ -150,7 +155,7 @@ def _draw(figure: Figure, card: _Card, left: int, top: int, kind: str) -> None:
         for mask in view.masks:
             path = _path(mask.outline)
             fill = PathPatch(path, facecolor=mask.color, edgecolor="none", alpha=opacity)
-            axes.add_artist(fill)  # add_patch would look for the limits of each, at length
+            axes.add_artist(fill)  # add_patch would compute the limits of each, which is slow
             axes.add_artist(PathPatch(path, fill=False, edgecolor=mask.color, linewidth=1.0))
         if view.void:
             hatching = {"facecolor": "none", "edgecolor": "white", "linewidth": 0.6}

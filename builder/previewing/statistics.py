@@ -1,4 +1,4 @@
-"""The numbers that the histograms show, from annotations and text alone."""
+"""The numbers for the histograms. They are computed from the annotations and captions."""
 
 from __future__ import annotations
 
@@ -25,12 +25,26 @@ _FACTS = ("numbers", "rejected", "uncaptioned", "largest", "smallest")
 
 @dataclass(slots=True)
 class Statistics:
-    """What was counted over `rows` rows of `total`.
+    """The statistics of `rows` of the `total` rows.
 
-    `masks_per_image` (rows,); `areas` in pixels, (masks,); `scores` maps
-    predicted_iou and stability_score to (masks,), without nulls; `caption_words` (captions,);
-    `sizes` counts (width, height); `categories` counts instances by name; `facts` holds what
-    the findings need to know of each row.
+    Parameters
+    ----------
+    captions_missing, rejected, crowds
+        The numbers of rows without a caption, of rejected annotations, and of crowd masks.
+    masks_per_image
+        float64 (rows,).
+    areas
+        float64 (masks,), in pixels.
+    scores
+        predicted_iou and stability_score, each float64 (masks,), without nulls.
+    caption_words
+        The number of words of each caption, float64 (captions,).
+    sizes
+        How many images have each (width, height).
+    categories
+        How many instances have each category.
+    facts
+        What `findings` needs of each row.
     """
 
     rows: int = 0
@@ -60,7 +74,17 @@ class Statistics:
 def gather(
     config: Config, rows: int | None, on_rows: Callable[[int], None] = lambda rows: None
 ) -> Statistics:
-    """Count over all rows, or over blocks evenly spread that hold at least `rows` of them."""
+    """Compute the statistics over all rows, or over evenly spread blocks.
+
+    Parameters
+    ----------
+    config
+        The config.
+    rows
+        How many rows to count at least; None for all.
+    on_rows
+        Called with the number of rows of each block that is done.
+    """
     result = Statistics(total=len(config))
     parts: dict[str, list[_Floats]] = {}
     for block in config.some_blocks(rows):

@@ -1,6 +1,6 @@
-"""One row as it is drawn: small pictures, and the outline of each mask.
+"""Prepares one row for drawing: small pictures, and the outline of each mask.
 
-Masks are sampled at the size they are shown at, straight from their RLE; contourpy finds their
+Masks are decoded from their RLE directly at the size at which they are shown. contourpy finds their
 outlines and matplotlib simplifies them.
 """
 
@@ -22,19 +22,19 @@ from builder.core.errors import what_went_wrong
 from builder.core.records import Json
 from builder.previewing.reading import Block
 
-LONG_SIDE = 1024  # pixels of a picture on the page
-TOLERANCE = 0.5  # pixels that an outline may be off
-# Polygons (P, 2) of x and y, filled by the even-odd rule; corners lie on half pixels.
+LONG_SIDE = 1024  # pixels of the longer side of a picture on the page
+TOLERANCE = 0.5  # how many pixels a simplified outline may differ
+# Polygons (P, 2) of x and y, filled by the even-odd rule. Corners are at half pixels.
 Outline = list[npt.NDArray[np.float64]]
-GOLDEN_ANGLE = 137.50776  # degrees: neighbours in number lie far apart in hue
+GOLDEN_ANGLE = 137.50776  # degrees; with it, masks with consecutive numbers differ much in hue
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
     """A mask to draw.
 
-    `number` is its place in the row's annotations, `rank` is the number that ASAM gives it (the
-    largest box has rank 0), and `outline` is in pixels of the view.
+    `number` is its index in the row's annotations. `rank` is its number in ASAM's order, in which
+    the largest box has rank 0. `outline` is in pixels of the view.
     """
 
     number: int
@@ -47,10 +47,10 @@ class Mask:
 
 @dataclass(slots=True)
 class View:
-    """A row to draw; `size` is the (width, height) that everything is drawn at.
+    """A row to draw. `size` is the (width, height) at which everything is drawn.
 
-    `masks` come in descending area, so that what is drawn later is on top. `problems` says what
-    could not be drawn, and why. `reasons` says why the row was chosen to be looked at first.
+    `masks` are in descending order of area, so that small ones are drawn on top. `problems` says
+    what could not be drawn, and why. `reasons` says why the row is one to look at first.
     """
 
     number: int
@@ -74,7 +74,19 @@ def mask_color(number: int) -> str:
 
 
 def view_row(block: Block, number: int, row: Json, reasons: Sequence[str] = ()) -> View:
-    """Decode and shrink a row's pictures, and outline its masks; faults become `problems`."""
+    """Decode and shrink a row's pictures, and outline its masks. Faults become `problems`.
+
+    Parameters
+    ----------
+    block
+        The block that holds the row.
+    number
+        The row's number in the config.
+    row
+        The row, with encoded images.
+    reasons
+        Why the row is one to look at first.
+    """
     size = shown_size(row["width"], row["height"])
     view = View(number, block.split, row, size, reasons=reasons)
     view.photo = _picture(view, "image", "RGB", Image.Resampling.LANCZOS)
@@ -121,7 +133,7 @@ def outline(mask: npt.NDArray[np.bool_]) -> Outline:
 
 
 def svg_path(shape: Outline) -> str:
-    """An outline as the data of an SVG path, in units of half a pixel, so that they are whole."""
+    """An outline as the data of an SVG path, in half pixels, so that all numbers are integers."""
     parts = []
     for polygon in shape:
         points = np.rint(2 * polygon).astype(int)
@@ -132,7 +144,7 @@ def svg_path(shape: Outline) -> str:
 
 
 def _outline_of(annotation: Json, size: tuple[int, int]) -> Outline:
-    """A mask's outline at `size` (w, h); its box where it is too small to be seen."""
+    """A mask's outline at `size` (w, h), or its box if the mask vanishes at that size."""
     width, height = size
     shape = outline(decode_masks([annotation], (height, width), bool)[0])
     if shape:
@@ -149,7 +161,7 @@ def _outline_of(annotation: Json, size: tuple[int, int]) -> Outline:
 def _picture(
     view: View, column: str, mode: str | None, resampling: Image.Resampling
 ) -> Image.Image | None:
-    """A column's picture at the size it is drawn at; None when there is none or it is broken."""
+    """A column's picture at the view's size; None if there is none, or it does not decode."""
     cell = view.row.get(column)
     if cell is None:
         return None
@@ -159,7 +171,7 @@ def _picture(
             if image.size != stated:
                 view.problems.append(f"{column}: {image.size} pixels, the row says {stated}")
             if mode == "RGB":
-                image.draft("RGB", view.size)  # a JPEG is decoded at about the size wanted
+                image.draft("RGB", view.size)  # a JPEG is decoded at about this size, which is fast
             image.load()
             picture = image.convert(mode) if mode else image.copy()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
