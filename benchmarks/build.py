@@ -1,13 +1,15 @@
-"""Our whole build against the recipe, on the same tar, in one run.
+"""Compares a whole build with the recipe, on the same tar, in one run.
 
     python -m benchmarks.build [--json] [TAR]
 
-The recipe is what people write, in ASAM's order: for each mask `pycocotools.mask.decode`, times
-255, PIL mode L, PNG; the control image painted with numpy and saved by PIL; rows through
-`Dataset.from_generator`.
-Ours is `builder.shards.config.build_config`: reading, every check, masks, control image, hashes,
-shards synced to disk and read back, receipts and index. Both run in this process, on one core.
-The export to ASAM's folder tree is measured against the same recipe, writing files.
+The recipe is the code that people usually write. It decodes each mask by `pycocotools.mask.decode`,
+multiplies it by 255, and saves it as a PNG by PIL in mode L. It paints the control image with
+numpy, in ASAM's order, and saves it by PIL. Rows go through `Dataset.from_generator`.
+
+The build is `builder.shards.config.build_config` with everything that it does: reading, checks,
+masks, control image, hashes, shards that are synced to disk and read back, receipts and index. Both
+run in this process, on one core. The export to ASAM's folder tree is compared with the same recipe,
+which then writes files.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ from builder.sources.sa1b import Sa1bSource, open_sources
 from builder.sources.sample import write_sample
 
 RUNS = 5
-LARGE = 128  # times the sample, for the run on two cores: some 1,500 images
+LARGE = 128  # copies of the sample for the run on two cores, which make about 1,500 images
 
 
 def main() -> None:
@@ -99,8 +101,8 @@ def measure(tar: Path, folder: Path, copies: int) -> Json:
     large = multiply(tar, folder / "sa_000001.tar", copies)
     one = command_once(large, folder / "one", workers=1)
     two = command_once(large, folder / "two", workers=2) if len(cores) > 1 else None
-    # Two virtual cores may be one physical core: what two builds that share nothing reach is the
-    # most that a second worker can give on this machine.
+    # Two virtual cores may be one physical core. Two builds that share nothing show the largest
+    # gain that a second worker can give on this machine.
     with ThreadPoolExecutor() as pool:
         apart = [folder / f"apart{core}" for core in cores[:2]]
         both = list(pool.map(partial(command_once, large, workers=1), apart))
@@ -126,7 +128,7 @@ def measure(tar: Path, folder: Path, copies: int) -> Json:
 
 
 def recipe(tar: Path, cache: Path) -> int:
-    """The row as people build it; returns the number of masks."""
+    """Build the rows by the recipe; returns the number of masks."""
     masks = 0
 
     def rows() -> Iterator[Json]:
@@ -140,7 +142,7 @@ def recipe(tar: Path, cache: Path) -> int:
     features = datasets.Features(
         {key: TRAIN_FEATURES[key] for key in TRAIN_FEATURES if key in recipe_columns()}
     )
-    # A generator that closes over a local can't be hashed; a fingerprint of our own stands in.
+    # datasets can't hash a generator that refers to a local variable, so a fingerprint is given.
     datasets.Dataset.from_generator(
         generator, features=features, cache_dir=str(cache), fingerprint="recipe", num_proc=None
     )
@@ -188,7 +190,7 @@ def recipe_columns() -> tuple[str, ...]:
 
 
 def recipe_row(record: Json, jpg: bytes) -> Json:
-    """Masks and control image the plain way, in ASAM's order."""
+    """A row by the recipe."""
     annotations = sorted(
         record["annotations"], key=lambda a: a["bbox"][2] * a["bbox"][3], reverse=True
     )
@@ -264,7 +266,7 @@ def stage_times(source: Sa1bSource, folder: Path) -> dict[str, float]:
 
 
 def multiply(tar: Path, path: Path, copies: int) -> Path:
-    """The tar's images over and over, under new ids."""
+    """Write a tar with `copies` of the tar's images, each with a new id."""
     with tarfile.open(tar) as source, tarfile.open(path, "w") as target:
         files = {m.name: source.extractfile(m) for m in source if m.isfile()}
         data = {name: file.read() for name, file in files.items() if file}
@@ -284,8 +286,8 @@ def multiply(tar: Path, path: Path, copies: int) -> Path:
     return path
 
 
-# Runs the command, then prints the most memory that this process or one of its workers held. VmHWM
-# starts anew at exec, unlike ru_maxrss, which a child takes over from the benchmark's process.
+# Runs the command, then prints the peak memory of this process or of one of its workers. VmHWM is
+# reset at exec. ru_maxrss is not: a child inherits that of the benchmark's process.
 _WITH_PEAK = """
 import re, resource, sys
 from pathlib import Path
@@ -299,7 +301,7 @@ if __name__ == "__main__":
 
 
 def command_once(tar: Path, dist: Path, workers: int) -> Json:
-    """Seconds and peak memory of `python -m builder.build` in processes of its own."""
+    """Seconds and peak memory of `python -m builder.build` in its own processes."""
     arguments = [str(tar), "--out", str(dist), "--quiet", "--shard-size", "64M"]
     arguments += ["--workers", str(workers)]
     say(" ".join(["$ python -m builder.build", *arguments]))

@@ -1,15 +1,16 @@
-"""BLIP-2 captions: the floor first, then ours against LAVIS's way and a plain batched `generate`.
+"""Measures captioning with BLIP-2 against LAVIS's way and against plain `generate` in batches.
 
     python -m benchmarks.caption                     the real model of the preset asam, on a GPU
-    python -m benchmarks.caption --preset pretrained the same at 224 px, without a prompt
-    python -m benchmarks.caption --dtype fast        with fewer roundings of LAVIS's
-    python -m benchmarks.caption --tiny              a tiny one, on any machine
-    python -m benchmarks.caption --images FOLDER     with your own jpgs for the end-to-end part
+    python -m benchmarks.caption --preset pretrained the same at 224 pixels, without a prompt
+    python -m benchmarks.caption --dtype fast        another precision
+    python -m benchmarks.caption --tiny              a tiny model, on any machine
+    python -m benchmarks.caption --images FOLDER     your own jpgs for the end-to-end part
 
-Weights are random (the arithmetic is the same), so sentences would rarely end: each image has a
-length imposed, 8 to 16 tokens and the end token, the same for ours and both baselines. All figures
-come from this one process; the floor of a part is its operations over the device's measured rate of
-matrix products. A part that fails is named, and the others go on; the exit status is then 1.
+The weights are random, which does not change the arithmetic. Random weights rarely end a sentence,
+so each caption gets a length of 8 to 16 tokens and the end token, the same for all three ways. All
+figures come from this process. The floor of a part is the number of its operations, divided by the
+device's measured rate of matrix products. If a part fails, it is named and the others still run;
+the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -63,15 +64,15 @@ class Scale:
     """How much is measured."""
 
     config: dict[str, Any]
-    batch: int  # slots of ours
-    images: int  # of ours
+    batch: int  # the slots of ContinuousCaptioner
+    images: int  # for ContinuousCaptioner
     plain_batch: int
     plain_images: int
     single_images: int
     parity_images: int
     photographs: int  # end to end
     photograph_size: tuple[int, int]
-    matrix: int  # side of the matrices that the rate is measured with
+    matrix: int  # the side of the matrices that the rate is measured with
 
 
 REAL = Scale(FLAN_T5_XL_COCO, 1024, 6144, 64, 256, 12, 64, 6144, (2250, 1500), 8192)
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("the real configuration needs a GPU; try --tiny")
     transformers.logging.set_verbosity_error()
     if args.tiny:
-        torch.set_num_threads(1)  # products this small are slower on more
+        torch.set_num_threads(1)  # more threads make such small products slower
     scale = SMALL if args.tiny else replace(REAL, config=CONFIGS[args.preset])
     dtype = args.dtype or ("asam" if device.type == "cuda" else "float32")
     settings = CaptionSettings(
@@ -127,7 +128,7 @@ def _measure(
     folder: Path | None,
     report: Report,
 ) -> None:
-    """All parts, those that matter most first."""
+    """Measure all parts, the most important ones first."""
     other = replace(settings, dtype="bfloat16" if settings.dtype == "float32" else "float32")
     loaded, captioner = None, None
     with report.part("floor (operations of the matrix products over the measured rate)"):
@@ -156,7 +157,7 @@ def _measure(
 
 
 def _floors(scale: Scale, device: torch.device, settings: CaptionSettings, report: Report) -> None:
-    """Images/s that the measured rate allows, of each part and of all."""
+    """The images per second that the measured rate allows, for each part and for all."""
     rate = _matmul_rate(device, scale.matrix)
     tokens = statistics.mean(_lengths(scale.images))
     prompt = 1 + len(settings.prompt.split())
@@ -169,14 +170,14 @@ def _floors(scale: Scale, device: torch.device, settings: CaptionSettings, repor
 
 
 def _matmul_rate(device: torch.device, side: int) -> float:
-    """Operations a second of a square product of random bfloat16 (on the CPU float32)."""
+    """Operations per second of a product of square matrices in bfloat16 (float32 on the CPU)."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return float(2 * side**3 / _seconds(lambda: left @ right, device, repeats=20))
 
 
 def _seconds(function: Callable[[], object], device: torch.device, repeats: int = 1) -> float:
-    """The median time of a call, after two that do not count; `repeats` calls are timed at once."""
+    """The median time of a call after two warm-up calls; `repeats` calls are timed together."""
     for _ in range(2):
         function()
     times = []
@@ -210,14 +211,14 @@ def _loaded(scale: Scale, device: torch.device, settings: CaptionSettings) -> Lo
 
 
 def _preprocess(loaded: Loaded) -> Preprocess:
-    """How its processor makes images ready; a BLIP-2's is simple enough to be ours."""
+    """How images are prepared for the model. It must be a simple processor, as BLIP-2 has."""
     if loaded.preprocess is None:
         raise TypeError("expected a processor that only resizes and normalizes")
     return loaded.preprocess
 
 
 def _lengths(count: int) -> list[int]:
-    """8 to 16 tokens, and the end token."""
+    """The imposed lengths: 8 to 16 tokens, and the end token."""
     lengths: list[int] = np.random.default_rng(8).integers(8, 17, count).tolist()
     return [length + 1 for length in lengths]
 
@@ -231,7 +232,7 @@ def _pictures(loaded: Loaded, count: int) -> list[Any]:
 
 
 def _generated(loaded: Loaded, pictures: Sequence[Any], lengths: Sequence[int]) -> list[list[int]]:
-    """Plain `generate` of one batch; token ids up to the end token."""
+    """Caption one batch by plain `generate`; returns token ids up to the end token."""
     text = loaded.model.config.text_config
     processors = transformers.LogitsProcessorList(
         [ImposedLengths(lengths, BEAMS, text.eos_token_id)]
@@ -242,7 +243,7 @@ def _generated(loaded: Loaded, pictures: Sequence[Any], lengths: Sequence[int]) 
 
 
 def _parity(scale: Scale, loaded: Loaded, report: Report) -> None:
-    """Ours against plain `generate`: exactly in float32, as a share in what a GPU runs."""
+    """Count the captions that equal those of plain `generate`. In float32 it should be all."""
     count, dtype = scale.parity_images, loaded.settings.dtype
     lengths, pictures = _lengths(count), _pictures(loaded, count)
     half = count // 2
@@ -261,7 +262,7 @@ def _parity(scale: Scale, loaded: Loaded, report: Report) -> None:
 
 
 def _vision(loaded: Loaded, report: Report) -> None:
-    """The vision tower and the Q-Former, from pixels on the device."""
+    """Measure the vision tower and the Q-Former, from pixels on the device."""
     batch = ENCODE_BATCH if loaded.device.type == "cuda" else 8
     encoder = Encoder(loaded.model, [1], batch, _preprocess(loaded))
     encoder.put(_pictures(loaded, batch))
@@ -271,7 +272,7 @@ def _vision(loaded: Loaded, report: Report) -> None:
 
 
 def _baselines(scale: Scale, loaded: Loaded, report: Report) -> None:
-    """LAVIS's way, and batches."""
+    """Measure `generate` one image at a time, as LAVIS does, and in batches."""
     for what, batch, count in (
         ("one at a time, as LAVIS", 1, scale.single_images),
         ("plain batched generate", scale.plain_batch, scale.plain_images),
@@ -288,7 +289,7 @@ def _baselines(scale: Scale, loaded: Loaded, report: Report) -> None:
 
 
 def _ours(scale: Scale, loaded: Loaded, batch: int, report: Report) -> ContinuousCaptioner:
-    """Ours, from its first image to its last."""
+    """Measure ContinuousCaptioner from its first image to its last."""
     captioner = ContinuousCaptioner(loaded, batch, _lengths(scale.images))
     pictures = _pictures(loaded, scale.images)
     for _ in captioner.ids(list(enumerate(pictures[:batch]))):
@@ -309,7 +310,7 @@ def _ours(scale: Scale, loaded: Loaded, batch: int, report: Report) -> Continuou
 
 @dataclass(frozen=True)
 class Photographs:
-    """Jpegs in memory, each read many times under other names: an ImageSource."""
+    """An ImageSource of jpegs in memory. Each jpeg is read many times, under different names."""
 
     jpegs: tuple[bytes, ...]
     count: int
@@ -352,7 +353,7 @@ def _end_to_end(
     photographs: Photographs,
     report: Report,
 ) -> None:
-    """From jpegs to captions, against the floor of decoding and resizing on this machine."""
+    """Measure from jpegs to captions, against the floor of decoding and resizing them here."""
     threads = len(os.sched_getaffinity(0))
     size = sum(map(len, photographs.jpegs)) / len(photographs.jpegs)
     report.note(cores=threads, jpeg_bytes=round(size))

@@ -1,8 +1,8 @@
-"""LAVIS's captioning on a GPU, emulated on any device: its operations, rounded as autocast rounds.
+"""Emulates LAVIS's captioning on a GPU on any device, with the rounding of CUDA's autocast.
 
-Written from lavis/models/eva_vit.py, blip2_models/blip2_t5.py and blip2_models/modeling_t5.py, and
-from torch's lists of what autocast runs in half and what in float32 on CUDA ("Autocast Op
-Reference"). A product is summed in float32 and then rounded, as the tensor cores do it.
+The sources are lavis/models/eva_vit.py, blip2_models/blip2_t5.py and blip2_models/modeling_t5.py,
+and torch's lists of the operations that autocast runs in half precision and in float32 on CUDA
+("Autocast Op Reference"). A product is summed in float32 and then rounded, as tensor cores do it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class CudaAutocast(TorchFunctionMode):
 
 @torch.no_grad()
 def vision_tower(model: Any, pixels: Tensor) -> Tensor:
-    """EVA's vision tower and the norm behind it: (B, 3, side, side) to (B, tokens, width)."""
+    """EVA's vision tower and its last norm: (B, 3, side, side) to (B, tokens, width)."""
     vision, config = model.vision_model, model.config.vision_config
     with CudaAutocast(torch.float16):
         first = vision.embeddings
@@ -87,7 +87,7 @@ def vision_tower(model: Any, pixels: Tensor) -> Tensor:
 
 
 def _attention(attention: Any, hidden: Tensor, heads: int) -> Tensor:
-    """Attention as EVA writes it out, where each product is rounded."""
+    """EVA's attention, in which each product is rounded."""
     batch, tokens, width = hidden.shape
     split = attention.qkv(hidden).reshape(batch, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
     queries, keys, values = split[0] * (width // heads) ** -0.5, split[1], split[2]
@@ -99,7 +99,7 @@ def _attention(attention: Any, hidden: Tensor, heads: int) -> Tensor:
 
 @contextmanager
 def bfloat16_t5(model: Any) -> Iterator[None]:
-    """Within it, T5's weights are bfloat16 and what runs is autocast to it."""
+    """In this context, T5's weights are bfloat16 and operations run under bfloat16 autocast."""
     kept = {name: weight.data for name, weight in model.language_model.named_parameters()}
     model.language_model.bfloat16()
     try:
@@ -112,7 +112,7 @@ def bfloat16_t5(model: Any) -> Iterator[None]:
 
 @torch.no_grad()
 def encoder_input(model: Any, seen: Tensor, prompt: list[int]) -> tuple[Tensor, Tensor]:
-    """What the Q-Former makes of the tower's output, and what T5's encoder is given, in float32."""
+    """The Q-Former's output for the tower's output, and the input of T5's encoder, in float32."""
     queries = model.query_tokens.expand(len(seen), -1, -1)
     bridged = model.qformer(query_embeds=queries, encoder_hidden_states=seen.float())
     projected = model.language_projection(bridged.last_hidden_state)

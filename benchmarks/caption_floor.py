@@ -1,4 +1,4 @@
-"""How many operations a caption takes, from the configuration alone."""
+"""Computes from the configuration how many operations a caption takes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import Any
 def operations(
     config: dict[str, Any], tokens: float, beams: int, prompt: int = 1
 ) -> dict[str, float]:
-    """Floating-point operations per image of each part; two to a multiply-add.
+    """Count the floating-point operations of each part for one image.
 
-    Matrix products alone are counted, attention's included.
+    Only matrix products are counted, including those of attention. A multiply-add is two
+    operations.
 
     Parameters
     ----------
     config
-        A BLIP-2's, such as `synthetic.FLAN_T5_XL`; its image size decides the vision tower's part.
+        The configuration of a BLIP-2, such as `synthetic.FLAN_T5_XL`. Its image size decides the
+        count of the vision tower.
     tokens
-        The mean length of a caption, end token included.
+        The mean length of a caption, including the end token.
+    beams
+        The number of beams.
     prompt
-        The number of the prompt's tokens, end token included.
+        The number of the prompt's tokens, including the end token.
     """
     vision, former, text = (config[f"{x}_config"] for x in ("vision", "qformer", "text"))
     width, patches = vision["hidden_size"], (vision["image_size"] // vision["patch_size"]) ** 2

@@ -1,13 +1,14 @@
-"""How close each dtype comes to LAVIS's captioning on a GPU, which `caption_emulation` emulates.
+"""Measures how close each dtype comes to LAVIS's captioning on a GPU.
 
     python -m benchmarks.caption_parity                      a tiny model at 364 px, any machine
     python -m benchmarks.caption_parity --deep --pixels 28   as many layers as the real model has
     python -m benchmarks.caption_parity --json               for machines
 
-Weights are random and seeded, images are noise, the prompt has three words. An error is the root
-mean square of the difference from the emulation, over that of the emulation. Captions are counted
-that differ from the emulation's, both by transformers' rules of beam search. Logits of random
-weights are nearly flat, so far more captions differ than would with real weights.
+`caption_emulation` emulates LAVIS. Weights are random and seeded, images are noise, and the prompt
+has three words. An error is the root mean square of the difference from the emulation, divided by
+that of the emulation. The table also counts the captions that differ from those of the emulation.
+Both search by the rules of transformers 5. The logits of random weights are nearly equal, so many
+more captions differ than with real weights.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _BATCH = 20
 
 @dataclass(slots=True)
 class Made:
-    """What was made of pictures: each part's output, in float32, and the captions' tokens."""
+    """The results for some pictures: each part's output in float32, and the captions' tokens."""
 
     parts: dict[str, list[Tensor]] = field(default_factory=lambda: {part: [] for part in PARTS})
     captions: list[list[int]] = field(default_factory=list)
@@ -91,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def config_of(pixels: int, *, deep: bool) -> dict[str, Any]:
-    """The tiny configuration for images of so many pixels, with the real layers if `deep`."""
+    """The tiny configuration for images of this side, with the real number of layers if `deep`."""
     made: dict[str, Any] = {
         name: dict(part) if isinstance(part, dict) else part for name, part in TINY.items()
     }
@@ -106,7 +107,7 @@ def config_of(pixels: int, *, deep: bool) -> dict[str, Any]:
 
 @torch.no_grad()
 def emulate(loaded: Loaded, pictures: Pixels) -> Made:
-    """What LAVIS makes of pictures (N, side, side, 3) with the weights of a float32 model."""
+    """The emulation's results for pictures (N, side, side, 3), with a float32 model's weights."""
     made, model = Made(), loaded.model
     end = model.config.text_config.eos_token_id
     model.language_model.set_attn_implementation("eager")
@@ -128,7 +129,7 @@ def emulate(loaded: Loaded, pictures: Pixels) -> Made:
 
 @torch.no_grad()
 def run(loaded: Loaded, pictures: Pixels) -> Made:
-    """What the fast engine makes of pictures (N, side, side, 3)."""
+    """The results of `builder.captioning.fast` for pictures (N, side, side, 3)."""
     if loaded.preprocess is None:
         raise TypeError("expected a processor that only resizes and normalizes")
     made, model = Made(), loaded.model
@@ -167,7 +168,7 @@ def _batches(pictures: Pixels) -> Iterator[Tensor]:
 
 
 def _prompt(loaded: Loaded) -> list[int]:
-    """The prompt's tokens, behind the image's."""
+    """The tokens of the prompt, without the image tokens before them."""
     return (loaded.prompt_ids or [])[loaded.model.config.num_query_tokens :]
 
 

@@ -1,4 +1,4 @@
-"""What the caption benchmark prints: each figure at once, whatever becomes of the next part."""
+"""The report of the caption benchmark. It prints each figure as soon as it is measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from builder.core.records import Json
 
 @dataclass
 class Report:
-    """What is printed."""
+    """The figures so far, and the parts that failed."""
 
     about: Json
     rows: list[Json] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Report:
 
     @contextmanager
     def part(self, what: str) -> Iterator[None]:
-        """A part of the whole, whose failure leaves the others' figures."""
+        """Run a part of the benchmark in this context. If it fails, the other parts still run."""
         say(f"{what}:")
         start = time.perf_counter()
         try:
@@ -35,7 +35,7 @@ class Report:
             traceback.print_exc()
             self.failed.append(f"{what}: {type(error).__name__}: {str(error)[:300]}")
             say(f"  failed: {self.failed[-1]}")
-            traceback.clear_frames(error.__traceback__)  # and what they hold of the device
+            traceback.clear_frames(error.__traceback__)  # this frees their tensors on the device
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -46,7 +46,7 @@ class Report:
         return next((row["images_per_s"] for row in self.rows if row["what"] == what), 0.0)
 
     def add(self, what: str, rate: float, floor: float = 0.0, note: str = "") -> None:
-        """A rate in images/s, and the floor's."""
+        """Add a rate in images per second, beside its floor."""
         row: Json = {"what": what, "images_per_s": round(rate, 3), "note": note}
         if floor:
             row |= {"floor_images_per_s": round(floor, 3), "share_of_floor": round(rate / floor, 4)}
@@ -55,7 +55,7 @@ class Report:
         say(f"  {what:<46} {rate:10,.1f} images/s {1000 / rate:10.3f} ms  {share}  {note}")
 
     def note(self, **values: Any) -> None:
-        """A figure that is no rate."""
+        """Add figures that are not rates."""
         self.about |= values
         for key, value in values.items():
             say(f"  {key.replace('_', ' ')}: {value}")

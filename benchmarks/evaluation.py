@@ -1,11 +1,11 @@
-"""What evaluation releases take in memory: a large annotation file, and a large image.
+"""Measures the memory that evaluation releases take: a large annotation file, and a large image.
 
     python -m benchmarks.evaluation [--megabytes 500] [--json]
 
-Each figure is the growth of the peak resident size of a fresh process (VmHWM) over what it has
-after its imports. The JSON is COCO's, polygons of 5 to 80 points, 50 to an image, images of 480 x
-480; `json.load` of the same file stands beside it. The images have 5000 x 3600 pixels, as BIG's
-largest: one 16-bit map of 400 instances, and one image with 20 files of one mask each.
+Each figure is the growth of a new process's peak resident size (VmHWM) after its imports. The JSON
+is in COCO's format, with 50 polygons of 5 to 80 points for each image of 480 x 480 pixels. It is
+compared with `json.load` of the same file. The large images have 5000 x 3600 pixels, as the largest
+of BIG. One has a 16-bit map of 400 instances, and one has 20 files of one mask each.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _measure(name: str, folder: Path) -> Json:
-    """Of listing a release and reading its first image, in a process of its own."""
+    """Measure listing a release and reading its first image, in a new process."""
     root = str(Path(__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", _PEAK, name, str(folder)],

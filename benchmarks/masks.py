@@ -1,13 +1,15 @@
-"""Masks against the recipe: pycocotools.mask.decode, times 255, PIL mode L, PNG, one by one.
+"""Compares the making of masks with the recipe.
 
-    python -m benchmarks.masks                   the real photographs where at hand, and the sample
-    python -m benchmarks.masks --json sa_1.json  records, folders or tars of your own
+    python -m benchmarks.masks                   real photographs if they are there, and the sample
+    python -m benchmarks.masks --json sa_1.json  your own records, folders or tars
     python -m benchmarks.masks --device cuda     decode_masks on the GPU
 
-Both sides run in this process on one core and one thread. A figure is the median of five runs, per
-mask, in processor time: the clock's on a quiet machine, and comparable on a busy one. Ours goes
-from the compressed strings to the PNGs, parsing and checking included. The recipe is slow: it takes
-every n-th mask (`--every`), and so do the sizes.
+The recipe decodes each mask by pycocotools.mask.decode, multiplies it by 255, and saves it as a PNG
+by PIL in mode L. This project goes from the compressed strings to the PNGs, which includes parsing
+and checking. Both run in this process on one core and one thread. A figure is the median of five
+runs, per mask, in processor time. On an idle machine this equals the clock's time, and on a busy
+one it is still comparable. Because the recipe is slow, it takes only every n-th mask (`--every`).
+So do the sizes of PNGs.
 """
 
 from __future__ import annotations
@@ -97,7 +99,7 @@ def median_seconds(work: Callable[[], object], runs: int = RUNS) -> float:
 
 
 def recipe(picture: Picture, every: int) -> list[bytes]:
-    """What a script in a notebook does."""
+    """PNGs by the recipe."""
     pngs = []
     for annotation in picture.annotations[::every]:
         mask = coco.decode(annotation["segmentation"])
@@ -123,7 +125,7 @@ def pil_1bit(picture: Picture, every: int) -> list[bytes]:
 
 
 def coco_decode(picture: Picture, size: tuple[int, int] | None) -> Any:
-    """pycocotools, and PIL's nearest neighbour where a size is asked for."""
+    """Masks by pycocotools, resized by PIL's nearest neighbour if a size is given."""
     stack = coco.decode([a["segmentation"] for a in picture.annotations]).transpose(2, 0, 1)
     if size is None:
         return stack
@@ -132,7 +134,7 @@ def coco_decode(picture: Picture, size: tuple[int, int] | None) -> Any:
 
 
 def measure_decode(pictures: Sequence[Picture], size: tuple[int, int] | None) -> Json:
-    """decode_masks against pycocotools, which decodes the first two pictures only."""
+    """Compare decode_masks with pycocotools, which decodes only the first two pictures."""
     few = pictures[:2]
     own = median_seconds(lambda: [decode_masks(p.annotations, size) for p in pictures])
     own /= sum(len(p.annotations) for p in pictures)

@@ -1,6 +1,7 @@
-"""decode_masks on a device, against the floor: one write of the output at the measured bandwidth.
+"""Compares decode_masks on a device with the floor.
 
-Called by `python -m benchmarks.masks --device cuda`. Every output is first compared with the CPU's.
+The floor is the time of writing the output once, at the measured bandwidth. `python -m
+benchmarks.masks --device cuda` calls this. Outputs are first compared with the CPU's.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SIZES = (None, (1024, 1024), (256, 256))
 
 
 def device_seconds(work: Callable[[], object], device: torch.device, runs: int = RUNS) -> float:
-    """The median of the seconds from the call to the device's being done, warm."""
+    """The median of the seconds until the device has finished a call, after one warm-up call."""
     times = []
     for _ in range(runs + 1):
         _synchronize(device)
@@ -39,13 +40,13 @@ def _synchronize(device: torch.device) -> None:
 
 
 def write_bandwidth(device: torch.device, size: int) -> float:
-    """Bytes a second that filling `size` bytes reaches."""
+    """The bytes per second of filling `size` bytes."""
     target = torch.empty(size, dtype=torch.uint8, device=device)
     return size / device_seconds(lambda: target.fill_(1), device)
 
 
 def batch_of(annotations: Sequence[Json], masks: int) -> list[Json]:
-    """The annotations of the commonest size, repeated to at least `masks` of them."""
+    """The annotations of the most frequent size, repeated until there are at least `masks`."""
     sizes = Counter(tuple(a["segmentation"]["size"]) for a in annotations)
     size = list(sizes.most_common(1)[0][0])
     chosen = [a for a in annotations if a["segmentation"]["size"] == size]
@@ -55,7 +56,7 @@ def batch_of(annotations: Sequence[Json], masks: int) -> list[Json]:
 def measure_device(
     annotations: Sequence[Json], device: torch.device, masks: int, runs: int = RUNS
 ) -> Json:
-    """Every figure of the device: bandwidth, and per size the time from strings and from runs."""
+    """Measure the bandwidth, and for each size the time from strings and from runs."""
     if device.type == "cuda" and not torch.cuda.is_available():
         raise AsamDatasetsError("no CUDA device here: run with --device cpu")
     batch = batch_of(annotations, masks)

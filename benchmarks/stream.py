@@ -1,10 +1,10 @@
-"""Bytes, requests and rows/s of streaming chosen columns from a Hub on loopback.
+"""Measures bytes, requests and rows/s of streaming some columns from a Hub on loopback.
 
-Three readers of the same rows, side by side: plain `load_dataset` on Arrow shards, `load_dataset`
-on Parquet shards with `columns=`, and `asam_datasets.load`. The rows are built by
-`builder.build` from a tar: one of SA-1B's, or pictures made by the sample's code, at SA-1B's sizes,
-no two alike. Each measurement is a client process with a cold cache, timed from the call to the
-last row; the Hub answers with a latency and a bandwidth per connection.
+Three readers stream the same rows: plain `load_dataset` on Arrow shards, `load_dataset` on Parquet
+shards with `columns=`, and `asam_datasets.load`. `builder.build` builds the rows from a tar. This
+is one of SA-1B's, or one with different pictures made by the sample's code, at SA-1B's sizes. Each
+measurement runs in a new client process with an empty cache, and is timed from the call to the last
+row. The Hub has a given latency, and a given bandwidth for each connection.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from builder.sources.sample import SCENES, make_record
 from tests.loopback import LoopbackHub
 
 CONFIG = "sa_000000"
-SIZE = 512  # pixels: what ControlNet trains at
+SIZE = 512  # pixels, the resolution at which ControlNet is trained
 CASES: dict[str, tuple[str, list[str]]] = {
     "a": (f"image, text, conditioning_image at {SIZE} px", ["image", "text", "conditioning_image"]),
     "b": ("image, annotations", ["image", "annotations"]),
@@ -47,7 +47,7 @@ import datasets
 import asam_datasets
 datasets.disable_progress_bars()
 for _ in datasets.Dataset.from_dict({"a": [1]}).to_iterable_dataset().map(lambda row: row):
-    pass  # what is imported on first use
+    pass  # this imports what datasets imports on first use
 start = time.perf_counter()
 if reader == "ours":
     stream = asam_datasets.load("sa_000000", repo_or_path=repo, streaming=True, columns=columns)
@@ -73,7 +73,7 @@ print(json.dumps({"rows": rows, "seconds": seconds, "peak_rss_bytes": peak}))
 
 
 def write_tar(folder: Path, rows: int) -> list[str]:
-    """A tar of pictures as the sample's, and its captions: the arguments of builder.build."""
+    """Write a tar of pictures like the sample's, and captions; returns a build's arguments."""
     path, captions = folder / f"{CONFIG}.tar", folder / "captions.json"
     with tarfile.open(path, "w") as tar, captions.open("w") as lines:
         for image_id, scene in enumerate(islice(cycle(SCENES), rows), 1):
@@ -87,7 +87,7 @@ def write_tar(folder: Path, rows: int) -> list[str]:
 
 
 def publish(hub: LoopbackHub, folder: Path, source: list[str], shard_size: str) -> Index:
-    """The source as an Arrow and as a Parquet repo; the Arrow repo's index."""
+    """Publish the source as an Arrow repo and as a Parquet repo; returns the Arrow repo's index."""
     for fmt in FORMATS:
         options = ["--format", fmt, "--shard-size", shard_size, "--out", str(folder / fmt)]
         if build.main([*source, *options, "--quiet"]) != EXIT_OK:
@@ -120,7 +120,11 @@ def measure(hub: LoopbackHub, folder: Path, case: str, reader: str) -> Json:
 
 
 def bounds(index: Index, columns: Sequence[str], packaged: Json) -> Json:
-    """The most that `load` may move: the columns and 16 kB a record batch; two requests more."""
+    """The most that `load` may transfer.
+
+    In bytes, it is the columns and 16 kB for each record batch. In requests, it is those of plain
+    `load_dataset` and two for each record batch.
+    """
     batches = [place.batch.columns(index.layout) for place in index.places(index.shards)]
     fields = [list(TRAIN_FEATURES).index(name) for name in columns]
     wanted = sum(batch[field][1] for batch in batches for field in fields)

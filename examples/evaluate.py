@@ -1,4 +1,4 @@
-"""Evaluate SAM with box prompts: mIoU per dataset, as SAM and as ASAM compute it.
+"""Evaluate SAM with box prompts: the mIoU of each dataset, as SAM and as ASAM compute it.
 
     python examples/evaluate.py
     python examples/evaluate.py --data xhk/ASAM-Datasets --model facebook/sam-vit-base \
@@ -6,20 +6,20 @@
     python examples/evaluate.py --data xhk/ASAM-Datasets --model facebook/sam-vit-base \
         --tokens asam_decoder_epoch_19.pth --configs coco2017_asam
 
-The first line builds tiny releases made by code, in the layouts of the true ones, and runs a tiny
-SAM of random weights on them: no download, no GPU.
-`--tokens` is a decoder checkpoint of ASAM's training (or `tokens.pth` of examples/finetune_sam.py):
-ASAM differs from SAM in those two tensors alone.
+The first line builds tiny releases that are made by code, in the layouts of the real ones. It runs
+a tiny SAM with random weights on them, without a download or a GPU.
+`--tokens` is a decoder checkpoint of ASAM's training, or `tokens.pth` of examples/finetune_sam.py.
+ASAM differs from SAM only in two tensors, which are read from this file.
 
-Each annotation's mask gives the box, one mask is predicted for it, and the two are compared at the
-image's own size, without the pixels of `void_mask`. SAM's paper averages over all masks of a
-dataset, ASAM's code over the masks of each image, then over images.
+The box of each annotation's mask is the prompt for one predicted mask. Both masks are compared at
+the image's own size, without the pixels of `void_mask`. SAM's paper averages over all masks of a
+dataset. ASAM's code averages over the masks of each image, then over the images.
 
-ASAM's code squeezes every image into a square of 1024 pixels and takes the box from the mask in
-that square (`--resize square`, the default). SAM's keeps the proportions and scales the mask's own
-box (`--resize pad`). Both are equal to the authors' code: see builder/evaluating/preprocess.py. To
-compare with the paper take the configs whose names end in `_asam`. They hold the images and masks
-that ASAM's code reads, and only there are crowds (`iscrowd`) counted.
+ASAM's code resizes every image to a square of 1024 pixels and takes the box from the mask in that
+square (`--resize square`, the default). SAM's code keeps the proportions and scales the mask's own
+box (`--resize pad`). builder/evaluating/preprocess.py does both as the authors' code does. To
+compare with the paper, take the configs whose names end in `_asam`. They hold the images and masks
+that ASAM's code reads. Crowds (`iscrowd`) are counted only in these configs.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def open_stream(args: argparse.Namespace, name: str) -> datasets.IterableDataset:
-    """The rows of "config" or "config:split", of only the columns needed, undecoded."""
+    """The rows of "config" or "config:split" with only the necessary columns, undecoded."""
     config, _, split = name.partition(":")
     options = {"repo_or_path": args.data, "streaming": True, "image_root": args.image_root}
     every = asam_datasets.load(config, split or None, **options)
@@ -96,7 +96,7 @@ def open_stream(args: argparse.Namespace, name: str) -> datasets.IterableDataset
 
 
 def masks_of(row: dict[str, Any], crowds: bool, at_once: int) -> Iterator[Mask]:
-    """The masks of a row that are not empty, bool (n, H, W), at most `at_once` at a time."""
+    """Yield the masks of a row that are not empty, bool (n, H, W), at most `at_once` at a time."""
     annotations = [a for a in row["annotations"] if crowds or not a.get("iscrowd")]
     for start in range(0, len(annotations), at_once):
         masks = asam_datasets.decode_masks(annotations[start : start + at_once]).astype(bool)
@@ -108,14 +108,14 @@ def masks_of(row: dict[str, Any], crowds: bool, at_once: int) -> Iterator[Mask]:
 
 @dataclass
 class Segmenter:
-    """A SAM, and how images and boxes get into its square."""
+    """A SAM, and the way in which images and boxes get into its input square."""
 
     model: Any
     preprocess: Preprocess
     device: torch.device
 
     def look(self, image: Image.Image) -> torch.Tensor:
-        """Encode an image: what `masks` takes."""
+        """Encode an image. The result is an argument of `masks`."""
         embedding: torch.Tensor = self.model.get_image_embeddings(
             self.preprocess.image(image).to(self.device)
         )
@@ -164,17 +164,17 @@ class Scores:
 
     @property
     def over_masks(self) -> float:
-        """The mean over all masks, in percent, as SAM's paper has it."""
+        """The mean over all masks in percent, as in SAM's paper."""
         return 100 * fmean(iou for image in self.images for iou in image)
 
     @property
     def over_images(self) -> float:
-        """The mean over images of the mean over an image's masks, in percent, as ASAM has it."""
+        """The mean of the images' means over their masks in percent, as in ASAM's code."""
         return 100 * fmean(map(fmean, self.images))
 
     @property
     def published(self) -> tuple[float, float] | None:
-        """What the paper gives for SAM and for ASAM."""
+        """The numbers of the paper for SAM and ASAM, if it has this dataset."""
         config = self.name.partition(":")[0]
         return PUBLISHED.get(config.removesuffix("_asam").removesuffix("_sam"))
 
@@ -182,7 +182,7 @@ class Scores:
 def ious(found: Mask, wanted: Mask, counted: Mask) -> list[float]:
     """Intersection over union of n pairs of masks (n, H, W) over the `counted` pixels (H, W).
 
-    A mask that is void altogether has no IoU and is left out.
+    A mask that lies entirely outside the counted pixels has no IoU and is left out.
     """
     found, wanted = found & counted, wanted & counted
     present = wanted.any((1, 2))
@@ -246,7 +246,7 @@ def table(results: list[Scores], title: str) -> str:
 
 
 def fixtures(place: Path) -> str:
-    """A dist of every evaluation set, a few images made by code in each, built once."""
+    """Build a dist of all evaluation sets with a few images made by code, if it is not there."""
     if not all((place / "data" / name / "index.json").exists() for name in OF_THE_PAPER):
         say(f"building tiny evaluation sets in {place}")
         with redirect_stderr(io.StringIO()):
@@ -276,13 +276,26 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--model", default=TINY, help="a SAM's repo or folder (default: a tiny one)")
     add("--tokens", type=Path, metavar="FILE", help="output tokens of ASAM's training")
-    add("--resize", choices=("square", "pad"), default="square", help="ASAM's (default) or SAM's")
-    add("--image-root", metavar="TAR|DIR", help="your images, where the repo may not hold them")
-    add("--out", type=out_folder, default=Path("out/evaluate"), help="for the tiny sets alone")
-    add("--steps", type=positive, metavar="N", help="only the first N images of each config")
-    add("--seed", type=whole(0), default=0, help="of the tiny model's weights (default: 0)")
     add(
-        "--masks-at-once", type=positive, default=16, help="full-size masks in memory (default: 16)"
+        "--resize",
+        choices=("square", "pad"),
+        default="square",
+        help="square is ASAM's way, pad is SAM's (default: square)",
+    )
+    add("--image-root", metavar="TAR|DIR", help="your images, for a config without pixels")
+    add(
+        "--out",
+        type=out_folder,
+        default=Path("out/evaluate"),
+        help="where the tiny sets are built (default: out/evaluate)",
+    )
+    add("--steps", type=positive, metavar="N", help="only the first N images of each config")
+    add("--seed", type=whole(0), default=0, help="seed of the tiny model's weights (default: 0)")
+    add(
+        "--masks-at-once",
+        type=positive,
+        default=16,
+        help="how many full-size masks are in memory at a time (default: 16)",
     )
     add("--json", action="store_true", help="print the result as JSON")
     add("--quiet", action="store_true", help="no progress bar")

@@ -4,19 +4,24 @@
     python examples/finetune_sam.py --data xhk/ASAM-Datasets --model facebook/sam-vit-base \
         --steps 7000 --batch-size 4 --workers 8
 
-The first line builds the sample and tunes a tiny SAM of random weights: no download, no GPU.
+The first line builds the sample and tunes a tiny SAM with random weights, without a download or a
+GPU.
 
-From ASAM's code (sam_continue_learning/main.py): only the mask tokens and the IoU token learn (two
-tensors, the rest of SAM stays as it is), of each image the 4 masks with the largest boxes,
-mirroring and large-scale jitter to a square of 1024 pixels, binary cross-entropy plus dice at 12544
-points of which three quarters are where the mask is least certain (PointRend), Adam at 2e-3 that
-rises to it, then halves ten times.
-ASAM feeds adversarial pictures made from these photographs, and draws points and noisy masks as
-prompts beside boxes; here it is the photographs and boxes. Masks come straight from their RLE at
-the size that the jitter asks for: no full-size mask is ever made.
+These are as in ASAM's code (sam_continue_learning/main.py):
 
-Results: `sam/` for `SamModel.from_pretrained`, and `tokens.pth`, the two tensors under the names of
-ASAM's own decoder checkpoints. `examples/evaluate.py` takes either.
+- Only two tensors are trained, the mask tokens and the IoU token.
+- Of each image, the 4 masks with the largest boxes are used.
+- Images are mirrored and jittered in scale, within a square of 1024 pixels.
+- The loss is binary cross-entropy plus dice at 12544 points. Three quarters of them are where the
+  predicted mask is least certain (PointRend).
+- The learning rate of Adam rises to 2e-3 during half of the run, then it is halved ten times.
+
+Two things differ. ASAM trains on adversarial images made from the photographs; this example trains
+on the photographs. ASAM's prompts are boxes, points and noisy masks; this example's are boxes.
+Masks are decoded from their RLE directly at the jittered size, so no full-size mask is made.
+
+The results are `sam/` for `SamModel.from_pretrained`, and `tokens.pth`, which holds the two tensors
+under the names that ASAM's decoder checkpoints use. `examples/evaluate.py` takes either.
 """
 
 from __future__ import annotations
@@ -65,9 +70,9 @@ EXAMPLES = """examples:
   python examples/finetune_sam.py --data xhk/ASAM-Datasets --model facebook/sam-vit-base
 """
 
-GRAY = 128  # what ASAM pads with, before normalizing
-JITTER = (0.1, 2.0)  # the image's long side, in sides of the square
-POINTS = 112 * 112  # where the losses look
+GRAY = 128  # the value that ASAM pads with before normalizing
+JITTER = (0.1, 2.0)  # the range of the image's longer side, in sides of the square
+POINTS = 112 * 112  # the number of points at which the losses compare masks
 TUNED = {"output_token": ("mask_tokens", "iou_token"), "decoder": ("",)}
 
 Rows = list[dict[str, Any]]
@@ -87,7 +92,7 @@ class Batch:
 
 
 def batches(args: argparse.Namespace, side: int, epoch: int) -> DataLoader[Batch | None]:
-    """One epoch in a shuffled order; decoding and jitter happen in the workers."""
+    """The batches of one epoch in a shuffled order. The workers decode and jitter them."""
     stream = asam_datasets.load(
         args.config,
         "train",
@@ -105,12 +110,13 @@ def batches(args: argparse.Namespace, side: int, epoch: int) -> DataLoader[Batch
 
 
 def to_batch(rows: Rows, side: int, count: int, seed: tuple[int, int]) -> Batch | None:
-    """Rows to tensors; None when no row has a mask."""
+    """Turn rows into tensors; None if no row has a mask."""
     ids, images, masks = [], [], []
     for row in rows:
         rng = np.random.default_rng([*seed, row["image_id"]])
         image = Image.open(io.BytesIO(image_bytes(row))).convert("RGB")
-        for jitter in (rng.uniform(*JITTER), 1.0):  # the whole image if the cut shows no mask
+        # If the cut shows no mask, take the whole image.
+        for jitter in (rng.uniform(*JITTER), 1.0):
             pixels, shown = to_square(image, row["annotations"], side, count, jitter, rng)
             if len(shown):
                 images.append(pixels)
@@ -157,7 +163,7 @@ def to_square(
 
 
 def shake(boxes: torch.Tensor, noise: float, side: int) -> torch.Tensor:
-    """Boxes moved by up to `noise` half-sides and grown or shrunk by up to `noise` sides.
+    """Move boxes by up to `noise` half-sides, and grow or shrink them by up to `noise` sides.
 
     The formula of ASAM's `box_noise` (sam_continue_learning/utils/misc.py).
     """
@@ -172,7 +178,7 @@ def shake(boxes: torch.Tensor, noise: float, side: int) -> torch.Tensor:
 
 
 def freeze(model: Any, part: str) -> list[torch.nn.Parameter]:
-    """Leave the gradient to one part alone, and return it."""
+    """Turn off the gradients of all parameters except one part's, and return that part."""
     model.requires_grad_(False)
     chosen = []
     for name, parameter in model.mask_decoder.named_parameters():
@@ -182,10 +188,10 @@ def freeze(model: Any, part: str) -> list[torch.nn.Parameter]:
 
 
 def loss_of(logits: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy and dice of M masks, logits (M, 1, h, w) and 0 or 1 (M, 1, S, S).
+    """Cross-entropy and dice of M masks: logits (M, 1, h, w) and true masks (M, 1, S, S), 0 or 1.
 
-    At POINTS random points: three quarters of them the least certain of three times as many
-    (Kirillov et al., PointRend, section 3.1), read bilinearly from both.
+    Both are read bilinearly at POINTS random points. Three quarters of the points are the least
+    certain ones of 3 * POINTS random points (Kirillov et al., PointRend, section 3.1).
     """
     number = len(logits)
     with torch.no_grad():
@@ -211,7 +217,7 @@ def sampled(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 
 def slow_start(step: int, steps: int) -> float:
-    """ASAM's schedule: up in a straight line for half of the run, then ten halvings."""
+    """ASAM's schedule: a linear rise during half of the run, then ten halvings."""
     half = max(1, steps // 2)
     return (step + 1) / half if step < half else float(0.5 ** (10 * (step + 1 - half) / half))
 
@@ -220,7 +226,7 @@ def slow_start(step: int, steps: int) -> float:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Tune for `args.steps` steps, over as many epochs as that takes, and save."""
+    """Tune for `args.steps` steps, over as many epochs as necessary, and save the results."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(args.seed)
     model = load_sam(args.model)
@@ -228,7 +234,7 @@ def train(args: argparse.Namespace) -> None:
     parameters = freeze(model.to(device).train(), args.tune)
     optimizer = torch.optim.Adam(parameters, lr=args.lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(slow_start, steps=args.steps))
-    say(f"{sum(p.numel() for p in parameters):,} numbers of the mask decoder learn ({args.tune})")
+    say(f"training {sum(p.numel() for p in parameters):,} parameters of the mask decoder")
     if args.model == TINY:
         say("tiny SAM of RANDOM WEIGHTS: this shows that tuning runs, nothing more")
     step, epoch = 0, 0
@@ -276,7 +282,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def sample(place: Path) -> str:
-    """A dist of the sample, built once."""
+    """Build a dist of the sample, if it is not there."""
     built = (place / "data/sa_000000/index.json").exists()
     if not built and build.main(["--sample", "--out", str(place), "--shard-size", "1M", "--quiet"]):
         raise SettingsError(f"{place}: the sample can't be built there: give another --out")
@@ -293,10 +299,15 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--data", metavar="DIST|REPO", help="a dist or a Hub repo (default: builds the sample)")
     add("--config", default="sa_000000", help="default: sa_000000")
-    add("--image-root", metavar="TAR|DIR", help="your images, where the repo may not hold them")
+    add("--image-root", metavar="TAR|DIR", help="your images, for a config without pixels")
     add("--model", default=TINY, help="a SAM's repo or folder (default: a tiny one)")
     add("--out", type=out_folder, default=Path("out/sam"), help="default: out/sam")
-    add("--tune", choices=TUNED, default="output_token", help="ASAM's: output_token (default)")
+    add(
+        "--tune",
+        choices=TUNED,
+        default="output_token",
+        help="what to train: ASAM's two tokens or the whole mask decoder (default: output_token)",
+    )
     add("--steps", type=positive, default=20, help="optimizer steps (default: 20)")
     add("--batch-size", type=positive, default=4, help="images per step (default: 4)")
     add("--masks", type=positive, default=4, help="masks per image (default: 4)")
@@ -305,12 +316,12 @@ def parser() -> argparse.ArgumentParser:
         type=number(0, 1, open_low=False),
         default=0.0,
         metavar="X",
-        help="0 to 1, of a side (default: 0)",
+        help="how much to move and resize boxes, from 0 to 1 of a side (default: 0)",
     )
     said = "DataLoader processes (default: 2, or 1 on a single core)"
     add("--workers", type=whole(0), default=min(2, default_workers()), help=said)
     add("--lr", type=number(high=1), default=2e-3, help="Adam's learning rate (default: 2e-3)")
-    add("--seed", type=whole(0), default=0, help="of the order, the jitter, the masks (default: 0)")
+    add("--seed", type=whole(0), default=0, help="seed of the order and the jitter (default: 0)")
     add("--quiet", action="store_true", help="no progress bar")
     return result
 

@@ -5,19 +5,19 @@
         --model stable-diffusion-v1-5/stable-diffusion-v1-5 --steps 50000
     torchrun --nproc_per_node 8 examples/train_controlnet.py --data xhk/ASAM-Datasets --workers 4
 
-The first line builds the sample and trains a tiny model of random weights: no download, no GPU.
-Kill a run whenever you like; the same command goes on in the middle of the epoch, with the rows
-that it had not seen yet.
+The first line builds the sample and trains a tiny model with random weights, without a download or
+a GPU. A run may be killed at any time. The same command then continues from the last checkpoint, in
+the middle of the epoch.
 
-diffusers' own script takes the dataset by name and needs no column arguments, since the first three
-columns are those that it expects. It copies the whole config to disk first, and stops at a row that
-has no caption:
+diffusers' own script takes the dataset by name. It needs no column arguments, because the first
+three columns have the names that it expects. It copies the whole config to disk first, and stops at
+a row without a caption:
 
     accelerate launch train_controlnet.py --dataset_name xhk/ASAM-Datasets \
         --dataset_config_name sa_000000 --resolution 512 --output_dir out/controlnet \
         --pretrained_model_name_or_path stable-diffusion-v1-5/stable-diffusion-v1-5
 
-Where rows without a caption exist (the card counts them), give it the others:
+If there are rows without a caption (the card counts them), give it only the other rows:
 
     python examples/train_controlnet.py --data xhk/ASAM-Datasets --captioned captioned
     accelerate launch train_controlnet.py --dataset_name captioned ...
@@ -80,7 +80,7 @@ EXAMPLES = """examples:
 
 
 def open_stream(args: argparse.Namespace, epoch: int, ranks: Ranks) -> datasets.IterableDataset:
-    """The rows of one epoch that have a caption, this rank's part, images as undecoded bytes."""
+    """This rank's rows of one epoch that have a caption, with undecoded images."""
     stream = asam_datasets.load(
         args.config,
         "train",
@@ -96,7 +96,7 @@ def open_stream(args: argparse.Namespace, epoch: int, ranks: Ranks) -> datasets.
 
 
 def has_caption(text: str | None) -> bool:
-    """The filter: a caption is null where there is none."""
+    """Whether a row has a caption."""
     return text is not None
 
 
@@ -110,7 +110,7 @@ def to_pixels(data: bytes, side: int) -> torch.Tensor:
 
 @dataclass
 class Batch:
-    """What one training step takes, and where its worker stood after it."""
+    """The input of one training step, and the state of its DataLoader worker after it."""
 
     image: torch.Tensor  # (B, 3, side, side) in [-1, 1]
     control: torch.Tensor  # (B, 3, side, side) in [0, 1]
@@ -121,10 +121,11 @@ class Batch:
 
 
 class Batches(IterableDataset[Batch | None]):
-    """The batches of a stream, for a DataLoader that can go on where another stopped.
+    """The batches of a stream, for a DataLoader that continues where another one stopped.
 
-    `states` maps each DataLoader worker to the state it goes on from. `turn` is the worker whose
-    batch is due first: a DataLoader asks 0, 1, 2, ... in turn, so those before it give None once.
+    `states` maps each DataLoader worker to the state that it continues from. `turn` is the worker
+    whose batch comes next. A DataLoader asks its workers in the order 0, 1, 2, ..., so the workers
+    before `turn` first give None.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class Batches(IterableDataset[Batch | None]):
             yield self.collate(rows, worker)
 
     def collate(self, rows: list[dict[str, Any]], worker: int) -> Batch:
-        """Rows to tensors, in the worker's process."""
+        """Turn rows into tensors, in the worker's process."""
         images = [to_pixels(image_bytes(row), self.side) for row in rows]
         controls = [to_pixels(row["conditioning_image"]["bytes"], self.side) for row in rows]
         return Batch(
@@ -173,7 +174,7 @@ class Batches(IterableDataset[Batch | None]):
 
 @dataclass
 class Models:
-    """Stable Diffusion's parts; only the ControlNet learns."""
+    """The parts of Stable Diffusion. Only the ControlNet is trained."""
 
     tokenizer: Any
     text_encoder: Any
@@ -183,7 +184,7 @@ class Models:
     controlnet: Any
 
     def loss(self, batch: Batch, device: torch.device) -> torch.Tensor:
-        """Squared error of the predicted noise, summed over the rows, each a mean of its own."""
+        """The mean squared error of each row's predicted noise, summed over the rows."""
         with torch.no_grad():
             latents = self.vae.encode(batch.image.to(device)).latent_dist.sample()
             latents = latents * self.vae.config.scaling_factor
@@ -231,7 +232,7 @@ def pretrained(model: str) -> Models:
 
 
 def tiny() -> Models:
-    """The same parts a thousand times smaller, of random weights: they show that it runs."""
+    """The same parts with random weights, a thousand times smaller, to show that training runs."""
     letters = sorted(ByteLevel.alphabet())
     words = [*letters, *(c + "</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {word: i for i, word in enumerate(words)}
@@ -280,7 +281,7 @@ class Ranks:
 
     @classmethod
     def join(cls) -> Ranks:
-        """One rank alone, or all that torchrun started, each with a GPU of its own if there are."""
+        """Join the group that torchrun started, or be a single rank. Each rank has its own GPU."""
         rank, world, local = (
             int(os.environ.get(name, default))
             for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
@@ -307,10 +308,10 @@ class Ranks:
         return values
 
     def average_gradients(self, parameters: list[torch.nn.Parameter], rows: int) -> None:
-        """Sums of gradients over this rank's rows to the mean over every rank's.
+        """Replace each rank's gradients, summed over its rows, by the mean over all ranks' rows.
 
-        By hand, because ranks run out of rows at different steps and DistributedDataParallel would
-        wait for the one that has none.
+        DistributedDataParallel can't be used, because ranks run out of rows at different steps, and
+        it would wait for a rank that has none.
         """
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = self.sum(torch.cat([grad.flatten() for grad in grads])) / rows
@@ -329,17 +330,17 @@ class Ranks:
 
 @dataclass
 class Place:
-    """Where a run stands: all that it takes to go on."""
+    """The position of a run: all that is necessary to continue it."""
 
     step: int
     epoch: int
-    first: int  # the step that the epoch began at
+    first: int  # the step at which the epoch began
     turn: int  # the DataLoader worker that gave the last batch, plus 1
-    states: dict[int, dict[str, Any]]  # of each DataLoader worker
+    states: dict[int, dict[str, Any]]  # the state of each DataLoader worker
 
 
 class Trainer:
-    """A run: its models, and its place, from the checkpoint in `args.out` if there is one."""
+    """A run. If there is a checkpoint in `args.out`, it continues from there."""
 
     def __init__(self, args: argparse.Namespace, ranks: Ranks) -> None:
         self.args, self.ranks = args, ranks
@@ -384,7 +385,7 @@ class Trainer:
             say(f"{args.out / 'controlnet'}: the ControlNet after {self.place.step} steps")
 
     def epoch(self) -> Iterator[dict[str, Any]]:
-        """The rest of an epoch, a step at a time: the loss over all ranks, this rank's images."""
+        """Train the rest of an epoch; yields each step's loss over all ranks and images here."""
         args, ranks, place = self.args, self.ranks, self.place
         stream = open_stream(args, place.epoch, ranks)
         turn = place.turn % max(args.workers, 1)
@@ -418,12 +419,12 @@ class Trainer:
             yield {"step": place.step, "epoch": place.epoch, "loss": mean, "image_ids": ids}
 
     def settings(self) -> dict[str, Any]:
-        """What must be the same for a checkpoint to be of any use."""
+        """The settings that must be the same to continue from a checkpoint."""
         names = ("data", "config", "model", "seed", "batch_size", "resolution", "workers", "lr")
         return {**{n: getattr(self.args, n) for n in names}, "ranks": self.ranks.world}
 
     def save(self) -> None:
-        """Write the checkpoint, all of it or nothing: weights, optimizer, each rank's place."""
+        """Write the checkpoint atomically: weights, optimizer, and each rank's place."""
         checkpoint = {
             "settings": self.settings(),
             "controlnet": self.controlnet.state_dict(),
@@ -436,7 +437,7 @@ class Trainer:
             write_bytes(self.checkpoint, buffer.getvalue())
 
     def restore(self) -> None:
-        """Go on from the checkpoint."""
+        """Load the checkpoint."""
         try:
             saved = torch.load(self.checkpoint, map_location=self.ranks.device, weights_only=True)
             self.compare(saved["settings"])
@@ -452,13 +453,13 @@ class Trainer:
             ) from error
 
     def compare(self, saved: dict[str, Any]) -> None:
-        """Raise SettingsError when a checkpoint was made with other settings."""
+        """Raise SettingsError if a checkpoint was made with other settings."""
         now = self.settings()
         other = [f"{k} {saved[k]} (now {now[k]})" for k in now if saved[k] != now[k]]
         if other:
             raise SettingsError(
-                f"{self.checkpoint} was made with {', '.join(other)}: give the same, or another "
-                "--out"
+                f"{self.checkpoint} was made with {', '.join(other)}: give the same settings, or "
+                "another --out"
             )
 
 
@@ -466,7 +467,7 @@ class Trainer:
 
 
 def write_captioned(args: argparse.Namespace, rows_per_file: int = 500) -> int:
-    """Write the rows that have a caption for diffusers' script; returns their number."""
+    """Write the rows that have a caption as Parquet for diffusers' script; returns their number."""
     rows = asam_datasets.load(
         args.config,
         "train",
@@ -496,25 +497,26 @@ def write_captioned(args: argparse.Namespace, rows_per_file: int = 500) -> int:
 
 
 def sample(place: Path, ranks: Ranks) -> str:
-    """A dist of the sample, built once by the first rank."""
+    """Let the first rank build a dist of the sample, if it is not there."""
     built = ranks.rank > 0 or (place / "data/sa_000000/index.json").exists()
     if not built and build.main(["--sample", "--out", str(place), "--shard-size", "1M", "--quiet"]):
         raise SettingsError(f"{place}: the sample can't be built there: give another --out")
-    ranks.gather(None)  # wait for it
+    ranks.gather(None)  # the other ranks wait here for the first one
     return str(place)
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
     result = argparse.ArgumentParser(
-        description="Train a ControlNet on a streamed config; killed runs go on where they were.",
+        description="Train a ControlNet on a streamed config. The same command continues a run "
+        "that was killed.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = result.add_argument
     add("--data", metavar="DIST|REPO", help="a dist or a Hub repo (default: builds the sample)")
     add("--config", default="sa_000000", help="default: sa_000000")
-    add("--image-root", metavar="TAR|DIR", help="your images, where the repo may not hold them")
+    add("--image-root", metavar="TAR|DIR", help="your images, for a config without pixels")
     add("--model", default="tiny", help="Stable Diffusion's repo or folder (default: a tiny one)")
     add("--out", type=out_folder, default=Path("out/controlnet"), help="default: out/controlnet")
     add("--steps", type=positive, default=20, help="optimizer steps in all (default: 20)")
@@ -532,7 +534,7 @@ def parser() -> argparse.ArgumentParser:
         "--seed",
         type=whole(0),
         default=0,
-        help="of the order, the weights and the noise (default: 0)",
+        help="seed of the order, the weights and the noise (default: 0)",
     )
     add("--save-every", type=positive, default=10, help="steps between checkpoints (default: 10)")
     add(

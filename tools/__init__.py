@@ -1,1 +1,1 @@
-"""Tools for those who work on the project; none of them is part of what is installed."""
+"""Tools for the development of the project. They are not installed with it."""

@@ -4,8 +4,8 @@
     python -m tools.amalgamate --check    ends with status 1 if the file is stale
 
 The file holds the modules one after another, each after those that it imports. Their text is not
-changed. Their imports are merged at the top, and those from the package itself are left out, since
-all names now stand in one file. For that, a module of the package must be written like this:
+changed. Their imports are merged at the top. Imports from the package itself are left out, because
+all names are in the same file. Therefore the modules of the package must follow these rules:
 
 - Imports at the top level stand before everything else.
 - What comes from the package comes as `from asam_datasets.MODULE import NAME`, at the top level.
@@ -28,7 +28,7 @@ from builder.core.files import write_bytes
 ROOT = Path(__file__).parents[1]
 PACKAGE = "asam_datasets"
 OUTPUT = f"{PACKAGE}.py"
-OMITTED = ("__init__.py", "kernels.py")  # the front, and what needs a GPU
+OMITTED = ("__init__.py", "kernels.py")  # the first only lists names; the second needs a GPU
 RULE = "# " + "-" * 98
 
 HEADER = '''"""{title}
@@ -232,7 +232,7 @@ def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; say whether it fits")
+    parser.add_argument("--check", action="store_true", help="only check whether the file is stale")
     args = parser.parse_args(argv)
     try:
         data = amalgamate(root / PACKAGE).encode("utf-8")

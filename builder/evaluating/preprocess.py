@@ -1,8 +1,8 @@
-"""How images, masks and boxes get into the square that SAM sees, and how its masks get out again.
+"""Brings images, masks and boxes into SAM's input square, and SAM's masks back to the image's size.
 
-SAM and ASAM do this in different ways, so their published numbers can be compared only with numbers
-that were made in the same way. `Square` is ASAM's way, `Pad` is SAM's. Both give what the authors'
-code gives, bit for bit where the same torch, or Pillow, does the interpolation.
+SAM and ASAM do this in different ways. Published numbers can be compared only with numbers that
+were made in the same way. `Square` is ASAM's way and `Pad` is SAM's. Both give the results of the
+authors' code. They are equal bit for bit if the same version of torch or Pillow interpolates.
 
 Sources: github.com/luckybird1994/ASAM (its folder sam_continue_learning) and
 github.com/facebookresearch/segment-anything.
@@ -27,14 +27,14 @@ Masks = npt.NDArray[np.bool_]
 
 
 class Preprocess(Protocol):
-    """One way into the model's square and out of it; the sizes are (height, width) in pixels."""
+    """A way into the model's square and back. All sizes are (height, width) in pixels."""
 
     @property
     def side(self) -> int:
         """The square's side in pixels."""
 
     def image(self, image: Image.Image) -> torch.Tensor:
-        """What the image encoder takes, float32 (1, 3, side, side)."""
+        """The input of the image encoder, float32 (1, 3, side, side)."""
 
     def boxes(self, masks: Masks) -> torch.Tensor:
         """A box for each mask (n, height, width), in the square's pixels, float32 (n, 4) XYXY."""
@@ -52,8 +52,8 @@ class Square:
     side
         The square's side in pixels. It is 1024 for the published models.
     baseline
-        How `masks` enlarges: False as ASAM's code does for its own model, True as it does for SAM
-        under its option `--baseline`.
+        How `masks` enlarges. False is how ASAM's code does it for its own model. True is how it
+        does it for SAM, with its option `--baseline`.
     """
 
     side: int
@@ -76,7 +76,7 @@ class Square:
         torch.Tensor
             float32 (1, 3, side, side).
         """
-        # In memory the channels come last, as in ASAM's code, so that torch takes the same kernel.
+        # The channels are last in memory, as in ASAM's code, so that torch uses the same kernel.
         pixels = torch.from_numpy(np.array(image.convert("RGB"), np.float32)).permute(2, 0, 1)
         squeezed = F.interpolate(pixels[None], (self.side, self.side), mode="bilinear")
         return normalized(squeezed.to(torch.uint8))
@@ -99,7 +99,7 @@ class Square:
             bool (n, side, side).
         """
         result = np.zeros((len(masks), self.side, self.side), bool)
-        for i, mask in enumerate(masks):  # one at a time: as float32 it takes four times its size
+        for i, mask in enumerate(masks):  # one at a time, because float32 takes four times as much
             values = torch.from_numpy(mask[None, None].astype(np.float32) * 255)
             small = F.interpolate(values, (self.side, self.side), mode="bilinear")
             result[i] = (small[0, 0] > 128).numpy()
@@ -109,7 +109,8 @@ class Square:
         """The outermost pixels of the resized masks.
 
         A mask that vanishes in the square has the box (1e8, 1e8, 0, 0), as in ASAM's code
-        (`masks_to_boxes` in utils/misc.py), which prompts the model with it and counts the result.
+        (`masks_to_boxes` in utils/misc.py). ASAM prompts the model with this box and counts the
+        result.
 
         Parameters
         ----------
@@ -152,7 +153,9 @@ class Square:
 
 @dataclass(frozen=True)
 class Pad:
-    """SAM's way: the longer side fills the square, the rest of it on the right or below is zero.
+    """SAM's way: the longer side fills the square, and the rest is filled with zeros.
+
+    The zeros are on the right or below.
 
     Attributes
     ----------
@@ -211,8 +214,8 @@ class Pad:
     ) -> npt.NDArray[np.float32]:
         """Points of the image in the square's pixels.
 
-        They are scaled by the ratio of the whole lengths, in float64, without regard to where in a
-        pixel they stand (`ResizeLongestSide.apply_coords`, called by `SamPredictor.predict`).
+        They are multiplied in float64 by the ratio of the two sizes, without a shift by half a
+        pixel (`ResizeLongestSide.apply_coords`, called by `SamPredictor.predict`).
 
         Parameters
         ----------
@@ -274,7 +277,7 @@ class Pad:
 
 
 def normalized(pixels: torch.Tensor) -> torch.Tensor:
-    """Pixels uint8 (..., 3, h, w) less SAM's mean, by its deviation: float32 of the same shape."""
+    """Normalize uint8 pixels (..., 3, h, w) with SAM's mean and deviation, to float32."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     return (pixels - mean) / std
 

@@ -1,4 +1,4 @@
-"""SAM by transformers: from the Hub or a folder, with ASAM's tokens, or a tiny one."""
+"""Loads a SAM of transformers and ASAM's tokens, or makes a tiny SAM with random weights."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def load_sam(name: str) -> Any:
 
 @contextmanager
 def model_errors(name: str, kind: str) -> Iterator[None]:
-    """Load a model within this context: whatever goes wrong becomes one line.
+    """Turn the errors of loading a model in this context into a ModelError of one line.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def model_errors(name: str, kind: str) -> Iterator[None]:
 
 
 def tiny_sam() -> Any:
-    """A SAM of random weights, a thousand times smaller: it shows that the code runs."""
+    """Make a SAM with random weights that is a thousand times smaller, to show that code runs."""
     return transformers.SamModel(
         transformers.SamConfig(
             vision_config=transformers.SamVisionConfig(
