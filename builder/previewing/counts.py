@@ -118,7 +118,7 @@ def _content(
 
 
 def _problems(dist: Path, index: Index) -> Iterator[Problem]:
-    """What verify finds in the config, but for checksums of shards, which take time."""
+    """The problems that verify would find, without comparing checksums of shards, which is slow."""
     tree = Folder(dist)
     yield from check_config(tree, index.config)[0]
     for shard in index.shards:
