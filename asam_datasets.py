@@ -474,7 +474,9 @@ class Node:
         members = self.mapping()
         if key not in members:
             where = self.path or "the document"
-            raise ContractError(f"{self.file}: {where}: expected a field {key!r}, found none")
+            raise ContractError(
+                f"{self.file}: {where}: expected a field {key!r}, found none; {_REMEDY}"
+            )
         name = key if key.isprintable() and len(key) < 100 else reprlib.repr(key)
         return Node(self.file, f"{self.path}.{name}" if self.path else name, members[key])
 

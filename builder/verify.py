@@ -1,4 +1,4 @@
-"""`python -m builder.verify`: is a dist, or a published repo, what its indexes say?"""
+"""`python -m builder.verify`: checks a dist, or a published repo, against its indexes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from builder.core.console import (
 )
 from builder.core.errors import ShardError
 
-if TYPE_CHECKING:  # the heavy rooms are imported in the functions that call them, not for --help
+if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from builder.checking.problem import Problem
 
 _EXAMPLES = (
@@ -35,7 +35,7 @@ _SHOWN = 50  # problems printed; --json has them all
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Check, print what is wrong to stdout; returns 1 if anything is."""
+    """Check and print the problems to stdout; returns 1 if there is one."""
     args = _parser().parse_args(argv)
     local_dist = Path(args.what).is_dir()
     if not local_dist and not _REPO.fullmatch(args.what):
@@ -67,7 +67,7 @@ def _check_dist(args: argparse.Namespace) -> tuple[list[Problem], int]:
     checks = [ShardCheck.of(dist, index, shard, fast=args.fast) for index, shard in shards]
     rows = sum(check.shard.rows for check in checks)
     size = sum(check.shard.bytes for check in checks)
-    # Without --fast a byte takes seven times as long as to build it.
+    # Without --fast, checking a byte takes seven times as long as building it.
     workers = args.workers or pool.workers_for(size if args.fast else 7 * size)
     unit = ("shard", len(checks)) if args.fast else ("image", rows)
     with Progress(unit[1], unit[0], "verify", quiet=args.quiet) as progress:
@@ -93,19 +93,22 @@ def _check_repo(args: argparse.Namespace) -> tuple[list[Problem], int]:
 def _parser() -> argparse.ArgumentParser:
     result = parser(
         "verify",
-        "Check card, script, pictures, manifest, receipts, index, hashes and row counts, and that "
-        "every image and mask decodes, RLE equals PNG and the control image shows the masks. A "
-        "person's own text in the card is not checked. Exit status 0: all is well; 1: not.",
+        "Check the card, script, pictures, manifest, receipts, indexes, hashes and row counts. "
+        "Check that every image and mask decodes, that each mask's RLE and PNG are equal, and that "
+        "the control image shows the masks. A person's own text in the card is not checked. The "
+        "exit status is 0 without problems, 1 with problems.",
         _EXAMPLES,
     )
     result.add_argument(
         "what", metavar="DIST|REPO", help="a dist, or a repo such as xhk/ASAM-Datasets"
     )
-    result.add_argument("--fast", action="store_true", help="of a dist: all but the rows")
+    result.add_argument("--fast", action="store_true", help="of a dist: do not check the rows")
     result.add_argument(
-        "--deep", action="store_true", help="of a repo: download and decode, not only checksums"
+        "--deep", action="store_true", help="of a repo: also download the shards and check the rows"
     )
-    result.add_argument("--revision", default="main", help="of a repo (default: main)")
+    result.add_argument(
+        "--revision", default="main", help="a branch, tag or commit of the repo (default: main)"
+    )
     result.add_argument("--configs", nargs="+", metavar="NAME", help="only these configs")
     result.add_argument(
         "--workers",

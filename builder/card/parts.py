@@ -1,8 +1,8 @@
-"""The parts of a card that the builder writes: regions between marks, and entries of the YAML.
+"""The parts of a card that this project writes: regions between marks, and entries of the YAML.
 
-A region stands between `<!-- asam-datasets:begin NAME -->` and `<!-- asam-datasets:end NAME -->`.
-The YAML's lists `configs` and `dataset_info` have an entry for each of our configs. All other text
-of a card belongs to whoever wrote it.
+A region is between `<!-- asam-datasets:begin NAME -->` and `<!-- asam-datasets:end NAME -->`. The
+YAML's lists `configs` and `dataset_info` have an entry for each config. All other text of a card
+belongs to the people who wrote it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MARK = re.compile(r"<!-- asam-datasets:(begin|end) (\w+) -->")
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the builder wrote of a card, by checksum.
+    """The checksums of the parts that this project writes.
 
     Parameters
     ----------

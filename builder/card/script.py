@@ -1,4 +1,4 @@
-"""The published loading code: one file, which tools/amalgamate.py makes of the package."""
+"""Finds the published loading code, a file that tools/amalgamate.py generates from the package."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from builder.core.layout import SCRIPT
 
 
 def script_path() -> Path:
-    """Where the text is that build and push publish as asam_datasets.py.
+    """The path of the text that build and push publish as asam_datasets.py.
 
-    In an installed project it is data beside this module, named so that Python can't import it. In
+    In an installed project it is a data file beside this module, whose name Python can't import. In
     a checkout it is the file at the top.
     """
     installed = Path(__file__).with_name(f"{SCRIPT}.txt")

@@ -1,4 +1,4 @@
-"""The files at the top of a dist: loading code, pictures, card, and the manifest of them."""
+"""Writes the files at the top of a dist: loading code, pictures, card, and their manifest."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from builder.core.layout import CARD, MANIFEST, SCRIPT, configs, picture_name
 from builder.core.manifest import Manifest, parse_manifest
 from builder.shards.index import read_index
 
-_PICTURES = 4  # train configs with a picture; they look alike
+_PICTURES = 4  # the number of train configs with a picture; more would look alike
 
 
 def write_top(dist: Path, *, repo: str = REPO_ID) -> Path:
     """Write a dist's loading code, pictures, card and manifest; returns the card's path.
 
-    Text that a person wrote in the card stays. Pictures that are what the manifest says stay, too.
-    One process does this at a time: of two builds that end together, the later one sees both
-    configs.
+    Text that a person wrote in the card is kept. A picture whose checksum is in the manifest is
+    kept, too. A lock makes processes wait for each other. If two builds end together, the second
+    one writes both configs.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def _write_top(dist: Path, repo: str) -> Path:
 
 
 def _stated(dist: Path) -> Mapping[str, str]:
-    """The checksums of files in the dist's manifest; none where it can't be used."""
+    """The checksums of files in the dist's manifest; none if it is absent or damaged."""
     try:
         return parse_manifest((dist / MANIFEST).read_bytes(), MANIFEST).files
     except (OSError, ContractError):

@@ -1,4 +1,4 @@
-"""What a publication has to do: the dist's files compared with what the repo holds."""
+"""Plans a push by comparing the dist's files with those of the repo."""
 
 from __future__ import annotations
 
@@ -46,7 +46,19 @@ from builder.hub.remote import LocalFile, Remote, read_remote
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to publish."""
+    """Where to publish.
+
+    Parameters
+    ----------
+    repo
+        The dataset repo, "owner/name".
+    revision
+        The branch.
+    private
+        Whether to make a new repo private.
+    create_pr
+        Whether to open a pull request.
+    """
 
     repo: str
     revision: str = "main"
@@ -56,7 +68,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a commit on `parent` has to do; a parent of None: the repo is to be created."""
+    """The files that a commit on `parent` adds and deletes, and those that are there already.
+
+    If `parent` is None, the repo has to be created.
+    """
 
     parent: str | None
     add: list[LocalFile]
@@ -68,7 +83,7 @@ class Plan:
         return not self.add and not self.delete
 
     def sha256(self) -> str:
-        """Names the change; stands in the commit's description, to find it again."""
+        """Identifies the change. It is in the commit's description, to find the commit again."""
         added = sorted(
             [f.path, f.sha256 or base64.b64encode(f.content()).decode()] for f in self.add
         )
@@ -78,18 +93,20 @@ class Plan:
 class Planner:
     """Plans the publication of configs of a dist.
 
+    It remembers the repo's last state, to notice when someone else publishes the same configs.
+
     Parameters
     ----------
     api
-        From `builder.hub.client.connect`.
+        Made by `builder.hub.client.connect`.
     dist
         The dist.
     indexes
-        Of the configs to publish.
+        The indexes of the configs to publish.
     target
-        Where to.
-
-    Remembers the repo as it last saw it, to notice when someone else publishes the same configs.
+        Where to publish them.
+    patience
+        The timeout and the attempts of requests.
     """
 
     def __init__(
@@ -101,13 +118,14 @@ class Planner:
         self._remote: Remote | None = None
 
     def plan(self) -> Plan:
-        """Compare what is wanted with what the repo holds now.
+        """Compare the files to publish with the repo's current state.
 
         Raises
         ------
         HubError
-            The repo can't be read, or holds what would break: shards of the other format, a script
-            of its own name, strays that a config's pattern would take for data.
+            The repo can't be read, or it would not load after the push. It would not if it holds
+            shards of the other format, a script with the repo's name, or files that a config's
+            pattern matches but that are not its shards.
         """
         with plain_errors(self.target.repo):
             remote = self._read_remote()
@@ -130,7 +148,7 @@ class Planner:
         return Plan(remote.commit if remote else None, add, there, delete)
 
     def _read_remote(self) -> Remote | None:
-        """The repo as it is; None where it is absent. Notices when our configs changed."""
+        """The repo's current state, or None; raises HubError if others changed these configs."""
         target = self.target
         try:
             remote = read_remote(self.api, target.repo, target.revision, self.patience)
@@ -167,8 +185,8 @@ class Planner:
             )
         if self.target.private and not remote.private:
             raise HubError(
-                f"{repo} exists and is public, --private is for a new one; make it private in its "
-                "settings first"
+                f"{repo} exists and is public, and --private is only for a new repo; make it "
+                "private in its settings first"
             )
         for config, paths in remote.shards.items():
             found = paths[0].rsplit(".", 1)[1]
@@ -184,8 +202,8 @@ class Planner:
                 data = any(fnmatchcase(name, f"{split}-*.{self.format}") for split in index.splits)
                 if data and not SHARD_NAME.fullmatch(name):
                     raise HubError(
-                        f"{repo} holds {folder}/{name}, no shard of ours, which load_dataset would "
-                        f"read as rows of {index.config}; move it elsewhere first"
+                        f"{repo} holds {folder}/{name}, which is not a shard of this project, but "
+                        f"load_dataset would read it as rows of {index.config}; move it first"
                     )
 
     def _files(self) -> Iterator[LocalFile]:
@@ -201,12 +219,12 @@ class Planner:
             if picture.exists():
                 yield _local(picture_name(config), picture)
         if self.target.repo.split("/")[-1] == Path(SCRIPT).stem:
-            say(f"{SCRIPT} stays here: a repo must not hold a script of its own name")
+            say(f"{SCRIPT} is not published: datasets refuses a repo with a script of its name")
         else:
             yield _local(SCRIPT, script_path())
 
     def _card(self, remote: Remote | None) -> LocalFile:
-        """The repo's card with our configs in it; without one, the dist's."""
+        """The repo's card, or else the dist's, with the configs to publish in it."""
         existing: str | None = None
         if remote and CARD in remote.files:
             tree = RepoTree(self.api, self.target.repo, remote, self.patience)
@@ -240,17 +258,17 @@ class Planner:
     def _manifest(
         self, card: LocalFile, files: Sequence[LocalFile], remote: Remote | None
     ) -> LocalFile:
-        """The manifest of the repo as it will be: of this card, and of other configs' pictures.
+        """The repo's manifest after the push.
 
-        What the repo's manifest states of those pictures stays, so that a damaged one is still
-        found. Only where it states nothing is the picture taken as it is.
+        It keeps the checksums of other configs' pictures from the repo's manifest, so that a
+        damaged picture is still found. A picture without a checksum there gets that of its content.
         """
         sums: dict[str, str] = {}
         if remote:
             tree = RepoTree(self.api, self.target.repo, remote, self.patience)
             try:
                 stated = read_manifest(tree)
-            except ContractError:  # a damaged one says nothing, and is replaced
+            except ContractError:  # a damaged manifest is ignored and replaced
                 stated = None
             known = stated.files if stated else {}
             others = {picture_name(config) for config in remote.shards} & remote.files.keys()

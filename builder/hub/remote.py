@@ -1,4 +1,4 @@
-"""What a repo holds at a revision, and whether a local file is the same."""
+"""Lists the files of a repo at a revision, and compares them with local files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from builder.hub.patience import PATIENT, Patience
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file to publish: `source` is where it stands, or its content."""
+    """A file to publish. `source` is its local path or its content, `path` is that in the repo."""
 
-    path: str  # in the repo
+    path: str
     source: Path | bytes
     size: int
     sha256: str | None = None
@@ -40,7 +40,7 @@ class Remote:
 
     @cached_property
     def folders(self) -> Mapping[str, list[str]]:
-        """The names of the files directly in each folder, sorted; "" is the top."""
+        """The sorted names of the files in each folder, without subfolders; "" is the top."""
         found: dict[str, list[str]] = {}
         for path in sorted(self.files):
             folder, _, name = path.rpartition("/")
@@ -49,7 +49,7 @@ class Remote:
 
     @cached_property
     def shards(self) -> Mapping[str, list[str]]:
-        """Each config's shards, as paths in the repo."""
+        """The paths of each config's shards in the repo."""
         found: dict[str, list[str]] = {}
         for folder, names in self.folders.items():
             parts = folder.split("/")
@@ -59,7 +59,7 @@ class Remote:
         return found
 
     def holds(self, file: LocalFile) -> bool:
-        """Whether the repo has this very file, by the checksum that the Hub keeps."""
+        """Whether the repo has the same file, by size and by the Hub's checksum."""
         there = self.files.get(file.path)
         if there is None or there.size != file.size:
             return False
@@ -71,7 +71,7 @@ class Remote:
 
 
 def read_remote(api: HfApi, repo: str, revision: str, patience: Patience = PATIENT) -> Remote:
-    """List a repo at the commit that a revision means now."""
+    """List the files of a repo at the current commit of a revision."""
 
     def read() -> Remote:
         info = api.dataset_info(repo, revision=revision, timeout=patience.timeout)

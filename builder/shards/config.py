@@ -212,7 +212,7 @@ def _compare(dist: Path, config: str, state: State) -> bool:
         if not config_folder(dist, config).exists() and not state_path(dist, config).exists():
             return True
         before = _begun(dist, config)
-    differences = ["no record of how it was built that can be read"]
+    differences = ["there is no readable record of how it was built"]
     if before is not None:
         differences = list(_differences(_plain(before), _plain(state)))
     if differences:
@@ -229,7 +229,7 @@ def _compare(dist: Path, config: str, state: State) -> bool:
 
 
 def _begun(dist: Path, config: str) -> State | None:
-    """What the config was begun with. Its index says so where plan.json can't be used."""
+    """The settings and the source of the earlier build, from plan.json or else from the index."""
     what = "there is no plan.json"
     try:
         if state := read_state(dist, config):
@@ -245,7 +245,7 @@ def _begun(dist: Path, config: str) -> State | None:
 
 
 def _of_format_1(dist: Path, config: str, now: State) -> State | None:
-    """What a build of format 1 was begun with; None for others.
+    """The settings and the source of an earlier build of format 1; None for other formats.
 
     Its row_version and encoders are those of `now`, because they change with the format.
     """

@@ -1,6 +1,6 @@
-"""plan.json, beside a config's receipts: what its build was begun with.
+"""plan.json is beside a config's receipts. It holds the settings and the source of the build.
 
-A build that finds a config there goes on with it only if settings and source are the same.
+A build resumes a config only if both are the same.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from builder.core.layout import PLAN, receipts_folder
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a build was begun with.
+    """The settings and the source of a build.
 
     Parameters
     ----------
     settings
-        The build's settings as JSON has them.
+        The build's settings as JSON values.
     source
-        What names the input.
+        The fingerprint of the source.
     """
 
     settings: Mapping[str, Any]
@@ -34,7 +34,7 @@ class State:
 
     @classmethod
     def from_json(cls, node: Node) -> State:
-        """Check and take a document whose checksum was found good; raises ContractError."""
+        """Check a document whose checksum is right, and read it; raises ContractError."""
         return cls(node["settings"].mapping(), source_from_json(node["source"]))
 
     def to_json(self) -> dict[str, Any]:
@@ -49,22 +49,22 @@ class State:
 
 
 def state_path(dist: Path, config: str) -> Path:
-    """Where a config's state stands."""
+    """The path of a config's state."""
     return receipts_folder(dist, config) / PLAN
 
 
 def write_state(dist: Path, config: str, state: State) -> None:
-    """Write it atomically."""
+    """Write a config's state atomically."""
     write_json(state_path(dist, config), state.to_json(), indent=2)
 
 
 def read_state(dist: Path, config: str) -> State | None:
-    """A config's state, or None where there is none.
+    """Read a config's state; None if there is none.
 
     Raises
     ------
     ContractError
-        It is damaged, or is of format 1.
+        It is damaged, or has format 1.
     """
     path = state_path(dist, config)
     try:
