@@ -647,8 +647,8 @@ class ImageRoot:
                         self._add(member.name, path, member.offset_data, member.size)
         except (tarfile.TarError, OSError) as error:
             raise ImageRootError(
-                f"image_root={self.name}: {path} is no whole, plain tar: {error}; fetch it again, "
-                "decompress it if it is compressed, or give a folder of the images"
+                f"image_root={self.name}: {path} can't be read as a plain tar: {error}; "
+                "fetch it again, decompress it if it is compressed, or give a folder of the images"
             ) from error
 
     def _add(self, name: str, path: str, offset: int, size: int) -> None:
@@ -836,7 +836,9 @@ def segmentations(annotations: Any) -> Segmentations:
         ) from error
     for i, ((height, width), (_, counts)) in enumerate(zip(sizes, pairs, strict=True)):
         if height < 1 or width < 1 or height * width > _MAX_PIXELS:
-            raise AsamDatasetsError(f"annotation {ids[i]}: not a size of a mask: {height, width}")
+            raise AsamDatasetsError(
+                f"annotation {ids[i]}: a mask can't have the size {height, width}"
+            )
         if not isinstance(counts, str | bytes):
             raise AsamDatasetsError(
                 f"annotation {ids[i]}: counts must be a compressed RLE string, "
@@ -1192,7 +1194,9 @@ def _array(
     length, nulls = next(arrays)
     own = [next(buffers)]  # the bits that say which values are there
     if own[0] is None and nulls:
-        raise pa.ArrowInvalid(f"{nulls} nulls in an array of {kind} that says nowhere which")
+        raise pa.ArrowInvalid(
+            f"an array of {kind} has {nulls} nulls, but no buffer that marks them"
+        )
     own += [next(buffers) or pa.py_buffer(b"") for _ in range(kind.num_buffers - 1)]
     children = [_array(child, arrays, buffers) for child in _children(kind)]
     return pa.Array.from_buffers(kind, length, own, nulls, children=children or None)
@@ -2227,7 +2231,7 @@ def parse_index(content: bytes, name: str, config: str) -> Index:
     if version > 1:
         return replace(Index.from_json(node, config), sha256=node["sha256"].sha256())
     index = Index.from_json(upgraded(node), config)
-    control = "; its control images are not ASAM's, decode_control takes them for other masks"
+    control = "; its control images are not ASAM's, so decode_control names the wrong masks"
     LOG.warning(
         "%s is of format 1, which had no checksum of its own%s: build the config again",
         name,

@@ -177,7 +177,9 @@ def _array(
     length, nulls = next(arrays)
     own = [next(buffers)]  # the bits that say which values are there
     if own[0] is None and nulls:
-        raise pa.ArrowInvalid(f"{nulls} nulls in an array of {kind} that says nowhere which")
+        raise pa.ArrowInvalid(
+            f"an array of {kind} has {nulls} nulls, but no buffer that marks them"
+        )
     own += [next(buffers) or pa.py_buffer(b"") for _ in range(kind.num_buffers - 1)]
     children = [_array(child, arrays, buffers) for child in _children(kind)]
     return pa.Array.from_buffers(kind, length, own, nulls, children=children or None)

@@ -52,8 +52,8 @@ class ImageRoot:
                         self._add(member.name, path, member.offset_data, member.size)
         except (tarfile.TarError, OSError) as error:
             raise ImageRootError(
-                f"image_root={self.name}: {path} is no whole, plain tar: {error}; fetch it again, "
-                "decompress it if it is compressed, or give a folder of the images"
+                f"image_root={self.name}: {path} can't be read as a plain tar: {error}; "
+                "fetch it again, decompress it if it is compressed, or give a folder of the images"
             ) from error
 
     def _add(self, name: str, path: str, offset: int, size: int) -> None:

@@ -294,7 +294,7 @@ def parse_index(content: bytes, name: str, config: str) -> Index:
     if version > 1:
         return replace(Index.from_json(node, config), sha256=node["sha256"].sha256())
     index = Index.from_json(upgraded(node), config)
-    control = "; its control images are not ASAM's, decode_control takes them for other masks"
+    control = "; its control images are not ASAM's, so decode_control names the wrong masks"
     LOG.warning(
         "%s is of format 1, which had no checksum of its own%s: build the config again",
         name,

@@ -98,7 +98,9 @@ def segmentations(annotations: Any) -> Segmentations:
         ) from error
     for i, ((height, width), (_, counts)) in enumerate(zip(sizes, pairs, strict=True)):
         if height < 1 or width < 1 or height * width > _MAX_PIXELS:
-            raise AsamDatasetsError(f"annotation {ids[i]}: not a size of a mask: {height, width}")
+            raise AsamDatasetsError(
+                f"annotation {ids[i]}: a mask can't have the size {height, width}"
+            )
         if not isinstance(counts, str | bytes):
             raise AsamDatasetsError(
                 f"annotation {ids[i]}: counts must be a compressed RLE string, "

@@ -59,7 +59,7 @@ class Origin:
         if index.sha256 != index_sha256:
             raise SettingsError(
                 f"{self.repo_or_path}: {self.config} was replaced while it was being exported; "
-                "export it again into another --out, from a repo with --revision"
+                "export it again into another --out; for a repo, give --revision, too"
             )
         (shard,) = (shard for shard in index.shards if shard.file == file)
         if index.format == "parquet":

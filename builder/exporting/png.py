@@ -29,7 +29,7 @@ def _palette_head(head: bytes) -> bytes:
     """The first chunks of a palette PNG that has the size of the gray one."""
     if len(head) != _HEAD or head[12:16] != b"IHDR" or head[_DEPTH : _COLOUR + 1] != b"\x01\x00":
         raise ShardError(
-            "a mask is no 1-bit grayscale PNG: check the dist with python -m builder.verify"
+            "a mask is not a 1-bit grayscale PNG: check the dist with python -m builder.verify"
         )
     ihdr = head[16:_COLOUR] + bytes((PALETTE,)) + head[_COLOUR + 1 : 29]
     return head[:8] + chunk(b"IHDR", ihdr) + _BLACK_AND_WHITE

@@ -300,8 +300,9 @@ def _refuse(index: Index, missing_captions: str, image_root: Path | None) -> Non
     if index.kind == "train" and missing and missing_captions == REFUSE:
         raise CaptionError(
             f"{missing} of {counts.images} images of {config} have no caption, and ASAM's "
-            "scripts end with a KeyError at the first: caption them (python -m builder.caption), "
-            "or add --missing-captions skip (leaves these images out) or empty"
+            "scripts stop with a KeyError at the first of them: caption them (python -m "
+            "builder.caption), leave them out (--missing-captions skip), or give them an empty "
+            "caption (--missing-captions empty)"
         )
 
 
@@ -325,7 +326,7 @@ def _begin(folder: Path, state: Path, plan: Json) -> None:
         before = None
     if before != plan and folder.exists():
         made = (
-            "something else than builder.export made it"
+            "it was made by something else than builder.export"
             if before is None
             else (
                 "it was exported from other shards, with other --missing-captions or --skip-empty, "
@@ -345,8 +346,8 @@ def _told(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise ShardError(
-            f"{what}: can't be exported: {error}; make room (or mend what it says) and run the "
-            "same command again: only what is missing is written"
+            f"{what}: can't be exported: {error}; make room, or remove the cause that it "
+            "names, and run the same command again: only what is missing is written"
         ) from error
 
 

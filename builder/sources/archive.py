@@ -141,12 +141,12 @@ class Archive:
         if len(data) != member.size:
             raise SourceError(
                 f"{self.name}: {member.name}: expected {member.size} bytes at {member.offset}, "
-                f"found {len(data)}: the source changed while it was read; run again"
+                f"found {len(data)}: the source changed while it was read; run the command again"
             )
         if isinstance(fs, LocalFileSystem) and _version(fs.info(member.path)) != member.version:
             raise SourceError(
-                f"{self.name}: {member.name}: {member.path} was written anew while it was read, so "
-                "its members may lie elsewhere; run again when it is whole"
+                f"{self.name}: {member.name}: {member.path} was written again while it was read, "
+                "so its members may have moved; run the same command when the file is complete"
             )
         return data
 
@@ -193,7 +193,7 @@ class Archive:
             file.seek(offset)
             marker = file.read(_BLOCK)
         if not cut and marker != bytes(_BLOCK):
-            found = "the file's end" if not marker else "something that is no tar header"
+            found = "the file's end" if not marker else "something that is not a tar header"
             cut = f"expected a header or the end-of-archive marker at byte {offset}, found {found}"
         if cut:
             self._cut(contents, cut, start)
@@ -227,10 +227,10 @@ class Archive:
         if not self.allow_truncated or not whole:
             raise TruncatedSourceError(
                 f"{self.url}: the tar is cut off or damaged: {why}; {whole} whole members "
-                f"(last: {last}) in {contents.size} bytes. Fetch it again, or take what is whole "
-                "with --allow-truncated"
+                f"(last: {last}) in {contents.size} bytes. Fetch it again, or use its whole "
+                "members alone with --allow-truncated"
             )
-        contents.notes.append(f"{self.name} is cut off: took the {whole} members that are whole")
+        contents.notes.append(f"{self.name} is cut off: only its {whole} whole members are used")
 
     def _bound(self, count: int) -> None:
         if count > MAX_MEMBERS:

@@ -162,7 +162,7 @@ class Sa1bSource:
                 where = f"another, {member.size} bytes at byte {member.offset}"
                 rejects.append(Reject(self.name, member.name, "duplicate_image", expected, where))
         if others:
-            notes.append(f"{len(others)} other members were left alone: {_some(others)}")
+            notes.append(f"{len(others)} members of other names were ignored: {_some(others)}")
         return found[".jpg"], found[".json"]
 
     def _unpaired(self, jpgs: dict[int, Member], jsons: dict[int, Member]) -> Iterator[Reject]:
@@ -184,8 +184,8 @@ class Sa1bSource:
         if wanted is not None and not wanted & jpgs.keys() & jsons.keys():
             raise SettingsError(
                 f"{self.archive.url}: it holds none of the {len(wanted)} image ids asked for "
-                f"({_some([str(i) for i in sorted(wanted)]) or 'the list is empty'}); leave it "
-                "out, or give other --image-ids"
+                f"({_some([str(i) for i in sorted(wanted)]) or 'the list is empty'}); leave "
+                "--image-ids out, or give other ids"
             )
         pairs = [
             Pair(i, jpg, jsons[i], self.captions.get(posixpath.basename(jpg.name)))
@@ -328,7 +328,7 @@ def open_sources(
     """
     urls = [url for source in sources for url in _expand(source)]
     if config is not None and len(urls) != 1:
-        raise SettingsError(f"--config {config} names one source, found {len(urls)}")
+        raise SettingsError(f"--config {config} can name one source only, found {len(urls)}")
     found: dict[str, Sa1bSource] = {}
     for url in urls:
         archive = Archive(url, allow_truncated)

@@ -56,13 +56,13 @@ def test_a_mask_grows_by_its_palette_alone() -> None:
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGB"])
 def test_what_is_no_1_bit_mask_is_refused(mode: str) -> None:
-    with pytest.raises(ShardError, match="no 1-bit grayscale PNG"):
+    with pytest.raises(ShardError, match="not a 1-bit grayscale PNG"):
         palette_mask(png_bytes(Image.new(mode, (9, 9))))
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89PNG\r\n\x1a\n", b"not a png" * 9])
 def test_what_is_no_png_is_refused(data: bytes) -> None:
-    with pytest.raises(ShardError, match="no 1-bit grayscale PNG"):
+    with pytest.raises(ShardError, match="not a 1-bit grayscale PNG"):
         palette_mask(data)
 
 

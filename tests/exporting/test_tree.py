@@ -291,7 +291,7 @@ def test_missing_captions_refuse_to_start_or_are_skipped_or_empty(
 def test_a_folder_that_something_else_made_is_left_alone(tmp_path: Path, dist: Path) -> None:
     (tmp_path / CONFIG).mkdir()
     (tmp_path / CONFIG / "sa_1.jpg").write_bytes(b"mine")
-    with pytest.raises(SettingsError, match="something else than"):
+    with pytest.raises(SettingsError, match="made by something else than"):
         export(dist, tmp_path)
     assert (tmp_path / CONFIG / "sa_1.jpg").read_bytes() == b"mine"
 

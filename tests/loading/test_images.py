@@ -102,7 +102,7 @@ def test_a_tar_that_is_compressed_or_cut_off_is_named(
     own = {row["file_name"]: row["image"]["bytes"] for row in rows[:COUNT]}
     tar = write_images("tar", tmp_path / "images", own)
     tar.write_bytes(damage(tar.read_bytes()))
-    with pytest.raises(ImageRootError, match=rf"{tar.name} is no whole, plain tar"):
+    with pytest.raises(ImageRootError, match=rf"{tar.name} can't be read as a plain tar"):
         load("sa_000000", repo_or_path=annotations_only, image_root=tar, streaming=True)
 
 

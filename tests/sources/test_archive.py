@@ -53,7 +53,7 @@ def test_a_damaged_header_in_the_middle_is_noticed(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[third.offset - 512 : third.offset] = b"x" * 512
     path.write_bytes(data)
-    with pytest.raises(TruncatedSourceError, match="no tar header"):
+    with pytest.raises(TruncatedSourceError, match="not a tar header"):
         Archive(str(path)).contents()
 
 
@@ -126,7 +126,7 @@ def test_a_tar_written_anew_while_it_is_read_is_an_error(tmp_path: Path, ids: ra
     first, *_, last = archive.contents().members
     archive.read(first)
     write_tar(tmp_path / "new.tar", members(ids)).replace(path)
-    with pytest.raises(SourceError, match=r"sa_8.json: .* was written anew while it was read"):
+    with pytest.raises(SourceError, match=r"sa_8.json: .* was written again while it was read"):
         archive.read(last)
 
 
