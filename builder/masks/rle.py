@@ -1,4 +1,4 @@
-"""Compressed COCO RLE: all masks of one image, parsed, checked and measured at once."""
+"""Parses, checks and measures the compressed COCO RLEs of all masks of one image at once."""
 
 from __future__ import annotations
 

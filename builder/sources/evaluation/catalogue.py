@@ -15,9 +15,9 @@ CHECKED = {
 _WIDTH = 100
 _HEAD = """\
 The evaluation suite: a config per dataset and protocol.
-  NAME        native: every split with public ground truth that stands in the folder
-  NAME_sam    the rule of SAM's Table 7 on whole splits: SAM sampled some of them to about 10,000
-              masks, blurred faces, and published neither the lists nor the images
+  NAME        native: every split with public ground truth that the folder holds
+  NAME_sam    the rule of SAM's Table 7 on whole splits. SAM sampled some splits to about 10,000
+              masks and blurred faces. It published neither the lists nor the images.
   NAME_asam   what ASAM's evaluation code does
 Unpack the archives into one folder, and give that folder as the source."""
 

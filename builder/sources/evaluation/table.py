@@ -154,7 +154,7 @@ def _part(table: Mapping[str, Any], names: tuple[str, ...], where: str) -> tuple
     Raises
     ------
     SettingsError
-        There is no such reader, or a key is none of its options, is missing or has a wrong value.
+        There is no such reader. Or a key is unknown, missing, or has a wrong value.
     """
     common = {key: value for key, value in table.items() if key != "layouts"}
     alternatives = []

@@ -84,7 +84,10 @@ def clouds(canvas: Canvas, count: int, low: float, color: Color) -> None:
 
 
 def birds(canvas: Canvas, count: int, high: float, low: float, color: Color) -> None:
-    """Birds between two shares of the height, and one so far that it is a single pixel."""
+    """Birds between two heights, and a distant one of a single pixel.
+
+    The heights are shares of the picture's height.
+    """
     for _ in range(count):
         x, y = canvas.rng.uniform(0.05, 0.95), canvas.rng.uniform(high, low)
         frame = Frame(x * canvas.width, y * canvas.height, canvas.rng.uniform(9, 22))
@@ -154,7 +157,7 @@ def lighthouse(canvas: Canvas, frame: Frame) -> None:
 
 
 def balloon(canvas: Canvas, frame: Frame) -> None:
-    """A hot-air balloon: round above, drawn in to its mouth below, striped from pole to pole."""
+    """A hot-air balloon with stripes from top to bottom, narrow at its mouth."""
     first, second = bright(canvas), bright(canvas)
     along = np.linspace(0, 1, 40)
     reach = np.sin(np.pi * along**0.72) * (1 - 0.12 * along) + 0.16 * along
@@ -218,7 +221,7 @@ def fruit(canvas: Canvas, frame: Frame) -> None:
 
 
 def flower(canvas: Canvas, frame: Frame, petals: int) -> None:
-    """A flower in one piece, and its heart."""
+    """A flower in one piece, and its centre."""
     color = bright(canvas)
     parts = []
     turn = canvas.rng.uniform(0, 1)
@@ -230,7 +233,7 @@ def flower(canvas: Canvas, frame: Frame, petals: int) -> None:
 
 
 def vase(canvas: Canvas, frame: Frame) -> None:
-    """A vase of nine flowers; a unit is a pixel's hundredfold."""
+    """A vase of nine flowers, made for a frame of size 100."""
     tops = canvas.rng.uniform((-1.5, -6.6), (1.5, -4.2), (9, 2))
     for x, y in tops:
         stem = frame.polygon(x / 5 - 0.04, -3, x - 0.04, y, x + 0.04, y, x / 5 + 0.05, -3)
