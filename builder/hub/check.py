@@ -1,7 +1,7 @@
-"""Is a published repo what its indexes and its manifest say? builder.checking has the checks.
+"""Checks a published repo against its indexes and its manifest; builder.checking has the checks.
 
-This module says how files of a repo are read, and what the Hub states of them: it states the size
-of each file, and the sha256 of each shard and picture.
+This module reads the files of a repo, and what the Hub states of them. The Hub states the size of
+each file, and the sha256 of each shard and picture.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def check_repo(
     api: HfApi | None = None,
     patience: Patience = PATIENT,
 ) -> tuple[list[Problem], int]:
-    """Check a repo; returns the problems and how many shards were looked at.
+    """Check a repo; returns the problems and the number of shards that were checked.
 
-    The Hub states the sha256 of each shard, so nothing but small files is downloaded. `deep`
-    downloads one shard after the other and checks every row as a local dist's.
+    The Hub states the sha256 of each shard, so only small files are downloaded. With `deep`, the
+    shards are downloaded one after another, and every row is checked as in a local dist.
 
     Raises
     ------

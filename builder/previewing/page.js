@@ -12,12 +12,12 @@
   const film = document.querySelector(".strip");
   const thumbnails = film ? [...film.children] : [];
   const choices = [...chooser.options];
-  const parts = new Map(); // what `open` gives, by the row's place on the page
-  const sorting = { column: 0, falling: false }; // of the masks, the same for all rows
-  let order = []; // the places on the page of the rows of the chosen way
+  const parts = new Map(); // the results of `open`, by the row's place on the page
+  const sorting = { column: 0, falling: false }; // how masks are sorted, the same for all rows
+  let order = []; // the places on the page of the rows that the chosen way shows
   let current = -1; // the place of the row that is shown
 
-  // Makes a row work when it is shown first: its shapes on the stage and its list of masks.
+  // Called when a row is shown for the first time: activates its shapes and its list of masks.
   const open = (row) => {
     const stage = row.querySelector(".stage");
     const group = row.querySelector(".shapes");
@@ -62,7 +62,7 @@
     };
     const numberOf = (event) => event.target.closest("[data-mask]")?.dataset.mask ?? null;
 
-    // One mask may cover another: a button for each that lies at a point, the topmost first.
+    // Masks may cover each other, so each mask at the point gets a button, the topmost first.
     const listThose = (x, y) => {
       const found = document.elementsFromPoint(x, y).filter((node) => shapes.get(node.dataset.mask) === node);
       here.replaceChildren(...(found.length > 1 ? ["Here, from the top:"] : []), ...found.map((shape) => {
@@ -109,7 +109,7 @@
 
     let typed = "";
     let typedAt = 0;
-    // The number or the category that begins with what is typed, from the active one on and around.
+    // Finds the next mask whose number or category begins with the typed text, and wraps around.
     const find = (key, time) => {
       typed = (time - typedAt > 1000 ? "" : typed) + key.toLowerCase();
       typedAt = time;
@@ -192,7 +192,7 @@
       thumbnail.classList.add("current");
       film.scrollLeft = thumbnail.offsetLeft - film.offsetLeft - film.clientWidth / 2 + thumbnail.clientWidth / 2;
     }
-    // What held the focus is hidden now: the same thing of the new row takes it.
+    // The focused element is hidden now, so the same element of the new row gets the focus.
     if (held) (held.matches(".masks") && row.querySelector(".masks") || chooser).focus();
   };
   const show = (place, say) => {
@@ -201,20 +201,20 @@
     const at = order.indexOf(place);
     chooser.value = String(place);
     position.textContent = `${at + 1} of ${order.length}`;
-    // Not `disabled`: a button that loses the focus loses its user too.
+    // Not `disabled`: a disabled button would lose the focus, and keyboard users their place.
     previous.setAttribute("aria-disabled", String(at === 0));
     next.setAttribute("aria-disabled", String(at === order.length - 1));
     if (say) {
       const count = row.querySelectorAll(".masks li").length;
       status.textContent = `Row ${at + 1} of ${order.length}: ${row.getAttribute("aria-label")}, ${count} masks`;
-      try { history.replaceState(null, "", `#row-${place + 1}`); } catch { /* a browser that forbids it for files */ }
+      try { history.replaceState(null, "", `#row-${place + 1}`); } catch { /* some browsers forbid this for local files */ }
     }
   };
   const step = (by) => {
     const at = order.indexOf(current) + by;
     if (at in order) show(order[at], true);
   };
-  // Takes a way through the rows, and shows its first row.
+  // Chooses a way through the rows, and shows its first row.
   const go = (way, say) => {
     ways.value = way;
     order = ways.selectedOptions[0].dataset.places.split(" ").map(Number);
@@ -245,7 +245,7 @@
   document.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!by || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
-    if (event.target.matches("input, select, .wide")) return; // theirs
+    if (event.target.matches("input, select, .wide")) return; // these elements use the arrow keys themselves
     step(by);
     event.preventDefault();
   });
