@@ -165,7 +165,7 @@ def _check_terms(indexes: Sequence[Index], flagged: Sequence[str]) -> None:
 
 
 def _verify(dist: Path, names: Sequence[str], args: argparse.Namespace) -> None:
-    """Compare all files with what is stated of them, as `python -m builder.verify --fast` does."""
+    """Check the dist as `python -m builder.verify --fast` does; raises ShardError for a problem."""
     from builder.checking.shards import ShardCheck, check_shard, plan_checks
     from builder.checking.tree import Folder
     from builder.core import pool

@@ -85,7 +85,7 @@ class Family:
 
 
 def _blip(config: Any, tokenizer: Any, prompt: str) -> list[int] | None:
-    """The prompt between two special tokens, of which `generate` replaces one and drops one."""
+    """The prompt between two special tokens. `generate` replaces the first and drops the last."""
     if not prompt:
         return None
     text = config.text_config

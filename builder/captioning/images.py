@@ -143,7 +143,7 @@ def _column(path: Path, name: str) -> pa.ChunkedArray:
         ) from error
 
 
-_cached_column = functools.lru_cache(maxsize=4)(_column)  # few are needed: reads go in order
+_cached_column = functools.lru_cache(maxsize=4)(_column)  # shards are read in order, so few are needed
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ Pixels = npt.NDArray[np.uint8]
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-MAX_PIXELS = 1 << 28  # of an image; a decompression bomb has more
+MAX_PIXELS = 1 << 28  # the most pixels of an image; a decompression bomb has more
 
 
 class UndecodableError(Exception):

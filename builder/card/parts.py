@@ -73,7 +73,7 @@ def read_parts(text: str) -> Parts:
                 found[name].setdefault(key, []).append(entry)
     try:
         configs = {name: sha256_json(value) for name, value in found.items()}
-    except (TypeError, ValueError) as error:  # YAML has dates, and numbers that JSON lacks
+    except (TypeError, ValueError) as error:  # YAML has dates and numbers that JSON doesn't have
         raise HubError(
             f"{CARD}: an entry of its YAML can't be read: {error}; correct it"
         ) from error
@@ -91,7 +91,7 @@ def read_card(text: str) -> DatasetCard:
     """Parse a card; raises HubError when its YAML can't be read."""
     try:
         return DatasetCard(text)
-    except Exception as error:  # of the YAML library, which huggingface_hub doesn't wrap
+    except Exception as error:  # huggingface_hub passes on the errors of the YAML library
         raise HubError(
             f"{CARD}: its YAML can't be read: {error}; correct it, or remove it"
         ) from error

@@ -31,7 +31,7 @@ from builder.core.layout import picture_name
 
 _ROW = re.compile(r"^\| `([^`]+)` \|.*$", re.MULTILINE)
 _BIBTEX = re.compile(r"^@\w+\{([^,\s]+),.*?^\}", re.MULTILINE | re.DOTALL)
-_TARS = 1000  # of SA-1B
+_TARS = 1000  # the number of SA-1B's tars
 _SAMPLE_SOURCE = "sample made by code"
 
 
@@ -102,7 +102,7 @@ def render_card(
 
 
 def template_path() -> Path:
-    """The template: beside this module where it is installed, at the top of a checkout."""
+    """The template's path: beside this module if installed, else at the top of the checkout."""
     installed = Path(__file__).with_name("dataset_card.md")
     return installed if installed.exists() else Path(__file__).parents[2] / "dataset_card.md"
 

@@ -13,7 +13,7 @@ import transformers
 from builder.core.errors import ModelError
 
 TINY = "tiny"  # the name of the tiny model
-TOKENS = ("mask_tokens.weight", "iou_token.weight")  # all that ASAM changes in SAM's mask decoder
+TOKENS = ("mask_tokens.weight", "iou_token.weight")  # ASAM changes only these in SAM's decoder
 
 
 def load_sam(name: str) -> Any:

@@ -80,7 +80,7 @@ class _Sink(io.RawIOBase):
         return len(data)
 
     def check(self) -> None:
-        """Raise the error that writing met, if any."""
+        """Raise the error of an earlier write, if there was one."""
         if self._error is not None:
             raise self._error
 
