@@ -143,7 +143,8 @@ def _column(path: Path, name: str) -> pa.ChunkedArray:
         ) from error
 
 
-_cached_column = functools.lru_cache(maxsize=4)(_column)  # shards are read in order, so few are needed
+# Shards are read in order, so a few are enough.
+_cached_column = functools.lru_cache(maxsize=4)(_column)
 
 
 @dataclass(frozen=True)
