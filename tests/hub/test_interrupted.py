@@ -219,7 +219,7 @@ def test_a_hub_that_stays_away_is_told_with_what_to_do(hub: LoopbackHub, old: Pa
     hub.faults.clear()
     hub.fault("lose", path="*/tree/*", count=-1)
     hub.fault("lose", path="*/revision/*", count=-1)
-    with pytest.raises(HubError, match=r"the connection failed .* is not sent again"):
+    with pytest.raises(HubError, match=r"the connection failed .* are not sent again"):
         target.publish()
     hub.faults.clear()
     done = len(hub.matching("/cdn/*", "PUT"))

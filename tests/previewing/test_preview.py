@@ -300,7 +300,7 @@ def test_a_repo_is_previewed_without_its_mask_pngs(
     ("args", "status", "said"),
     [
         (["sa_000009"], EXIT_FAILED, "no config 'sa_000009'"),
-        (["sa_000000", "--images", "sa_9999.jpg"], EXIT_FAILED, "no sa_9999.jpg"),
+        (["sa_000000", "--images", "sa_9999.jpg"], EXIT_FAILED, "no image sa_9999.jpg"),
         (["sa_000000", "--rows", "0"], EXIT_USAGE, "'0' is not a whole number of at least 1"),
         (["sa_000000", "--rows", "1", "--images", "a"], EXIT_USAGE, "not allowed with"),
     ],
