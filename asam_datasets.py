@@ -18,6 +18,7 @@ import hashlib
 import importlib.util
 import json
 import logging
+import operator
 import os
 import posixpath
 import re
@@ -57,6 +58,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 from huggingface_hub import HfApi
 from huggingface_hub import HfFileSystem
 from huggingface_hub import constants
@@ -747,6 +749,11 @@ def unknown_name(what: str, name: object, known: Iterable[str], where: str) -> U
 
 
 _MAX_PIXELS = 2**31 - 1
+# What values of another form than expected raise; torch raises the RuntimeError.
+UNREADABLE = (
+    *(KeyError, IndexError, TypeError, ValueError),
+    *(AttributeError, OverflowError, RuntimeError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -768,7 +775,7 @@ class Segmentations:
         if size is not None:
             try:
                 height, width = map(int, size)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 height = width = 0
             if min(height, width) < 1:
                 raise AsamDatasetsError(f"size must be (height, width) in pixels, not {size!r}")
@@ -800,12 +807,64 @@ class Segmentations:
             )
 
 
-def unwrapped(annotations: Any) -> Any:
-    """Convert pyarrow's arrays and scalars to Python values; return anything else as it is."""
-    for convert in ("to_pylist", "as_py"):
-        if hasattr(annotations, convert):
-            return getattr(annotations, convert)()
-    return annotations
+def fields(annotations: Any, name: str) -> tuple[Sequence[Any] | None, Any]:
+    """The ids of annotations in any form, and one field of each.
+
+    Parameters
+    ----------
+    annotations
+        A row's `annotations`, or a column of them that has one row: a list of dicts, a dict of
+        lists, or an object of pyarrow or pandas.
+    name
+        The field.
+
+    Returns
+    -------
+    tuple
+        The ids, or None where there are none, and the field's values.
+
+    Raises
+    ------
+    Exception
+        One of UNREADABLE: these are no annotations, or the field is missing.
+    """
+    annotations = _one_row(annotations)
+    if isinstance(annotations, Mapping):
+        ids = unwrapped(annotations.get("id"))
+        return (None if ids is None else list(ids)), unwrapped(annotations[name])
+    values = [annotation[name] for annotation in annotations]
+    return [annotation.get("id", i) for i, annotation in enumerate(annotations)], values
+
+
+def unwrapped(value: Any) -> Any:
+    """Convert what pyarrow or pandas holds to Python values; return anything else as it is."""
+    for convert in ("to_pylist", "as_py", "to_list"):
+        if hasattr(value, convert):
+            return getattr(value, convert)()
+    return value
+
+
+def _one_row(annotations: Any) -> Any:
+    """The annotations of a row, also where a column of one row was given.
+
+    With the formats "arrow" and "pandas", `datasets` returns such a column for one row.
+    """
+    values = unwrapped(annotations)
+    if values is not annotations and isinstance(values, list) and len(values) == 1:
+        (only,) = values
+        return only if isinstance(only, list | np.ndarray) else values
+    return values
+
+
+def host_array(value: Any) -> npt.NDArray[Any]:
+    """A value as a numpy array of the dtype that it has; tensors come from their device.
+
+    Raises
+    ------
+    Exception
+        One of UNREADABLE: numpy can't hold the value.
+    """
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
 def segmentations(annotations: Any) -> Segmentations:
@@ -816,32 +875,28 @@ def segmentations(annotations: Any) -> Segmentations:
     AsamDatasetsError
         An annotation has no segmentation of a valid size with an RLE string.
     """
-    annotations = unwrapped(annotations)
     try:
-        if isinstance(annotations, Mapping):
-            records = annotations["segmentation"]
-            ids = annotations.get("id", range(len(annotations["segmentation"])))
-        else:
-            records = [annotation["segmentation"] for annotation in annotations]
-            ids = [annotation.get("id", i) for i, annotation in enumerate(annotations)]
+        ids, records = fields(annotations, "segmentation")
         if isinstance(records, Mapping):
             pairs = list(zip(records["size"], records["counts"], strict=True))
         else:
             pairs = [(record["size"], record["counts"]) for record in records]
+        ids = range(len(pairs)) if ids is None else ids
         sizes = [(int(height), int(width)) for (height, width), _ in pairs]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        described = list(zip(ids, sizes, pairs, strict=True))
+    except UNREADABLE as error:
         raise AsamDatasetsError(
             "annotations must be a row's `annotations`, each with a segmentation of "
             f"{{size: [height, width], counts: compressed RLE}}: {error!r}"
         ) from error
-    for i, ((height, width), (_, counts)) in enumerate(zip(sizes, pairs, strict=True)):
+    for name, (height, width), (_, counts) in described:
         if height < 1 or width < 1 or height * width > _MAX_PIXELS:
             raise AsamDatasetsError(
-                f"annotation {ids[i]}: a mask can't have the size {height, width}"
+                f"annotation {name}: a mask can't have the size {height, width}"
             )
         if not isinstance(counts, str | bytes):
             raise AsamDatasetsError(
-                f"annotation {ids[i]}: counts must be a compressed RLE string, "
+                f"annotation {name}: counts must be a compressed RLE string, "
                 f"not {type(counts).__name__}"
             )
     return Segmentations(ids, sizes, [counts for _, counts in pairs])
@@ -1486,137 +1541,74 @@ def _sample(runs: MaskRuns, full: tuple[int, int], small: tuple[int, int]) -> Ma
 
 
 # --------------------------------------------------------------------------------------------------
-# control.py. The control image, and the order in which ASAM numbers and paints the masks of an image.
-#
-# Both are as in utils/sam_uncover_mask.py and utils/sam_control_signal.py of
-# github.com/hkxiao/ASAM. They were in github.com/luckybird1994/ASAM too, until its commit 22c1221.
+# boxes.py. Takes the boxes of annotations in any form that `datasets` returns, without loss.
 # --------------------------------------------------------------------------------------------------
 
 
-def mask_order(annotations: Any) -> npt.NDArray[np.int64]:
-    """The order in which ASAM numbers the masks of an image: the largest box first.
-
-    The rank of a mask is its place in this order. ASAM writes the mask of rank j as
-    `segmentation_j.png`, and gives it the j-th colour of the control image. The order is descending
-    by `bbox[2] * bbox[3]`. Annotations whose boxes are equally large keep their order.
+def box_areas(annotations: Any) -> npt.NDArray[np.float64]:
+    """The area of each annotation's box, `bbox[2] * bbox[3]`.
 
     Parameters
     ----------
     annotations
-        A row's `annotations` column in any form that `decode_masks` takes. Of each annotation only
-        `bbox` is read: [x, y, width, height] in pixels.
+        A row's `annotations` column in any form that `decode_masks` takes.
 
     Returns
     -------
     numpy.ndarray
-        (N,) int64. Element j is the position in `annotations` of the mask of rank j, so
-        `decode_masks(annotations)[mask_order(annotations)]` holds the masks as ASAM numbers them.
-        `numpy.argsort(mask_order(annotations))` is the inverse: the rank of each annotation.
+        (N,) float64, in square pixels.
 
     Raises
     ------
     AsamDatasetsError
-        An annotation has no `bbox` of four numbers.
-
-    Examples
-    --------
-    >>> mask_order([{"bbox": [0, 0, 2, 3]}, {"bbox": [5, 5, 9, 9]}]).tolist()
-    [1, 0]
+        A bbox is not four finite numbers, or its dtype may have changed it: it holds float32 or
+        less, and not only whole numbers.
     """
-    annotations = unwrapped(annotations)
     try:
-        if isinstance(annotations, Mapping):
-            boxes = annotations["bbox"]
-        else:
-            boxes = [annotation["bbox"] for annotation in annotations]
-        sizes = [(float(width), float(height)) for _, _, width, height in boxes]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        ids, values = fields(annotations, "bbox")
+        values = list(values)
+        names = list(range(len(values)) if ids is None else ids)
+        pairs = list(zip(names, values, strict=True))
+    except UNREADABLE as error:
         raise AsamDatasetsError(
             "annotations must be a row's `annotations`, each with a bbox of "
             f"[x, y, width, height]: {error!r}"
         ) from error
-    areas = np.array([width * height for width, height in sizes], np.float64)
-    return np.argsort(-areas, kind="stable")
+    boxes = np.array([_box(name, value) for name, value in pairs], np.float64).reshape(-1, 4)
+    for i in np.flatnonzero(~np.isfinite(boxes).all(axis=1))[:1].tolist():
+        _refuse(*pairs[i])
+    # Python multiplies to infinity where numpy warns.
+    return np.array([width * height for _, _, width, height in boxes.tolist()], np.float64)
 
 
-def control_colors(n: int) -> npt.NDArray[np.uint8]:
-    """The colours of n masks in a control image, by rank (see `mask_order`).
-
-    Rank j has pos = int((2**24 - 1) * (j + 1) / n) and the colour
-    (pos % 256, pos // 256 % 256, pos // 65536), as in ASAM's sam_control_signal.py.
-
-    Parameters
-    ----------
-    n
-        How many masks the image has.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n, 3) uint8, RGB.
-
-    Examples
-    --------
-    >>> control_colors(2).tolist()
-    [[255, 255, 127], [255, 255, 255]]
-    """
-    # Integers are exact. The recipe divides floats, which gives the same for n below 2**28: the
-    # quotient is at least 1 / n below the next integer, and rounding changes it by less than that.
-    positions = (2**24 - 1) * np.arange(1, n + 1, dtype=np.int64) // max(n, 1)
-    return np.stack([positions >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
+def _box(name: Any, value: Any) -> npt.NDArray[Any]:
+    """A bbox as four numbers that float64 holds, which may still be infinite or nan."""
+    try:
+        box = host_array(value)
+    except UNREADABLE:
+        _refuse(name, value)
+    if box.shape != (4,) or box.dtype.kind not in "iuf":
+        _refuse(name, value)
+    if box.dtype.kind == "f" and box.dtype.itemsize < 8 and np.isfinite(box).all():
+        # Up to this limit the dtype holds each whole number. A fraction, and what is above the
+        # limit, may be the rounded form of another number.
+        limit = 2.0 ** (np.finfo(box.dtype).nmant + 1)
+        exact = box.astype(np.float64)
+        if (exact != np.floor(exact)).any() or np.abs(exact).max() > limit:
+            raise AsamDatasetsError(
+                f"annotation {name}: its bbox {exact.tolist()} is {box.dtype} and may be rounded, "
+                "which can change the order of the masks: take the row without a format, as by "
+                "ds.with_format(None)"
+            )
+    return box
 
 
-def decode_control(rgb: npt.ArrayLike, annotations: Any) -> npt.NDArray[np.int32]:
-    """The annotation that each pixel of a control image shows.
-
-    Where masks overlap, a control image shows the one of the highest rank: that with the smallest
-    box (see `mask_order`).
-
-    Parameters
-    ----------
-    rgb
-        The control image, (H, W, 3) uint8, such as `np.asarray(row["conditioning_image"])`.
-    annotations
-        The same row's `annotations` column in any form that `decode_masks` takes: all of them, in
-        the row's order.
-
-    Returns
-    -------
-    numpy.ndarray
-        (H, W) int32: the position in `annotations`, or -1 for pixels of no mask.
-
-    Raises
-    ------
-    AsamDatasetsError
-        A colour belongs to none of the masks, or an annotation has no `bbox` of four numbers.
-
-    Examples
-    --------
-    A row of three pixels: the background, then the mask of the smaller box, then the other one.
-
-    >>> annotations = [{"bbox": [1, 0, 1, 1]}, {"bbox": [0, 0, 3, 1]}]
-    >>> larger, smaller = control_colors(2)
-    >>> decode_control([[(0, 0, 0), smaller, larger]], annotations).tolist()
-    [[-1, 0, 1]]
-    """
-    order = mask_order(annotations)
-    n = len(order)
-    pixels = np.asarray(rgb, np.uint8)
-    values = pixels[..., 0] | np.left_shift(pixels[..., 1], 8, dtype=np.int32)
-    values |= np.left_shift(pixels[..., 2], 16, dtype=np.int32)
-    flat = values.reshape(-1)  # as runs of one colour, of which there are few
-    begins = np.flatnonzero(np.diff(flat, prepend=-1))
-    shown = flat[begins]
-    ranks = -(shown.astype(np.int64) * -n // (2**24 - 1)) - 1  # rounded up: undoes the rounding
-    colors = control_colors(n).astype(np.int64) @ [1, 256, 65536]
-    known = (ranks >= 0) & (ranks < n)
-    known[known] = colors[ranks[known]] == shown[known]
-    if len(wrong := shown[~known & (shown != 0)]):
-        color = tuple(int(wrong[0]) >> shift & 255 for shift in (0, 8, 16))
-        raise AsamDatasetsError(f"the colour {color} belongs to none of {n} masks")
-    positions = np.append(order, -1)[ranks].astype(np.int32)  # black has rank -1
-    lengths = np.diff(begins, append=len(flat))
-    return np.repeat(positions, lengths).reshape(values.shape)
+def _refuse(name: Any, value: Any) -> NoReturn:
+    found = repr(value)
+    found = found if len(found) <= 80 else f"{found[:77]}..."
+    raise AsamDatasetsError(
+        f"annotation {name}: bbox must be [x, y, width, height], four finite numbers, not {found}"
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -1860,6 +1852,174 @@ def _inflated(node: Node, size: int) -> bytes:
     if len(head) != size or not inflater.eof or inflater.unused_data:
         node.fail(f"a message of {size} bytes")
     return head
+
+
+# --------------------------------------------------------------------------------------------------
+# control.py. The control image, and the order in which ASAM numbers and paints the masks of an image.
+#
+# Both are as in utils/sam_uncover_mask.py and utils/sam_control_signal.py of
+# github.com/hkxiao/ASAM. They were in github.com/luckybird1994/ASAM too, until its commit 22c1221.
+# --------------------------------------------------------------------------------------------------
+
+
+_COLORS = 2**24 - 1  # of RGB, without black: more masks would share colours
+
+
+def mask_order(annotations: Any) -> npt.NDArray[np.int64]:
+    """The order in which ASAM numbers the masks of an image: the largest box first.
+
+    The rank of a mask is its place in this order. ASAM writes the mask of rank j as
+    `segmentation_j.png`, and gives it the j-th colour of the control image. The order is descending
+    by `bbox[2] * bbox[3]`. Annotations whose boxes are equally large keep their order.
+
+    Parameters
+    ----------
+    annotations
+        A row's `annotations` column in any form that `decode_masks` takes. Of each annotation only
+        `bbox` is read: [x, y, width, height] in pixels. `datasets` returns float32 with the formats
+        "numpy" and "torch". Such boxes are taken if they are whole numbers.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N,) int64. Element j is the position in `annotations` of the mask of rank j, so
+        `decode_masks(annotations)[mask_order(annotations)]` holds the masks as ASAM numbers them.
+        `numpy.argsort(mask_order(annotations))` is the inverse: the rank of each annotation.
+
+    Raises
+    ------
+    AsamDatasetsError
+        An annotation has no `bbox` of four finite numbers, or its `bbox` is of float32 or less and
+        not of whole numbers. Such a box was rounded, and the order could be another.
+
+    Examples
+    --------
+    >>> mask_order([{"bbox": [0, 0, 2, 3]}, {"bbox": [5, 5, 9, 9]}]).tolist()
+    [1, 0]
+    """
+    return np.argsort(-box_areas(annotations), kind="stable")
+
+
+def control_colors(n: int) -> npt.NDArray[np.uint8]:
+    """The colours of n masks in a control image, by rank (see `mask_order`).
+
+    Rank j has pos = int((2**24 - 1) * (j + 1) / n) and the colour
+    (pos % 256, pos // 256 % 256, pos // 65536), as in ASAM's sam_control_signal.py.
+
+    Parameters
+    ----------
+    n
+        How many masks the image has: a whole number from 0 to 2**24 - 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, 3) uint8, RGB.
+
+    Raises
+    ------
+    AsamDatasetsError
+        `n` is no such number.
+
+    Examples
+    --------
+    >>> control_colors(2).tolist()
+    [[255, 255, 127], [255, 255, 255]]
+    """
+    try:
+        number = operator.index(n)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= _COLORS:
+        raise AsamDatasetsError(f"n must be a whole number from 0 to {_COLORS}, not {n!r}")
+    # Integers are exact. The recipe divides floats, which gives the same for n below 2**28: the
+    # quotient is at least 1 / n below the next integer, and rounding changes it by less than that.
+    positions = _COLORS * np.arange(1, number + 1, dtype=np.int64) // max(number, 1)
+    return np.stack([positions >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
+
+
+def decode_control(rgb: Any, annotations: Any) -> npt.NDArray[np.int32]:
+    """The annotation that each pixel of a control image shows.
+
+    Where masks overlap, a control image shows the one of the highest rank: that with the smallest
+    box (see `mask_order`).
+
+    Parameters
+    ----------
+    rgb
+        The control image: a PIL image of any mode, such as `row["conditioning_image"]`, or an array
+        or tensor (H, W, 3) of integers from 0 to 255.
+    annotations
+        The same row's `annotations` column in any form that `decode_masks` takes: all of them, in
+        the row's order.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) int32: the position in `annotations`, or -1 for pixels of no mask.
+
+    Raises
+    ------
+    AsamDatasetsError
+        The control image is none of these, a colour belongs to none of the masks, or `mask_order`
+        refuses a `bbox`.
+
+    Examples
+    --------
+    A row of three pixels: the background, then the mask of the smaller box, then the other one.
+
+    >>> annotations = [{"bbox": [1, 0, 1, 1]}, {"bbox": [0, 0, 3, 1]}]
+    >>> larger, smaller = control_colors(2)
+    >>> decode_control([[(0, 0, 0), smaller, larger]], annotations).tolist()
+    [[-1, 0, 1]]
+    """
+    order = mask_order(annotations)
+    pixels = _rgb(rgb)
+    values = pixels[..., 0].astype(np.int32)
+    values |= np.left_shift(pixels[..., 1], 8, dtype=np.int32)
+    values |= np.left_shift(pixels[..., 2], 16, dtype=np.int32)
+    flat = values.reshape(-1)  # as runs of one colour, of which there are few
+    begins = np.flatnonzero(np.diff(flat, prepend=-1))
+    positions = np.append(order, -1)[_ranks(flat[begins], len(order))].astype(np.int32)
+    lengths = np.diff(begins, append=len(flat))
+    return np.repeat(positions, lengths).reshape(values.shape)
+
+
+def _rgb(image: Any) -> npt.NDArray[np.uint8]:
+    """The pixels of a control image, (H, W, 3) uint8."""
+    try:
+        pixels = host_array(image.convert("RGB") if isinstance(image, Image.Image) else image)
+    except (*UNREADABLE, OSError) as error:
+        raise AsamDatasetsError(f"the control image can't be read: {error!r}") from error
+    found = None
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype.kind not in "iu":
+        found = f"{type(image).__name__}, {pixels.dtype} of shape {pixels.shape}"
+    elif (low := pixels.min(initial=0)) < 0 or (high := pixels.max(initial=0)) > 255:
+        found = f"a value of {low if low < 0 else high}"
+    if found:
+        raise AsamDatasetsError(
+            "the control image must be (H, W, 3) RGB, integers from 0 to 255: "
+            f"image.convert('RGB'); found {found}"
+        )
+    return pixels.astype(np.uint8, copy=False)
+
+
+def _ranks(shown: npt.NDArray[np.int32], n: int) -> npt.NDArray[np.int64]:
+    """The rank of each colour among those of n masks; -1 for black.
+
+    Raises
+    ------
+    AsamDatasetsError
+        A colour belongs to none of them.
+    """
+    ranks = -(shown.astype(np.int64) * -n // _COLORS) - 1  # rounded up: undoes the rounding
+    colors = control_colors(n).astype(np.int64) @ [1, 256, 65536]
+    known = (ranks >= 0) & (ranks < n)
+    known[known] = colors[ranks[known]] == shown[known]
+    if len(wrong := shown[~known & (shown != 0)]):
+        color = tuple(int(wrong[0]) >> shift & 255 for shift in (0, 8, 16))
+        raise AsamDatasetsError(f"the colour {color} belongs to none of {n} masks")
+    return ranks
 
 
 # --------------------------------------------------------------------------------------------------
@@ -2307,7 +2467,8 @@ def decode_masks(
     ----------
     annotations
         A row's `annotations` column in any form that `datasets` returns: a list of dicts (values
-        plain, numpy or torch), a dict of lists, or pyarrow. The annotations of several rows may be
+        plain, numpy or torch), a dict of lists, or pyarrow or pandas, also as the column of one row
+        that the formats "arrow" and "pandas" return. The annotations of several rows may be
         concatenated. On a GPU one call for a whole batch is fastest.
     size
         (h, w) to sample to, nearest neighbour at pixel centres: row i shows the source's row

@@ -51,7 +51,8 @@ def decode_masks(
     ----------
     annotations
         A row's `annotations` column in any form that `datasets` returns: a list of dicts (values
-        plain, numpy or torch), a dict of lists, or pyarrow. The annotations of several rows may be
+        plain, numpy or torch), a dict of lists, or pyarrow or pandas, also as the column of one row
+        that the formats "arrow" and "pandas" return. The annotations of several rows may be
         concatenated. On a GPU one call for a whole batch is fastest.
     size
         (h, w) to sample to, nearest neighbour at pixel centres: row i shows the source's row

@@ -6,9 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from asam_datasets.errors import AsamDatasetsError
 
 _MAX_PIXELS = 2**31 - 1
+# What values of another form than expected raise; torch raises the RuntimeError.
+UNREADABLE = (
+    *(KeyError, IndexError, TypeError, ValueError),
+    *(AttributeError, OverflowError, RuntimeError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class Segmentations:
         if size is not None:
             try:
                 height, width = map(int, size)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 height = width = 0
             if min(height, width) < 1:
                 raise AsamDatasetsError(f"size must be (height, width) in pixels, not {size!r}")
@@ -62,12 +70,64 @@ class Segmentations:
             )
 
 
-def unwrapped(annotations: Any) -> Any:
-    """Convert pyarrow's arrays and scalars to Python values; return anything else as it is."""
-    for convert in ("to_pylist", "as_py"):
-        if hasattr(annotations, convert):
-            return getattr(annotations, convert)()
-    return annotations
+def fields(annotations: Any, name: str) -> tuple[Sequence[Any] | None, Any]:
+    """The ids of annotations in any form, and one field of each.
+
+    Parameters
+    ----------
+    annotations
+        A row's `annotations`, or a column of them that has one row: a list of dicts, a dict of
+        lists, or an object of pyarrow or pandas.
+    name
+        The field.
+
+    Returns
+    -------
+    tuple
+        The ids, or None where there are none, and the field's values.
+
+    Raises
+    ------
+    Exception
+        One of UNREADABLE: these are no annotations, or the field is missing.
+    """
+    annotations = _one_row(annotations)
+    if isinstance(annotations, Mapping):
+        ids = unwrapped(annotations.get("id"))
+        return (None if ids is None else list(ids)), unwrapped(annotations[name])
+    values = [annotation[name] for annotation in annotations]
+    return [annotation.get("id", i) for i, annotation in enumerate(annotations)], values
+
+
+def unwrapped(value: Any) -> Any:
+    """Convert what pyarrow or pandas holds to Python values; return anything else as it is."""
+    for convert in ("to_pylist", "as_py", "to_list"):
+        if hasattr(value, convert):
+            return getattr(value, convert)()
+    return value
+
+
+def _one_row(annotations: Any) -> Any:
+    """The annotations of a row, also where a column of one row was given.
+
+    With the formats "arrow" and "pandas", `datasets` returns such a column for one row.
+    """
+    values = unwrapped(annotations)
+    if values is not annotations and isinstance(values, list) and len(values) == 1:
+        (only,) = values
+        return only if isinstance(only, list | np.ndarray) else values
+    return values
+
+
+def host_array(value: Any) -> npt.NDArray[Any]:
+    """A value as a numpy array of the dtype that it has; tensors come from their device.
+
+    Raises
+    ------
+    Exception
+        One of UNREADABLE: numpy can't hold the value.
+    """
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
 
 
 def segmentations(annotations: Any) -> Segmentations:
@@ -78,32 +138,28 @@ def segmentations(annotations: Any) -> Segmentations:
     AsamDatasetsError
         An annotation has no segmentation of a valid size with an RLE string.
     """
-    annotations = unwrapped(annotations)
     try:
-        if isinstance(annotations, Mapping):
-            records = annotations["segmentation"]
-            ids = annotations.get("id", range(len(annotations["segmentation"])))
-        else:
-            records = [annotation["segmentation"] for annotation in annotations]
-            ids = [annotation.get("id", i) for i, annotation in enumerate(annotations)]
+        ids, records = fields(annotations, "segmentation")
         if isinstance(records, Mapping):
             pairs = list(zip(records["size"], records["counts"], strict=True))
         else:
             pairs = [(record["size"], record["counts"]) for record in records]
+        ids = range(len(pairs)) if ids is None else ids
         sizes = [(int(height), int(width)) for (height, width), _ in pairs]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        described = list(zip(ids, sizes, pairs, strict=True))
+    except UNREADABLE as error:
         raise AsamDatasetsError(
             "annotations must be a row's `annotations`, each with a segmentation of "
             f"{{size: [height, width], counts: compressed RLE}}: {error!r}"
         ) from error
-    for i, ((height, width), (_, counts)) in enumerate(zip(sizes, pairs, strict=True)):
+    for name, (height, width), (_, counts) in described:
         if height < 1 or width < 1 or height * width > _MAX_PIXELS:
             raise AsamDatasetsError(
-                f"annotation {ids[i]}: a mask can't have the size {height, width}"
+                f"annotation {name}: a mask can't have the size {height, width}"
             )
         if not isinstance(counts, str | bytes):
             raise AsamDatasetsError(
-                f"annotation {ids[i]}: counts must be a compressed RLE string, "
+                f"annotation {name}: counts must be a compressed RLE string, "
                 f"not {type(counts).__name__}"
             )
     return Segmentations(ids, sizes, [counts for _, counts in pairs])

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,7 @@ from builder.core.records import Json
 from builder.masks.control import decode_control
 from builder.masks.png import read_bits
 from builder.masks.rle import RleBatch
+from builder.sources.checks import BBOX_TOLERANCE, box_distance, brief
 
 _AT_A_TIME = 64  # masks, of half a megabyte each
 
@@ -40,8 +43,17 @@ def read_rows(path: Path, fmt: str) -> Iterator[Json]:
                 yield batch.slice(i, 1).to_pylist()[0]
 
 
-def check_row(row: Json) -> Iterator[str]:
-    """What is wrong with a row: image, masks against RLE, areas, boxes, void mask."""
+def check_row(row: Json, box_tolerance: float = 0.0) -> Iterator[str]:
+    """What is wrong with a row: image, masks against RLE, areas, boxes, void mask.
+
+    Parameters
+    ----------
+    row
+        The row as Python values.
+    box_tolerance
+        How many pixels a corner of a `bbox` may be off the mask. Defaults to 0: an evaluation
+        config states the box of the mask itself.
+    """
     size = row["width"], row["height"]
     if row["image"] is not None:
         data = row["image"]["bytes"]
@@ -67,6 +79,8 @@ def check_row(row: Json) -> Iterator[str]:
             continue
         if annotation["area"] != int(batch.areas[i]):
             yield f"{where}: area {annotation['area']}, the mask's is {int(batch.areas[i])}"
+        if wrong := _wrong_box(annotation["bbox"], batch.bboxes[i].tolist(), box_tolerance):
+            yield f"{where}: {wrong}"
         good.append(i)
     for i, expected in zip(good, _packed([annotations[i] for i in good]), strict=True):
         try:
@@ -79,8 +93,12 @@ def check_row(row: Json) -> Iterator[str]:
 
 
 def check_train_row(row: Json) -> Iterator[str]:
-    """As `check_row`, and the control image against masks painted one by one."""
-    wrong = list(check_row(row))
+    """As `check_row`, and the control image against masks painted one by one.
+
+    The boxes are SA-1B's own, which the build keeps if they are off the mask by no more than
+    BBOX_TOLERANCE.
+    """
+    wrong = list(check_row(row, BBOX_TOLERANCE))
     yield from wrong
     if wrong:
         return
@@ -120,6 +138,17 @@ def _check_image(column: str, data: bytes, size: tuple[int, int]) -> Iterator[st
                 yield f"{column}: {image.size} pixels, expected {size}"
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         yield f"{column}: does not decode: {what_went_wrong(error)}"
+
+
+def _wrong_box(stated: Any, bbox: list[float], tolerance: float) -> str | None:
+    """What is wrong with an annotation's box; `bbox` is the mask's own."""
+    numbers = isinstance(stated, list) and all(isinstance(v, int | float) for v in stated)
+    if not numbers or len(stated) != 4 or not all(map(math.isfinite, stated)):
+        return f"bbox: expected 4 finite numbers, found {brief(stated)}"
+    if box_distance(stated, bbox) > tolerance:
+        within = f" within {tolerance:g} px" if tolerance else ""
+        return f"bbox: expected {bbox}{within}, the mask's own, found {stated}"
+    return None
 
 
 def _mask(i: int, annotation: Json) -> str:

@@ -94,7 +94,11 @@ def view_row(block: Block, number: int, row: Json, reasons: Sequence[str] = ()) 
     void = _picture(view, "void_mask", "1", Image.Resampling.NEAREST)
     if void is not None:
         view.void = outline(np.asarray(void, bool))
-    ranks = np.argsort(mask_order(row["annotations"])).tolist()
+    try:
+        ranks = np.argsort(mask_order(row["annotations"])).tolist()
+    except AsamDatasetsError as error:
+        view.problems.append(f"{error}; the masks are numbered as they come")
+        ranks = list(range(len(row["annotations"])))
     for i, annotation in enumerate(row["annotations"]):
         try:
             shape = _outline_of(annotation, view.size)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import simplejpeg
@@ -189,14 +190,20 @@ def check_geometry(annotation: Json, area: int, bbox: list[float]) -> Problem | 
     if annotation["area"] != area:
         return Problem("area_mismatch", f"{area}, the mask's own", str(annotation["area"]))
     stated = annotation["bbox"]
-    # The corners are compared, so that an offset and a size can't cancel out.
-    far = [
-        max(abs(s - m), abs(s + sd - m - md))
-        for s, m, sd, md in zip(stated[:2], bbox[:2], stated[2:], bbox[2:], strict=True)
-    ]
-    if max(far) > BBOX_TOLERANCE:
+    if box_distance(stated, bbox) > BBOX_TOLERANCE:
         return Problem("bbox_mismatch", f"{bbox} within 1 px, the mask's own", str(stated))
     return None
+
+
+def box_distance(one: Sequence[float], other: Sequence[float]) -> float:
+    """How far the corners of two boxes [x, y, width, height] are apart, in pixels, at the most.
+
+    The corners are compared, so that an offset and a size can't cancel out.
+    """
+    return max(
+        max(abs(a - b), abs(a + a_length - b - b_length))
+        for a, b, a_length, b_length in zip(one[:2], other[:2], one[2:], other[2:], strict=True)
+    )
 
 
 _KEYS: dict[str, frozenset[str]] = {

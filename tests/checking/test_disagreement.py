@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from asam_datasets import EVAL_FEATURES, TRAIN_FEATURES
 from builder.checking.index import check_config
-from builder.checking.rows import check_row
+from builder.checking.rows import check_row, check_train_row
 from builder.checking.tree import Folder
 from builder.core.errors import ShardError
 from builder.core.layout import receipts_folder
@@ -77,6 +78,39 @@ def test_a_void_mask_that_does_not_decode_or_has_another_size_is_found() -> None
     (other,) = masks(31, 20, 1, seed=3)
     row["void_mask"]["bytes"] = encode_bitmap(other)
     assert list(check_row(row)) == ["void_mask: (31, 20) pixels, expected (30, 20)"]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        *([float("inf"), 0.0, 1.0, 1.0], [0.0, 0.0, float("nan"), 1.0], [0.0, 0.0, 1.0], [], None),
+        *([0.0, 0.0, 1.0, None], [1e300, 0.0, 1.0, 1.0]),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("check", [check_row, check_train_row])
+def test_a_box_that_is_no_box_is_found(check: Callable[[Any], Iterator[str]], box: Any) -> None:
+    row = good_row()
+    row["annotations"][0]["bbox"] = box
+    name = f"annotation {row['annotations'][0]['id']} (mask 0): bbox: expected"
+    (problem,) = check(row)
+    assert problem.startswith(name)
+    assert problem.endswith(f"found {box}")
+
+
+@pytest.mark.parametrize("corner", range(4))
+def test_a_box_fits_its_mask_as_the_build_asks(corner: int) -> None:
+    row = good_row() | {"conditioning_image": {"bytes": b""}}
+    box = row["annotations"][0]["bbox"]
+    exact = list(box)
+    box[corner] += 0.5
+    (problem,) = check_row(row)  # an evaluation config has the mask's own box
+    assert f"bbox: expected {exact}, the mask's own, found {box}" in problem
+    (problem,) = check_train_row(row)
+    assert problem.startswith("conditioning_image")
+    box[corner] += 1.0
+    (problem,) = check_train_row(row)
+    assert f"bbox: expected {exact} within 1 px, the mask's own, found {box}" in problem
 
 
 def test_a_shard_of_another_schema_has_no_batches_to_state(tmp_path: Path) -> None:

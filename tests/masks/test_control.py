@@ -10,15 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from asam_datasets import TRAIN_FEATURES, AsamDatasetsError
+from asam_datasets import TRAIN_FEATURES, AsamDatasetsError, decode_masks
 from builder.masks.control import control_colors, decode_control, mask_order, paint
 from builder.masks.rle import RleBatch
 from tests import recipe
 from tests.masks.images import Masks, annotate, coco_counts, draw, mask_stacks, real_records
+
+BLACK = np.zeros((4, 5, 3), np.uint8)
 
 
 def paint_stack(masks: Masks) -> bytes:
@@ -88,9 +91,8 @@ def test_any_boxes_are_sorted_as_python_sorts_them(sizes: list[tuple[float, floa
     assert mask_order(annotations).tolist() == recipe.order(annotations)
 
 
-@pytest.mark.parametrize("form", [None, "numpy", "torch", "arrow"])
-def test_every_form_of_an_annotations_column_is_read(form: str | None) -> None:
-    masks = draw(3, 40, 60, 9)
+def formatted(annotations: list[dict[str, Any]], form: str | None) -> Any:
+    """The annotations of a row, as `datasets` returns them with a format."""
     one = {
         "area": 1,
         "predicted_iou": 0.5,
@@ -98,14 +100,61 @@ def test_every_form_of_an_annotations_column_is_read(form: str | None) -> None:
         "crop_box": [0.0, 0.0, 60.0, 40.0],
         "stability_score": 1.0,
     }
-    full = [annotation | one for annotation in annotate(masks)]
+    full = [annotation | one for annotation in annotations]
     features = datasets.Features({"annotations": TRAIN_FEATURES["annotations"]})
     rows = datasets.Dataset.from_dict({"annotations": [full]}, features=features)
-    row = rows.with_format(form)[0]
-    annotations = row["annotations"][0] if form == "arrow" else row["annotations"]
-    assert mask_order(annotations).tolist() == recipe.order(full)
+    return rows.with_format(form)[0]["annotations"]
+
+
+@pytest.mark.parametrize("number", [1, 9])
+@pytest.mark.parametrize("form", [None, "numpy", "torch", "arrow", "pandas"])
+def test_every_form_of_an_annotations_column_is_read(form: str | None, number: int) -> None:
+    masks = draw(3, 40, 60, number)
+    annotations = formatted(annotate(masks), form)
+    assert mask_order(annotations).tolist() == recipe.order(annotate(masks))
     rgb = open_rgb(paint_stack(masks))
     assert np.array_equal(decode_control(rgb, annotations), shown(masks))
+    assert np.array_equal(decode_masks(annotations), masks)
+
+
+@pytest.mark.parametrize(
+    "column", [pa.array([[], []]).to_pandas(), pa.array([[], []]), np.zeros((2, 2))]
+)
+def test_a_column_of_several_rows_is_refused(column: Any) -> None:
+    for read in (decode_masks, mask_order, lambda rows: decode_control(BLACK, rows)):
+        with pytest.raises(AsamDatasetsError, match="annotations must be a row's"):
+            read(column)
+
+
+# float32 holds neither width, and makes the second box the larger one.
+NEARLY_EQUAL = [{"id": i, "bbox": [0.0, 0.0, w, 10.0]} for i, w in ((7, 1.1), (8, 1.1 - 1e-12))]
+
+
+@pytest.mark.parametrize("form", ["numpy", "torch"])
+def test_boxes_that_a_format_rounded_are_refused(form: str) -> None:
+    annotations = [a | {"segmentation": {"size": [4, 5], "counts": "d0"}} for a in NEARLY_EQUAL]
+    assert mask_order(annotations).tolist() == [0, 1]
+    rounded = formatted(annotations, form)
+    for read in (mask_order, lambda given: decode_control(BLACK, given)):
+        with pytest.raises(
+            AsamDatasetsError, match=r"annotation 7: .* float32 .*with_format\(None\)"
+        ):
+            read(rounded)
+    for plain in (None, "arrow", "pandas"):
+        assert mask_order(formatted(annotations, plain)).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest"), [(np.float16, 2.0**11), (np.float32, 2.0**24), (np.float64, 2.0**60)]
+)
+def test_whole_numbers_are_taken_as_far_as_a_dtype_holds_each(dtype: Any, largest: float) -> None:
+    def box(height: float) -> list[dict[str, Any]]:
+        return [{"bbox": np.array([0, 0, 1, height], dtype)}]
+
+    assert mask_order(box(largest)).tolist() == [0]
+    if dtype != np.float64:
+        with pytest.raises(AsamDatasetsError, match="may be rounded"):
+            mask_order(box(2 * largest))
 
 
 def test_a_dict_of_lists_and_arrays_of_pyarrow_are_read() -> None:
@@ -115,12 +164,64 @@ def test_a_dict_of_lists_and_arrays_of_pyarrow_are_read() -> None:
         assert mask_order(form).tolist() == [1, 2, 0]
 
 
-@pytest.mark.parametrize(
-    "wrong", [8, [{"id": 1}], [{"bbox": [1, 2, 3]}], [{"bbox": None}], [{"bbox": [1, 2, 3, "x"]}]]
-)
+@pytest.mark.parametrize("wrong", [8, [{"id": 1}], "abc", {"id": [1]}, [None], {"bbox": 3}])
 def test_what_has_no_boxes_is_refused(wrong: Any) -> None:
     with pytest.raises(AsamDatasetsError, match=r"each with a bbox of \[x, y, width, height\]"):
         mask_order(wrong)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        *([1, 2, 3], [1, 2, 3, 4, 5], [], [[1, 2, 3, 4]], None, 4, {"x": 1}),
+        *([1, 2, 3, "4"], ["1", "2", "3", "4"], "1234", b"1234", [1, 2, [3], 4], [1, 2, None, 4]),
+        *([1, 2, 3, float("nan")], [float("inf"), 0, 1, 1], np.array([0, 0, np.inf, 1], "f4")),
+        *([1, 2, 3, 1j], [True] * 4, [1, 2, 3, 10**400]),
+    ],
+    ids=repr,
+)
+def test_a_box_that_is_not_four_finite_numbers_is_refused(box: Any) -> None:
+    with pytest.raises(AsamDatasetsError, match=r"annotation 31: bbox must be .* finite"):
+        mask_order([{"id": 30, "bbox": [0, 0, 1, 1]}, {"id": 31, "bbox": box}])
+    with pytest.raises(AsamDatasetsError, match=r"annotation 31: bbox must be .* finite"):
+        mask_order({"id": [31], "bbox": [box]})
+
+
+@pytest.mark.parametrize("n", [-1, 1.5, "3", None, 2**24, 2**70])
+def test_a_number_of_masks_is_a_whole_number(n: Any) -> None:
+    with pytest.raises(AsamDatasetsError, match="whole number from 0 to 16777215"):
+        control_colors(n)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        *(BLACK[..., 0], BLACK.transpose(2, 0, 1), BLACK[None], np.zeros((4, 5, 4), np.uint8)),
+        *(BLACK.astype(np.float32), BLACK != 0, BLACK.astype(int) - 1, BLACK.astype(int) + 256),
+        *({"bytes": b""}, None, "rgb", 3, [], [[1], [1, 2]], torch.zeros(3, 4, 5)),
+    ],
+)
+def test_what_is_no_rgb_image_is_refused(image: Any) -> None:
+    with pytest.raises(AsamDatasetsError, match=r"the control image (must be|can't be read)"):
+        decode_control(image, [])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "I;16"])
+def test_a_pil_image_of_any_mode_is_taken(mode: str) -> None:
+    black = Image.new("L", (5, 4)).convert(mode)
+    assert np.array_equal(decode_control(black, []), np.full((4, 5), -1))
+
+
+def test_a_palette_image_and_a_tensor_show_the_same_as_rgb() -> None:
+    masks = draw(3, 40, 60, 9)
+    annotations = annotate(masks)
+    png = paint_stack(masks)
+    rgb = open_rgb(png)
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.mode == "P"
+        assert np.array_equal(decode_control(image, annotations), shown(masks))
+    for form in (torch.tensor(rgb), rgb.astype(np.int64), rgb.tolist()):
+        assert np.array_equal(decode_control(form, annotations), shown(masks))
 
 
 def test_the_colours_are_those_of_asams_code_for_every_number_of_masks() -> None:

@@ -114,6 +114,7 @@ def test_a_dict_of_lists() -> None:
         ({"size": [4, 5], "counts": [3, 17]}, "annotation 77: counts must be a compressed RLE"),
         ({"size": [0, 5], "counts": "0"}, "annotation 77: not a size"),
         ({"size": [2**20, 2**20], "counts": "0"}, "annotation 77: not a size"),
+        ({"size": [4, float("inf")], "counts": "0"}, "annotations must be a row's"),
         ({"size": [4], "counts": "0"}, "annotations must be a row's"),
         ({"counts": "0"}, "annotations must be a row's"),
         (None, "annotations must be a row's"),
@@ -125,7 +126,9 @@ def test_what_can_not_be_decoded_is_named(segmentation: Any, message: str) -> No
         decode_masks(annotations, size=(4, 5))
 
 
-@pytest.mark.parametrize("size", [(0, 4), (4,), (4, 5, 6), (-1, 3), 512, ("a", 3)])
+@pytest.mark.parametrize(
+    "size", [(0, 4), (4,), (4, 5, 6), (-1, 3), 512, ("a", 3), (float("inf"), 3)]
+)
 def test_a_size_is_two_positive_numbers(size: Any) -> None:
     with pytest.raises(AsamDatasetsError, match="size must be"):
         decode_masks([], size=size)
