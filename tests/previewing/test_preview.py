@@ -198,6 +198,15 @@ def test_a_picture_that_does_not_decode_and_an_rle_that_is_malformed_are_problem
     assert len(view.masks) == len(row["annotations"]) - 1
 
 
+def test_a_box_that_is_none_is_a_problem_and_all_masks_are_shown(arrow: Path) -> None:
+    ((block, number, row),) = Config(str(arrow), "sa_000000").rows([4])
+    row["annotations"][0]["bbox"][3] = float("nan")
+    view = view_row(block, number, row)
+    (problem,) = view.problems
+    assert problem.startswith(f"annotation {row['annotations'][0]['id']}: bbox must be")
+    assert sorted(mask.rank for mask in view.masks) == list(range(len(row["annotations"])))
+
+
 def test_text_of_the_data_is_escaped(arrow: Path, tmp_path: Path) -> None:
     command = [str(arrow), "sa_000000", "--out", str(tmp_path), "--quiet", "--images", "sa_1.jpg"]
     assert main(command) == EXIT_OK
