@@ -20,7 +20,7 @@ from builder.core.console import (
 from builder.exporting.options import MISSING_CAPTIONS, REFUSE, SPLIT_NAMES, TRAIN
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
-    from builder.exporting.tree import Exported
+    from builder.exporting.result import Exported
 
 EXAMPLES = (
     "python -m builder.export sa_000000 --from dist --out SAM-1B",
@@ -102,11 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         emit_json(exported.as_json())
     elif not args.quiet:
-        say(*_summary(exported, args.skip_empty))
+        say(*_summary(exported))
     return EXIT_OK
 
 
-def _summary(exported: Exported, skip_empty: bool) -> list[str]:
+def _summary(exported: Exported) -> list[str]:
     counts = exported.counts
     lines = [
         f"{exported.folder}: {counts['images']:,} images with {counts['masks']:,} masks in "
@@ -114,15 +114,21 @@ def _summary(exported: Exported, skip_empty: bool) -> list[str]:
         "already",
         *(f"{path}" for path in exported.files),
     ]
-    if counts["without_masks"]:
-        then = ""
-        if skip_empty:
-            then = "; they were left out"
-        elif exported.kind == "train":
-            then = "; ASAM's tuning stops at their empty folders; --skip-empty leaves them out"
-        lines.append(f"images without a mask: {counts['without_masks']:,}{then}")
-    if counts["without_caption"]:
-        lines.append(f"images without a caption: {counts['without_caption']:,}")
+    lines += [
+        f"{said}: {counts[key]:,}{then}"
+        for key, said, then in (
+            ("without_masks", "images without a mask, in the tree", _empty_folders(exported)),
+            ("left_out_without_masks", "images left out because they have no mask", ""),
+            ("without_caption", "images without a caption, in the tree with an empty one", ""),
+            ("left_out_without_caption", "images left out because they have no caption", ""),
+            (
+                "rejected_annotations",
+                "annotations of these images that the build rejected, so they have no mask here",
+                "",
+            ),
+        )
+        if counts[key]
+    ]
     truths = [loader["gt_dir"] for loader in exported.loaders if loader.get("gt_ext")]
     if any("sam" in truth for truth in truths):
         lines.append(
@@ -132,6 +138,12 @@ def _summary(exported: Exported, skip_empty: bool) -> list[str]:
     lines.append("for train_datasets or valid_datasets in ASAM's main.py:")
     lines += [f"  {loader}" for loader in exported.loaders]
     return lines
+
+
+def _empty_folders(exported: Exported) -> str:
+    if exported.kind != "train":
+        return ""
+    return "; ASAM's tuning stops at their empty folders; --skip-empty leaves them out"
 
 
 if __name__ == "__main__":

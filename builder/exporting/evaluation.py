@@ -51,7 +51,9 @@ def has_one_mask(config: str) -> bool:
 
 
 def write_image(folder: Path, scratch: Path, row: Json, *, one_mask: bool) -> Json:
-    """Write a row's image and, with `one_mask`, its mask; returns its entry for `coco`.
+    """Write a row's image and, with `one_mask`, its mask.
+
+    Returns the row's entry for `coco`. Its `sizes` are the sizes of the files, for `is_there`.
 
     Raises
     ------
@@ -61,15 +63,16 @@ def write_image(folder: Path, scratch: Path, row: Json, *, one_mask: bool) -> Js
     name = PurePosixPath(row["file_name"])
     if name.is_absolute() or ".." in name.parts or "\\" in row["file_name"] or not name.name:
         raise ShardError(f"file_name {row['file_name']!r}: expected a relative path")
+    sizes: dict[str, int] = {}
     if one_mask:
         if len(row["masks"]) > 1:
             raise ShardError(f"expected one mask, found {len(row['masks'])}")
         empty = np.zeros((row["height"], row["width"]), np.bool_)
         mask = row["masks"][0]["bytes"] if row["masks"] else encode_bitmap(empty)
-        _put(scratch, folder / MASKS / name.with_suffix(".png"), palette_mask(mask))
-    _put(scratch, folder / IMAGES / name, row["image"]["bytes"])
+        sizes["mask"] = _put(scratch, folder / MASKS / name.with_suffix(".png"), palette_mask(mask))
+    sizes["image"] = _put(scratch, folder / IMAGES / name, row["image"]["bytes"])
     keys = ("file_name", "width", "height", "image_id", "annotations")
-    return {key: row[key] for key in keys}
+    return {**{key: row[key] for key in keys}, "sizes": sizes}
 
 
 def coco(entries: Iterable[Json]) -> Json:
@@ -120,10 +123,23 @@ def coco(entries: Iterable[Json]) -> Json:
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def is_there(folder: Path, name: str, *, one_mask: bool) -> bool:
-    """Whether the files of an image stand in the config's folder."""
-    mask = (folder / MASKS / name).with_suffix(".png")
-    return (folder / IMAGES / name).exists() and (not one_mask or mask.exists())
+def is_there(folder: Path, entry: Json) -> bool:
+    """Whether the files of an image stand in the config's folder and have their sizes.
+
+    Parameters
+    ----------
+    folder
+        The config's folder in the tree.
+    entry
+        What `write_image` returned for the image.
+    """
+    image = folder / IMAGES / entry["file_name"]
+    mask = (folder / MASKS / entry["file_name"]).with_suffix(".png")
+    paths = {"image": image, "mask": mask}
+    try:
+        return all(paths[key].stat().st_size == size for key, size in entry["sizes"].items())
+    except OSError:
+        return False
 
 
 def loaders(config: str, folder: Path, names: Sequence[str], *, one_mask: bool) -> list[Json]:
@@ -140,8 +156,10 @@ def loaders(config: str, folder: Path, names: Sequence[str], *, one_mask: bool) 
     ]
 
 
-def _put(scratch: Path, path: Path, data: bytes) -> None:
+def _put(scratch: Path, path: Path, data: bytes) -> int:
+    """Write a file; returns its size in bytes."""
     temporary = scratch / path.name
     temporary.write_bytes(data)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary.rename(path)
+    return len(data)

@@ -15,6 +15,7 @@ written last, so an image whose json has the right content is complete.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ _ANNOTATION_KEYS = (
     "stability_score",
 )
 _FILE_NAME = re.compile(r"(?P<stem>[\w-][\w.-]*)\.jpg")
+_MASK_NAME = re.compile(r"segmentation_\d+\.png")
+_NAMED = 5  # the most foreign files that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ def record(row: Json) -> Json:
     return {"image": {key: row[key] for key in _IMAGE_KEYS}, "annotations": annotations}
 
 
-def write_image(folder: Path, scratch: Path, row: Json) -> bool:
+def write_image(folder: Path, scratch: Path, row: Json) -> tuple[bool, Json]:
     """Write the files of one image, or find them written.
 
     Parameters
@@ -79,46 +82,99 @@ def write_image(folder: Path, scratch: Path, row: Json) -> bool:
 
     Returns
     -------
-    bool
-        Whether anything was written. If the process is killed, no file is left half written, and no
-        json without the other files of its image.
+    tuple
+        Whether anything was written, and the sizes of the files in bytes, for `is_there`. If the
+        process is killed, no file is left half written, and no json without the other files of its
+        image.
+
+    Raises
+    ------
+    ShardError
+        The folder of masks holds something that no export wrote. It is not removed, because it
+        may be the user's.
     """
     files = ImageFiles.of(folder, row["file_name"])
     text = json.dumps(record(row)).encode()
-    jpeg, count = row["image"]["bytes"], len(row["masks"])
-    if _whole(files, text, len(jpeg), count):
-        return False
+    jpeg, control = row["image"]["bytes"], rgb_control(row["conditioning_image"]["bytes"])
+    order = mask_order(row["annotations"]).tolist()
+    masks = [palette_mask(row["masks"][position]["bytes"]) for position in order]
+    sizes = {
+        "jpg": len(jpeg),
+        "json": len(text),
+        "png": len(control),
+        "masks": [len(mask) for mask in masks],
+    }
+    _refuse_foreign(files.masks)
+    if _whole(files, sizes) and files.json.read_bytes() == text:
+        return False, sizes
     files.json.unlink(missing_ok=True)
     if files.masks.exists():
         shutil.rmtree(files.masks)
-    masks = scratch / "masks"
-    masks.mkdir()
-    for rank, position in enumerate(mask_order(row["annotations"]).tolist()):
-        mask = palette_mask(row["masks"][position]["bytes"])
-        (masks / f"segmentation_{rank}.png").write_bytes(mask)
-    masks.rename(files.masks)
-    _put(scratch, files.control, rgb_control(row["conditioning_image"]["bytes"]))
+    unfinished = scratch / "masks"
+    unfinished.mkdir()
+    for rank, mask in enumerate(masks):
+        (unfinished / _mask_name(rank)).write_bytes(mask)
+    unfinished.rename(files.masks)
+    _put(scratch, files.control, control)
     _put(scratch, files.jpg, jpeg)
     _put(scratch, files.json, text)
-    return True
+    return True, sizes
 
 
-def is_there(folder: Path, file_name: str) -> bool:
-    """Whether the files of an image stand in the config's folder."""
-    files = ImageFiles.of(folder, file_name)
-    return all(path.exists() for path in (files.jpg, files.json, files.control, files.masks))
+def is_there(folder: Path, file_name: str, sizes: Json) -> bool:
+    """Whether the files of an image stand in the config's folder.
+
+    Parameters
+    ----------
+    folder
+        The config's folder in the tree.
+    file_name
+        The image's name.
+    sizes
+        The sizes of the files in bytes, as `write_image` returned them.
+
+    Returns
+    -------
+    bool
+        True if the jpg, the json and the control image have these sizes, and the folder of masks
+        holds exactly the masks, each of its size. A missing or a surplus file gives False.
+    """
+    return _whole(ImageFiles.of(folder, file_name), sizes)
 
 
-def _whole(files: ImageFiles, text: bytes, jpeg_size: int, count: int) -> bool:
+def _whole(files: ImageFiles, sizes: Json) -> bool:
+    paths = {"jpg": files.jpg, "json": files.json, "png": files.control}
+    masks = {_mask_name(rank): size for rank, size in enumerate(sizes["masks"])}
     try:
-        return (
-            files.json.read_bytes() == text
-            and files.jpg.stat().st_size == jpeg_size
-            and files.control.exists()
-            and sum(1 for _ in files.masks.iterdir()) == count
+        with os.scandir(files.masks) as entries:
+            found = {entry.name: entry.stat().st_size for entry in entries}
+        return found == masks and all(
+            path.stat().st_size == sizes[key] for key, path in paths.items()
         )
     except OSError:
         return False
+
+
+def _refuse_foreign(masks: Path) -> None:
+    """Raise ShardError if the folder of masks holds anything but files named as masks."""
+    if not masks.exists():
+        return
+    foreign = sorted(entry.name for entry in masks.iterdir() if not _is_mask(entry))
+    if foreign:
+        named = ", ".join(foreign[:_NAMED]) + (", ..." if len(foreign) > _NAMED else "")
+        raise ShardError(
+            f"{masks}: expected only files segmentation_0.png, segmentation_1.png and so on, found "
+            f"also {named}. ASAM takes the number of files in this folder as the number of masks: "
+            "move these files away and run the same command again"
+        )
+
+
+def _mask_name(rank: int) -> str:
+    return f"segmentation_{rank}.png"
+
+
+def _is_mask(path: Path) -> bool:
+    return _MASK_NAME.fullmatch(path.name) is not None and path.is_file()
 
 
 def _put(scratch: Path, path: Path, data: bytes) -> None:

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
@@ -23,17 +23,20 @@ from asam_datasets.contract import signed
 from asam_datasets.index import Index
 from builder.core.console import Progress
 from builder.core.errors import CaptionError, SettingsError, ShardError
-from builder.core.files import sha256_json, write_bytes, write_json
+from builder.core.files import remove_unfinished, sha256_json, write_bytes, write_json
 from builder.core.records import Json
 from builder.exporting import evaluation, train
 from builder.exporting.options import EMPTY, REFUSE, TRAIN
 from builder.exporting.origin import Origin
+from builder.exporting.result import COUNTS, Exported
 
 _PLAN = "plan.json"
 # Raise this number when the same shards give other files, so that no tree mixes old and new files.
 # In layout 2 the masks are numbered by the area of their boxes. In layout 1 they had the json's
 # order.
 _LAYOUT = 2
+# Raise this number when receipts hold something else. A receipt of another form is made again.
+_RECEIPT = 2
 _ASAMS_CONTROL = 2  # from this index format on, control images follow ASAM's recipe
 
 OnRow = Callable[[int, int], None]
@@ -54,35 +57,6 @@ class ShardTask:
     skip_empty: bool
     plan_sha256: str
     index_sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """What an export wrote: `files` are the JSON files, `loaders` dictionaries for ASAM's main.py.
-
-    `counts` has the numbers of `images` and `masks` in the tree. `written` is how many of these
-    images were new. `without_caption` and `without_masks` count images of the config, also those
-    that were left out.
-    """
-
-    config: str
-    kind: str
-    folder: Path
-    counts: dict[str, int]
-    files: list[Path] = field(default_factory=list)
-    loaders: list[Json] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def as_json(self) -> Json:
-        """For `--json`."""
-        return {
-            "config": self.config,
-            "folder": str(self.folder),
-            "files": [str(path) for path in self.files],
-            **self.counts,
-            "seconds": round(self.seconds, 3),
-            "loaders": self.loaders,
-        }
 
 
 def in_order(
@@ -153,6 +127,7 @@ def export_config(
     with _locked(state):
         plan = _plan(index, missing_captions, skip_empty)
         _begin(folder, state, plan)
+        remove_unfinished(state)  # receipts that a killed run was writing
         tasks = [
             ShardTask(
                 origin=origin,
@@ -191,7 +166,7 @@ def export_shard(task: ShardTask, on_row: OnRow) -> Json:
         receipt["counts"]["written"] = 0
         on_row(receipt["counts"]["images"], receipt["counts"]["masks"])
         return receipt
-    counts: Counter[str] = Counter(images=0, masks=0, written=0, without_caption=0, without_masks=0)
+    counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
     lines: list[Json] = []
     write = _write_train if task.kind == "train" else _write_eval
     where = f"{task.origin.config}/{task.file}"
@@ -206,10 +181,16 @@ def export_shard(task: ShardTask, on_row: OnRow) -> Json:
                 lines.append(line)
                 counts["images"] += 1
                 counts["masks"] += len(row["masks"])
-            counts["without_masks"] += not row["masks"]
+                counts["without_masks"] += not row["masks"]
+                counts["rejected_annotations"] += row["num_rejected"] or 0
             on_row(1, len(row["masks"]))
         os.sync()  # one call for thousands of files; the receipt must not precede them on the disk
-        receipt = {"plan_sha256": task.plan_sha256, "counts": dict(counts), "lines": lines}
+        receipt = {
+            "form": _RECEIPT,
+            "plan_sha256": task.plan_sha256,
+            "counts": dict(counts),
+            "lines": lines,
+        }
         write_json(path, signed(receipt))
     return receipt
 
@@ -217,15 +198,23 @@ def export_shard(task: ShardTask, on_row: OnRow) -> Json:
 def _write_train(task: ShardTask, scratch: Path, row: Json, counts: Counter[str]) -> Json | None:
     """Write a train row. Returns its values for the JSON Lines, or None if it was left out."""
     prompt = row["text"]
-    counts["without_caption"] += prompt is None
     if prompt is None and task.missing_captions != EMPTY:
         if task.missing_captions == REFUSE:
             raise CaptionError(f"{row['file_name']} has no caption, though the index counts none")
+        counts["left_out_without_caption"] += 1
         return None
     if task.skip_empty and not row["masks"]:
+        counts["left_out_without_masks"] += 1
         return None
-    counts["written"] += train.write_image(task.folder, scratch, row)
-    return {"image_id": row["image_id"], "file_name": row["file_name"], "prompt": prompt or ""}
+    counts["without_caption"] += prompt is None
+    written, sizes = train.write_image(task.folder, scratch, row)
+    counts["written"] += written
+    return {
+        "image_id": row["image_id"],
+        "file_name": row["file_name"],
+        "prompt": prompt or "",
+        "sizes": sizes,
+    }
 
 
 def _write_eval(task: ShardTask, scratch: Path, row: Json, counts: Counter[str]) -> Json:
@@ -365,22 +354,23 @@ def _locked(state: Path) -> Iterator[None]:
 
 
 def _receipt(path: Path, task: ShardTask) -> Json | None:
-    """A shard's receipt, or None if it is damaged, of another plan, or its images are gone."""
+    """A shard's receipt, or None if it is damaged, of another plan, or of another form.
+
+    It is also None if a file of its images is missing, surplus or of another size.
+    """
     try:
         receipt = dict(json.loads(path.read_bytes()))
         whole = receipt == signed(receipt)
     except (OSError, ValueError, TypeError):
         return None
-    if not whole or receipt.get("plan_sha256") != task.plan_sha256:
+    stated = receipt.get("form"), receipt.get("plan_sha256")
+    if not whole or stated != (_RECEIPT, task.plan_sha256):
         return None
+    lines = receipt["lines"]
     if task.kind == "train":
-        there = (train.is_there(task.folder, x["file_name"]) for x in receipt["lines"])
+        there = (train.is_there(task.folder, x["file_name"], x["sizes"]) for x in lines)
     else:
-        one_mask = evaluation.has_one_mask(task.origin.config)
-        there = (
-            evaluation.is_there(task.folder, x["file_name"], one_mask=one_mask)
-            for x in receipt["lines"]
-        )
+        there = (evaluation.is_there(task.folder, line) for line in lines)
     return receipt if all(there) else None
 
 

@@ -19,7 +19,8 @@ from builder.core.errors import ShardError
 from builder.core.records import Item, Json, Listing, Outcome
 from builder.exporting.evaluation import coco, has_one_mask
 from builder.exporting.origin import Origin
-from builder.exporting.tree import Exported, export_config
+from builder.exporting.result import Exported
+from builder.exporting.tree import export_config
 from builder.masks.png import encode_bitmap
 from builder.shards.config import build_config
 from builder.shards.plan import Settings
@@ -117,6 +118,15 @@ def test_one_mask_sets_become_imgs_and_gts(tmp_path: Path) -> None:
             if name.endswith(loader["im_ext"]):
                 truth = image.replace(loader["im_ext"], loader["gt_ext"])
                 assert Path(truth.replace(loader["im_dir"], loader["gt_dir"])).exists()
+
+
+@pytest.mark.parametrize("name", ["imgs/a.jpg", "gts/a.png"])
+def test_a_cut_file_is_written_again(tmp_path: Path, name: str) -> None:
+    path = export(tmp_path, MadeSource("camo_asam", {"a.jpg": 1})).folder / name
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    export(tmp_path, MadeSource("camo_asam", {"a.jpg": 1}))
+    assert path.read_bytes() == whole
 
 
 def test_other_sets_become_imgs_and_a_coco_file(tmp_path: Path) -> None:

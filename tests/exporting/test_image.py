@@ -28,7 +28,22 @@ def lose_control(files: ImageFiles) -> None:
     files.control.unlink()
 
 
-@pytest.mark.parametrize("damage", [cut_jpg, lose_mask, change_json, lose_control])
+def cut_control(files: ImageFiles) -> None:
+    files.control.write_bytes(files.control.read_bytes()[:-1])
+
+
+def rename_mask(files: ImageFiles) -> None:
+    (files.masks / "segmentation_0.png").rename(files.masks / "segmentation_77.png")
+
+
+def cut_mask(files: ImageFiles) -> None:
+    (files.masks / "segmentation_0.png").write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [cut_jpg, lose_mask, change_json, lose_control, cut_control, rename_mask, cut_mask],
+)
 def test_an_image_whose_files_are_not_whole_is_written_again(
     tmp_path: Path, damage: Callable[[ImageFiles], None]
 ) -> None:
@@ -39,10 +54,10 @@ def test_an_image_whose_files_are_not_whole_is_written_again(
     folder, scratch = tmp_path / "tree", tmp_path / "scratch"
     folder.mkdir()
     scratch.mkdir()
-    assert write_image(folder, scratch, row)
-    assert not write_image(folder, scratch, row)
+    assert write_image(folder, scratch, row)[0]
+    assert not write_image(folder, scratch, row)[0]
     whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     damage(ImageFiles.of(folder, row["file_name"]))
-    assert write_image(folder, scratch, row)
+    assert write_image(folder, scratch, row)[0]
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == whole
     assert not list(scratch.iterdir())

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from builder.core.console import run_command
 from builder.core.errors import CaptionError, SettingsError, ShardError
 from builder.export import main
 from builder.exporting.origin import Origin
-from builder.exporting.tree import Exported, export_config
+from builder.exporting.result import Exported
+from builder.exporting.tree import export_config
 from builder.shards.config import build_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import Sa1bSource, open_sources
@@ -171,7 +173,9 @@ def test_images_without_masks_are_left_out_where_asked(
     tmp_path: Path, dist: Path, tree: Path
 ) -> None:
     exported = export(dist, tmp_path / "out", skip_empty=True)
-    assert (exported.counts["images"], exported.counts["without_masks"]) == (len(IDS) - 1, 1)
+    assert exported.counts["images"] == len(IDS) - 1
+    assert exported.counts["without_masks"] == 0
+    assert exported.counts["left_out_without_masks"] == 1
     left = files(tmp_path / "out")
     whole = files(tree)
     lists = {name for name in whole if "/" not in name}
@@ -246,6 +250,86 @@ def test_a_second_run_writes_nothing_and_restores_what_is_gone(
     assert files(tmp_path / "out") == files(tree)
 
 
+def lose(masks: Path) -> None:
+    (masks / "segmentation_0.png").unlink()
+
+
+def add(masks: Path) -> None:
+    (masks / "segmentation_9.png").write_bytes((masks / "segmentation_0.png").read_bytes())
+
+
+def rename(masks: Path) -> None:
+    (masks / "segmentation_0.png").rename(masks / "segmentation_9.png")
+
+
+def cut(masks: Path) -> None:
+    (masks / "segmentation_0.png").write_bytes(b"")
+
+
+def cut_json(masks: Path) -> None:
+    masks.with_suffix(".json").write_bytes(b"{}")
+
+
+def cut_control(masks: Path) -> None:
+    control = masks.with_suffix(".png")
+    control.write_bytes(control.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("damage", [lose, add, rename, cut, cut_json, cut_control])
+def test_an_image_with_a_missing_a_surplus_or_a_cut_file_is_written_again(
+    tmp_path: Path, dist: Path, tree: Path, damage: Callable[[Path], None]
+) -> None:
+    shutil.copytree(tree, tmp_path / "out")
+    damage(tmp_path / "out" / CONFIG / "sa_7")
+    assert export(dist, tmp_path / "out").counts["written"] == 1
+    assert files(tmp_path / "out") == files(tree)
+
+
+def test_a_foreign_file_among_the_masks_is_named_and_kept(
+    tmp_path: Path, dist: Path, tree: Path
+) -> None:
+    shutil.copytree(tree, tmp_path / "out")
+    foreign = tmp_path / "out" / CONFIG / "sa_7" / "notes.txt"
+    foreign.write_text("mine")
+    with pytest.raises(ShardError, match=r"sa_7: expected only files segm.*found also notes\.txt"):
+        export(dist, tmp_path / "out")
+    assert foreign.read_text() == "mine"
+    foreign.unlink()
+    assert export(dist, tmp_path / "out").counts["written"] == 0
+
+
+def test_the_summary_says_what_is_in_the_tree_and_what_was_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Images 2 and 3 have no mask, 3 and 4 no caption, and 1 has a rejected annotation."""
+    _, broken = record(1)
+    broken["annotations"][1]["area"] += 7
+    empty = {i: {**record(i)[1], "annotations": []} for i in (2, 3)}
+    tar = write_tar(tmp_path / f"{CONFIG}.tar", members(range(1, 6), {1: broken, **empty}))
+    captions = {f"sa_{i}.jpg": f"picture {i}" for i in (1, 2, 5)}
+    dist = build(tar, tmp_path / "dist", captions=captions)
+
+    def lines(name: str, *options: str) -> list[str]:
+        out = str(tmp_path / name)
+        where = ["--from", str(dist), "--out", out, "--workers", "1"]
+        assert main([CONFIG, *where, *options]) == 0
+        said = capsys.readouterr().err.splitlines()
+        return [line for line in said if line.startswith(("images", "annotations"))]
+
+    stops = "; ASAM's tuning stops at their empty folders; --skip-empty leaves them out"
+    rejected = "annotations of these images that the build rejected, so they have no mask here: 1"
+    assert lines("skip", "--missing-captions", "skip") == [
+        f"images without a mask, in the tree: 1{stops}",
+        "images left out because they have no caption: 2",
+        rejected,
+    ]
+    assert lines("empty", "--missing-captions", "empty", "--skip-empty") == [
+        "images left out because they have no mask: 2",
+        "images without a caption, in the tree with an empty one: 1",
+        rejected,
+    ]
+
+
 def test_a_killed_export_goes_on_and_ends_with_the_same_tree(
     tmp_path: Path, dist: Path, tree: Path
 ) -> None:
@@ -279,11 +363,14 @@ def test_missing_captions_refuse_to_start_or_are_skipped_or_empty(
     assert not (tmp_path / "refused").exists()
 
     skipped = export(dist, tmp_path / "skipped", missing_captions="skip")
-    assert (skipped.counts["images"], skipped.counts["without_caption"]) == (11, 1)
+    assert (skipped.counts["images"], skipped.counts["without_caption"]) == (11, 0)
+    assert skipped.counts["left_out_without_caption"] == 1
     assert not list((tmp_path / "skipped" / CONFIG).glob("sa_3*"))
     assert prompts(skipped.files[0]) == captions
 
     empty = export(dist, tmp_path / "empty", missing_captions="empty")
+    assert (empty.counts["images"], empty.counts["without_caption"]) == (12, 1)
+    assert empty.counts["left_out_without_caption"] == 0
     assert (tmp_path / "empty" / CONFIG / "sa_3.jpg").exists()
     assert '{"img": "sa_3.jpg", "prompt": ""}' in empty.files[0].read_text().splitlines()
 
@@ -434,11 +521,12 @@ def test_the_command_prints_json_and_exit_codes(
     status, out, err = run(CONFIG, *options)
     assert (status, out) == (0, "")
     assert "12 of them were there already" in err
-    assert "images without a mask: 1; ASAM's tuning stops at their empty folders" in err
+    assert "images without a mask, in the tree: 1; ASAM's tuning stops" in err
     assert run(CONFIG, *options, "--quiet") == (0, "", "")
     status, _, err = run(CONFIG, *options[:3], str(tmp_path / "skipped"), "--skip-empty")
     assert status == 0
-    assert "images without a mask: 1; they were left out" in err
+    assert "images left out because they have no mask: 1\n" in err
+    assert "empty folders" not in err
     assert run(CONFIG, *options, "--split-name", "validation", "--json")[0] == 0
     assert (tmp_path / "out" / f"{CONFIG}-controlnet-validation.json").exists()
     status, out, err = run("sa_000009", *options)
