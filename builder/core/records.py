@@ -18,10 +18,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A record, or one annotation of it, that could not be used, and why.
+    """A record, one annotation of it, or a line of the captions file that was not used, and why.
 
-    `member` is the path within the source; `annotation_id` is None when the whole record is meant;
-    `reason` is a short snake_case word, the same for the same fault everywhere.
+    `member` is the path within the source, or a line of the captions file. `annotation_id` is None
+    if no annotation is meant. For an annotation of SA-1B without a usable id, it is the place in
+    the json, such as "annotations[3]". `reason` is a short snake_case word, the same for the same
+    fault everywhere.
     """
 
     source: str

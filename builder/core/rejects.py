@@ -11,6 +11,13 @@ from asam_datasets.contract import Node
 from builder.core.files import dump_json
 from builder.core.records import Reject
 
+ANNOTATION, RECORD, CAPTION_LINE = ("annotation", "record", "caption_line")
+# The reasons of rejects that are about a line of the captions file, not about a record.
+_OF_CAPTION_LINES = (
+    *("captions_broken_line", "captions_duplicate", "captions_empty"),
+    "caption_of_unknown_image",
+)
+
 _TEXTS = ("source", "member", "reason", "expected", "found")
 
 
@@ -58,3 +65,13 @@ def count_reasons(rejects: Iterable[Reject]) -> dict[str, int]:
     """Rejects by reason, most first."""
     counts = Counter(reject.reason for reject in rejects)
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def subject(reject: Reject) -> str:
+    """What a reject is about: ANNOTATION, RECORD or CAPTION_LINE.
+
+    A record is an image with its annotations, or a member of the source that is not one.
+    """
+    if reject.annotation_id is not None:
+        return ANNOTATION
+    return CAPTION_LINE if reject.reason in _OF_CAPTION_LINES else RECORD

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from builder.core.records import Reject
+from builder.core.rejects import ANNOTATION, CAPTION_LINE, RECORD, subject
 from builder.previewing.charts import short
 from builder.previewing.findings import WAYS, facts_of_rows
 from builder.previewing.reading import Config
 from builder.previewing.statistics import Statistics
 from builder.previewing.views import View
 
-_ALL, _UNDRAWN = "all", "undrawn"
+_NAMED = 50  # the most rows that are named because they are not drawn
+_ALL, _UNDRAWN, _UNCAPTIONED = "all", "undrawn", "uncaptioned"
 
 
 class Card(NamedTuple):
@@ -39,6 +42,55 @@ class PageWay(NamedTuple):
     key: str
     title: str
     places: list[int]
+
+
+class Undrawn(NamedTuple):
+    """The rows of a way that are not on the page.
+
+    `total` counts all rows of the way, also those on the page. `names` are the file names of the
+    first of the others. `more` says how many others are not named.
+    """
+
+    title: str
+    total: int
+    names: list[str]
+    more: int
+
+
+def undrawn_rows(
+    config: Config, statistics: Statistics, views: Sequence[View]
+) -> Iterator[tuple[str, Undrawn]]:
+    """The rows with rejects, and those without a caption, that the page has no room for.
+
+    They are found among the rows that the statistics counted. The number of rows without a caption
+    is that of the index. Only file names are read.
+
+    Parameters
+    ----------
+    config
+        The config.
+    statistics
+        The statistics. They say which rows there are.
+    views
+        The rows on the page.
+
+    Returns
+    -------
+    iterator
+        The key of each such way, and its rows.
+    """
+    drawn = facts_of_rows([view.number for view in views], [view.row for view in views])
+    for way in WAYS:
+        if not way.partial:
+            continue
+        on_page = {int(drawn.numbers[place]) for place in way.places(drawn)}
+        counted = {int(statistics.facts.numbers[i]) for i in way.places(statistics.facts)}
+        total = len(counted | on_page)
+        if way.key == _UNCAPTIONED:  # the index counts these in all rows
+            total = max(total, config.index.counts.captions_missing)
+        if others := total - len(on_page):
+            names = config.file_names(sorted(counted - on_page)[:_NAMED])
+            yield way.key, Undrawn(way.title, total, names, others - len(names))
 
 
 def ways_through(views: Sequence[View]) -> Iterator[PageWay]:
@@ -81,8 +133,7 @@ def make_cards(
         yield Card("not drawn", number, "rows on the page", *link(_UNDRAWN), bad=True)
     counts, facts = config.index.counts, statistics.facts
     if rejects:
-        parts = sum(reject.annotation_id is not None for reject in rejects)
-        remark = f"{parts:,} of annotations, {len(rejects) - parts:,} of records"
+        remark = _subjects(rejects)
         key, target = link("rejects")
         yield Card(
             "rejects", f"{len(rejects):,}", remark, key, target or "#rejects-title", bad=True
@@ -93,7 +144,7 @@ def make_cards(
         missing = counts.captions_missing
         share = f"{short(100 * missing / len(config))} % of the images" if missing else ""
         remark = share or "every image has one"
-        yield Card("captions missing", f"{missing:,}", remark, *link("uncaptioned"), missing > 0)
+        yield Card("captions missing", f"{missing:,}", remark, *link(_UNCAPTIONED), missing > 0)
     ways = {way.key: way for way in WAYS}
     for key, title, values, unit in (
         ("most", "most masks", facts.masks, "in an image"),
@@ -106,3 +157,18 @@ def make_cards(
             remark = f"{unit}; median image {short(float(np.nanmedian(values)))}"
             to = link(key) if int(facts.numbers[found[0]]) in on_page else ("", "")
             yield Card(title, short(float(values[found[0]])), remark, *to)
+
+
+def _subjects(rejects: Sequence[Reject]) -> str:
+    """What rejects are about, in words, such as "12 annotations, 1 record"."""
+    found = Counter(map(subject, rejects))
+    named = {
+        ANNOTATION: ("annotation", "annotations"),
+        RECORD: ("record", "records"),
+        CAPTION_LINE: ("line of the captions file", "lines of the captions file"),
+    }
+    return ", ".join(
+        f"{found[key]:,} {one if found[key] == 1 else many}"
+        for key, (one, many) in named.items()
+        if found[key]
+    )

@@ -81,12 +81,12 @@ def _histogram(
     whole: bool = False,
 ) -> Chart | None:
     values = values[np.isfinite(values)]
-    if log:
-        values = values[values > 0]
     if not len(values):
         return None
-    edges = _edges(values, log=log, whole=whole)
-    counts = np.histogram(values, edges)[0].astype(int).tolist()
+    log = log and bool((values > 0).any())
+    drawn = values[values > 0] if log else values  # a logarithmic scale has no place for 0
+    edges = _edges(drawn, log=log, whole=whole)
+    counts = np.histogram(drawn, edges)[0].astype(int).tolist()
     shift = 0.5 if whole else 0.0  # a bar of a whole number is centred on it
     median = float(np.median(values))
     with mpl.rc_context(_STYLE):
@@ -94,7 +94,8 @@ def _histogram(
         bars = axes.bar(edges[:-1] - shift, counts, np.diff(edges), align="edge")
         for bar in bars:
             bar.set_gid("bar")
-        axes.axvline(median, linestyle=(0, (4, 3)), linewidth=1.2, gid="median")
+        if median > 0 or not log:
+            axes.axvline(median, linestyle=(0, (4, 3)), linewidth=1.2, gid="median")
         axes.margins(x=0.01)
         # With few bars, make room at the sides: bars stay narrow and ticks stay whole numbers.
         if whole and (lack := 8 - (edges[-1] - edges[0])) > 0:
@@ -117,7 +118,11 @@ def _histogram(
         f"{short(ninety_five)}, smallest {short(float(values.min()))}, largest "
         f"{short(float(values.max()))}{of}"
     )
-    return Chart(key, title, summary, svg, list(zip(_ranges(edges, whole), counts, strict=True)))
+    rows = list(zip(_ranges(edges, whole), counts, strict=True))
+    if zeros := len(values) - len(drawn):
+        summary += f"; {zeros:,} of 0{of} not drawn, because the scale is logarithmic"
+        rows.insert(0, ("0", zeros))
+    return Chart(key, title, summary, svg, rows)
 
 
 def _ranking(key: str, title: str, unit: str, counts: Mapping[str, int]) -> Chart | None:

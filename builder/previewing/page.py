@@ -15,7 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from builder.core.records import Reject
-from builder.previewing.cards import make_cards, ways_through
+from builder.previewing.cards import make_cards, undrawn_rows, ways_through
 from builder.previewing.charts import Chart, short
 from builder.previewing.counts import Counts
 from builder.previewing.reading import Config
@@ -72,6 +72,7 @@ def render(contents: Contents) -> str:
             make_cards(contents.config, contents.statistics, contents.views, contents.rejects)
         ),
         ways=list(ways_through(contents.views)),
+        undrawn=dict(undrawn_rows(contents.config, contents.statistics, contents.views)),
         columns=_columns(contents.config.kind),
         rows=list(_rows(contents)),
         asked=contents.asked,

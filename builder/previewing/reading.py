@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -128,7 +128,7 @@ class Config:
         columns = [name for name in self.index.features if name not in NOT_SHOWN]
         held: tuple[Block, pa.Table] | None = None
         for number in sorted(numbers):
-            block = self.blocks[bisect.bisect_right(self._ends, number)]
+            block = self._block_of(number)
             if held is None or held[0] is not block:
                 held = block, self.read(block, columns)
             row = held[1].slice(number - block.first, 1).to_pylist()[0]
@@ -136,6 +136,20 @@ class Config:
                 data = self._images.read(row["file_name"], row["image_sha256"])
                 row["image"] = {"bytes": data, "path": row["file_name"]}
             yield block, number, row
+
+    def file_names(self, numbers: Sequence[int]) -> list[str]:
+        """The file names of rows by their numbers in the config, in rising order of these.
+
+        No other column is read.
+        """
+        names: list[str] = []
+        for block, wanted in groupby(sorted(numbers), self._block_of):
+            column = self.read(block, ["file_name"])["file_name"]
+            names += [column[number - block.first].as_py() for number in wanted]
+        return names
+
+    def _block_of(self, number: int) -> Block:
+        return self.blocks[bisect.bisect_right(self._ends, number)]
 
     def find(self, file_names: Sequence[str]) -> list[int]:
         """Find images by file name, or by the last part of it; returns the numbers of their rows.

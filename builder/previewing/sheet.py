@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
+from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from PIL import Image
 
@@ -22,6 +22,7 @@ WIDTH = 1480  # pixels of the sheet
 _DPI = 100
 _MARGIN, _GAP, _BETWEEN = 14, 6, 24  # pixels around, between pictures, between cards
 _PICTURE = ((WIDTH - 2 * _MARGIN - 2 * _GAP) // 3, 320)  # the largest width and height in pixels
+_FRAME = "#8c959f"  # the colour of the border of a picture
 _LINE, _CHARACTER = 18, 6.6  # the height of a line and about the width of a character, in pixels
 
 
@@ -150,6 +151,7 @@ def _draw(figure: Figure, card: _Card, left: int, top: int, kind: str) -> None:
             aspect="auto",
             interpolation="nearest" if picture is third else "antialiased",
         )
+        axes.add_artist(_frame(view.size))
         if not opacity:
             continue
         for mask in view.masks:
@@ -170,3 +172,10 @@ def _backdrop(size: tuple[int, int]) -> Image.Image:
 
 def _path(shape: Outline) -> Path:
     return Path.make_compound_path(*(Path(polygon, closed=False) for polygon in shape))
+
+
+def _frame(size: tuple[int, int]) -> Rectangle:
+    """A border, so that a picture with white edges stands out from the sheet."""
+    frame = Rectangle((0, 0), *size, fill=False, edgecolor=_FRAME, linewidth=0.7)
+    frame.set_clip_on(False)  # else the outer half of the line is cut
+    return frame

@@ -266,16 +266,19 @@ class Sa1bReader:
         """The annotations that pass every check, their masks, and the rejects of the others."""
         rejects: list[Reject] = []
 
-        def reject(annotation_id: Any, problem: Problem) -> None:
-            known = annotation_id if isinstance(annotation_id, int | str) else None
-            rejects.append(Reject(self.source.name, pair.json.name, *problem, annotation_id=known))
+        def reject(annotation_id: int | str, problem: Problem) -> None:
+            name, member = self.source.name, pair.json.name
+            rejects.append(Reject(name, member, *problem, annotation_id=annotation_id))
 
         clean: list[Json] = []
         seen: set[int] = set()
-        for value in values:
+        for place, value in enumerate(values):
             annotation = checks.clean_annotation(value, width, height)
             if isinstance(annotation, Problem):
-                reject(value.get("id") if isinstance(value, dict) else None, annotation)
+                stated = value.get("id") if isinstance(value, dict) else None
+                if isinstance(stated, bool) or not isinstance(stated, int | str):
+                    stated = f"annotations[{place}]"
+                reject(stated, annotation)
             elif annotation["id"] in seen:
                 expected, found = "an id once in an image", f"{annotation['id']} again"
                 reject(annotation["id"], Problem("duplicate_annotation_id", expected, found))

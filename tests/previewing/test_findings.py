@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.core.records import Json
-from builder.previewing.cards import make_cards, ways_through
+from builder.captioning.store import read_captions
+from builder.core.records import Json, Reject
+from builder.previewing.cards import make_cards, undrawn_rows, ways_through
+from builder.previewing.counts import compare
 from builder.previewing.findings import WAYS, Facts, choose, facts_of_rows
+from builder.previewing.page import Contents, render
 from builder.previewing.reading import Config
 from builder.previewing.sheet import SHEET_ROWS, choose_cards
 from builder.previewing.statistics import gather
@@ -127,7 +130,7 @@ def test_a_card_leads_to_a_row_only_if_it_is_on_the_page(train: Config) -> None:
     cards = {card.title: card for card in make_cards(train, statistics, views, train.rejects())}
     assert cards["rejects"][1:] == (
         "2",
-        "1 of annotations, 1 of records",
+        "1 annotation, 1 record",
         "",
         "#rejects-title",
         True,
@@ -136,6 +139,36 @@ def test_a_card_leads_to_a_row_only_if_it_is_on_the_page(train: Config) -> None:
     assert cards["most masks"][1:] == ("4", "in an image; median image 3", "most", "#row-2", False)
     assert cards["fewest masks"].number == "2"  # one annotation of record 5 was rejected
     assert cards["fewest masks"].target == ""
+
+
+def test_rejects_are_counted_by_what_they_are_about(train: Config, tmp_path: Path) -> None:
+    path = tmp_path / "captions.json"
+    lines = ['{"img": "a.jpg", "prompt": "one"}', "{", '{"img": "a.jpg", "prompt": "two"}']
+    path.write_text("\n".join([*lines, '{"img": "b.jpg", "prompt": ""}']))
+    rejects = [*read_captions(path).problems, *train.rejects()]
+    rejects.append(Reject("x", "c.jpg", "caption_of_unknown_image", "an image", "no such jpg"))
+    cards = {card.title: card for card in make_cards(train, gather(train, None), [], rejects)}
+    assert cards["rejects"].remark == "1 annotation, 1 record, 4 lines of the captions file"
+
+
+def test_rows_without_a_caption_that_are_not_drawn_are_named(tmp_path: Path) -> None:
+    config = Config(str(build_train(tmp_path, captions={"sa_1.jpg": "one"})), "sa_000000")
+    statistics = gather(config, None)
+    numbers = choose(statistics.facts, len(config), 4)
+    views = [view_row(*row) for row in config.rows(list(numbers))]
+    found = dict(undrawn_rows(config, statistics, views))["uncaptioned"]
+    names = [row["file_name"] for _, _, row in config.rows(range(len(config)))]
+    drawn = {view.row["file_name"] for view in views} | {"sa_1.jpg"}
+    assert found.total == 22
+    assert found.names == [name for name in names if name not in drawn]
+    assert found.more == 0
+    # Most rows are not counted here, but the index knows how many captions are missing.
+    found = dict(undrawn_rows(config, gather(config, 1), views))["uncaptioned"]
+    assert (found.total, len(found.names) + found.more) == (22, 22 - len(drawn - {"sa_1.jpg"}))
+    contents = Contents(config, views, statistics, [], [], compare(config, statistics, []))
+    page = render(contents)
+    assert f">without a caption ({len(views)} of 22)" in page
+    assert ", ".join(name for name in names if name not in drawn) in page
 
 
 def test_rows_that_could_not_be_drawn_come_first(train: Config) -> None:

@@ -26,8 +26,9 @@ from builder.preview import main
 from builder.previewing.charts import draw_charts, short
 from builder.previewing.counts import compare
 from builder.previewing.reading import Config, spread
-from builder.previewing.statistics import gather
-from builder.previewing.views import Outline, outline, svg_path, view_row
+from builder.previewing.sheet import draw_sheet
+from builder.previewing.statistics import Statistics, gather
+from builder.previewing.views import Outline, View, outline, svg_path, view_row
 from builder.shards.config import build_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import open_sources
@@ -392,6 +393,30 @@ def test_bars_count_everything_once(arrow: Path) -> None:
     assert sum(n for _, n in charts["caption"].bars) == 22
     assert charts["sizes"].bars == [("96 × 64", 23)]  # noqa: RUF001
     assert charts["masks"].svg.count('class="bar"') == len(charts["masks"].bars)
+
+
+@pytest.mark.parametrize(
+    ("areas", "zeros"), [([0, 0, 0, 40, 400], 3), ([0, 30, 60, 90], 1), ([0, 0], 0)]
+)
+def test_areas_of_0_are_part_of_the_statistics(areas: list[float], zeros: int) -> None:
+    statistics = Statistics(areas=np.array(areas, np.float64))
+    chart = {chart.key: chart for chart in draw_charts(statistics, "train")}["area"]
+    median, mean = short(float(np.median(areas))), short(float(np.mean(areas)))
+    assert chart.summary.startswith(f"median {median}, mean {mean}, ")
+    assert "smallest 0, " in chart.summary
+    assert sum(n for _, n in chart.bars) == len(areas)
+    told = f"{zeros} of 0 pixels not drawn, because the scale is logarithmic"
+    assert (told in chart.summary) == bool(zeros)
+
+
+def test_pictures_on_the_sheet_have_a_border() -> None:
+    white = Image.new("RGB", (90, 60), "white")
+    row = {"file_name": "a.jpg", "width": 90, "height": 60, "text": "a", "annotations": []}
+    sheet = draw_sheet([View(0, "train", row, (90, 60), white, white)], "train", 1)
+    pixels = np.asarray(Image.open(io.BytesIO(sheet)).convert("L")).astype(int)
+    picture = pixels[14 : 14 + 315]  # the picture's height on the sheet; the margin is 14 pixels
+    dark = np.flatnonzero((picture < 215).mean(0) > 0.9)
+    assert len(set((dark // 20).tolist())) >= 4  # the edges of three pictures
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from pycocotools import mask as coco
 
 from builder.core.errors import SettingsError
 from builder.core.records import Listing, Outcome
+from builder.core.rejects import read_rejects, write_rejects
 from builder.sources import checks
 from builder.sources.sa1b import Sa1bSource, Selection, open_sources
 from tests.factory import Record, jpeg, members, record, write_folder, write_tar
@@ -359,3 +360,14 @@ def test_real_annotations_pass_every_check(tmp_path: Path, name: str) -> None:
     assert outcome.rejects == []
     assert outcome.row is not None
     assert outcome.row["annotations"] == value["annotations"]
+
+
+@pytest.mark.parametrize("stated", [None, True, [1]])
+def test_an_annotation_without_a_usable_id_is_named_by_its_place(
+    tmp_path: Path, stated: Any
+) -> None:
+    _, value = record(1)
+    value["annotations"][1]["id"] = stated
+    (reject,) = read_one(tmp_path, value).rejects
+    assert (reject.reason, reject.annotation_id) == ("wrong_type", "annotations[1]")
+    assert read_rejects(write_rejects([reject]), "rejects.jsonl") == [reject]
