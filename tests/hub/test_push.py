@@ -209,7 +209,7 @@ def test_a_card_with_configs_of_another_format_is_refused(hub: LoopbackHub, two:
 
 def test_a_stray_file_that_would_be_read_as_rows_is_refused(hub: LoopbackHub, two: Path) -> None:
     hub.commit(REPO, {"data/sa_000000/train-extra.arrow": b"x"})
-    with pytest.raises(HubError, match="would read as rows of sa_000000"):
+    with pytest.raises(HubError, match="would read it as rows of sa_000000"):
         publish(hub, two)
 
 
