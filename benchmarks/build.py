@@ -59,7 +59,9 @@ LARGE = 128  # copies of the sample for the run on two cores, which make about 1
 
 def main() -> None:
     """Run everything and print a table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.build", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("tar", nargs="?", type=Path, help="an SA-1B tar (default: the sample)")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--large", type=int, default=LARGE, help="copies of the tar for 2 workers")

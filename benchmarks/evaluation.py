@@ -58,7 +58,9 @@ print(json.dumps({
 
 def main() -> None:
     """Make the releases, measure, and print a table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.evaluation", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--megabytes", type=int, default=500, help="of the annotation file")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

@@ -35,10 +35,10 @@ if TYPE_CHECKING:  # slow modules are imported in the functions that use them, s
     from builder.sources.sa1b import Sa1bSource
 
 _EXAMPLES = (
-    "python -m builder.build --sample --out dist",
+    "python -m builder.build --sample --out sample",
     "python -m builder.build sa_000000.tar --captions sa_000000-blip2-caption.json --out dist",
     "python -m builder.build 'tars/sa_*.tar' --out dist --workers 16",
-    "python -m builder.build --eval camo --source camo --out dist",
+    "python -m builder.build --eval camo --source camo --out suite",
 )
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -157,12 +157,12 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--list-eval",
         action="store_true",
-        help="list the evaluation datasets, their downloads and their terms",
+        help="list the evaluation datasets with their downloads and terms",
     )
     what.add_argument(
         "--eval-fixtures",
         action="store_true",
-        help="build all evaluation datasets from tiny releases that are made by code",
+        help="build all evaluation datasets of the --protocol from tiny releases made by code",
     )
     what.add_argument("--config", help="the config's name (default: from the source's name)")
     what.add_argument(
@@ -221,9 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the device of --caption-model: auto, cpu, cuda, cuda:N, or several with commas "
         "(default: auto)",
     )
-    how.add_argument(
-        "--no-resume", action="store_true", help="replace the config if the dist already holds it"
-    )
+    how.add_argument("--no-resume", action="store_true", help="rebuild even what is done")
     how.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
     how.add_argument("--json", action="store_true", help="print the result as JSON")
     how.add_argument("--quiet", action="store_true", help="no progress bar")

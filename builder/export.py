@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=out_folder,
         required=True,
         metavar="DIR",
-        help="the folder to write to; ASAM's code calls it SAM-1B",
+        help="output folder (ASAM's code calls it SAM-1B)",
     )
     add("--revision", help="a branch, tag or commit of the Hub repo (default: the newest commit)")
     add(
@@ -67,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--split-name",
         choices=SPLIT_NAMES,
         default=TRAIN,
-        help="name the list of pairs CONFIG-controlnet-train.json or "
-        "CONFIG-controlnet-validation.json (default: train)",
+        help="split name in the file name of the pairs list, CONFIG-controlnet-NAME.json (default: "
+        "train)",
     )
     add(
         "--image-root",

@@ -98,14 +98,14 @@ def _parser() -> argparse.ArgumentParser:
         type=number(),
         default=Patience().timeout,
         metavar="SECONDS",
-        help="a request fails after this time without a byte (default: 120)",
+        help="seconds without data before a request is given up (default: 120)",
     )
     result.add_argument(
         "--attempts",
         type=positive,
         default=Patience().attempts,
         metavar="N",
-        help="how often to try a request while the Hub or the network fails (default: 8)",
+        help="tries of each request, if the Hub or the network fails (default: 8)",
     )
     result.add_argument(
         "--workers",

@@ -316,7 +316,7 @@ def parser() -> argparse.ArgumentParser:
         type=number(0, 1, open_low=False),
         default=0.0,
         metavar="X",
-        help="how much to move and resize boxes, from 0 to 1 of a side (default: 0)",
+        help="shift of each box edge, as a share of the side, from 0 to 1 (default: 0)",
     )
     said = "DataLoader processes (default: 2, or 1 on a single core)"
     add("--workers", type=whole(0), default=min(2, default_workers()), help=said)

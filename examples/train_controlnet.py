@@ -14,7 +14,7 @@ three columns have the names that it expects. It copies the whole config to disk
 a row without a caption:
 
     accelerate launch train_controlnet.py --dataset_name xhk/ASAM-Datasets \
-        --dataset_config_name sa_000000 --resolution 512 --output_dir out/controlnet \
+        --dataset_config_name sa_000000 --resolution 512 --output_dir out/diffusers \
         --pretrained_model_name_or_path stable-diffusion-v1-5/stable-diffusion-v1-5
 
 If there are rows without a caption (the card counts them), give it only the other rows:

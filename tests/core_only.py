@@ -27,7 +27,7 @@ EXTRAS = ("torch", "transformers", "h5py", "cv2", "skimage", "matplotlib", "jinj
 NEED = {
     "caption": ("absent.tar --out captions", "caption"),
     "preview": (f"dist {CONFIG} --out preview", "preview"),
-    "build": ("--eval-fixtures --out suite", "eval"),
+    "build": ("--eval-fixtures --out fixtures", "eval"),
 }
 
 

@@ -64,7 +64,7 @@ def test_it_opens_with_two_set_up_commands_of_which_each_works_alone() -> None:
     first = next(text for language, text in BLOCKS if language == "bash")
     assert first.splitlines() == SETUP
     core, everything = SETUP
-    assert core == "pip install . && asam-datasets build --sample --out dist"
+    assert core == "pip install . && asam-datasets build --sample --out sample"
     assert " && python -m pytest" in everything
 
 
@@ -79,19 +79,18 @@ def test_every_other_builder_command_is_one_that_parses(folder: Path) -> None:
 
 
 def test_the_python_runs_on_what_the_commands_built(folder: Path) -> None:
-    if not (folder / "dist").is_dir():
-        assert run("python -m builder.build --sample --out dist --quiet", folder).returncode == 0
+    if not (folder / "sample").is_dir():
+        assert run("python -m builder.build --sample --out sample --quiet", folder).returncode == 0
     for language, text in BLOCKS:
         if language != "python":
             continue
-        code = text.replace("xhk/ASAM-Datasets", "dist")
+        code = text.replace("xhk/ASAM-Datasets", "sample")
         code = "\n".join(line for line in code.splitlines() if "trust_remote_code" not in line)
         if "asam_datasets." in code and "repo_or_path" not in code:
             code = code.replace(
-                'load("sa_000000", ', 'load("sa_000000", repo_or_path="dist", split='
+                'load("sa_000000", ', 'load("sa_000000", repo_or_path="sample", split='
             )
-        header = "import asam_datasets\nfrom datasets import load_dataset\n"
-        done = run([sys.executable, "-c", header + code], folder)
+        done = run([sys.executable, "-c", code], folder)
         assert done.returncode == 0, f"{code}\n{done.stderr}"
 
 
