@@ -58,10 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_top(dist)
     if args.json:
         emit_json(documents)
-    if failed:
+    if failed and len(sources) > 1:
         others = "; the others are built" if failed < len(sources) else ""
         say(f"{failed} of {len(sources)} sources failed{others}")
-    elif not args.dry_run:
+    if not failed and not args.dry_run:
         say(f"next: python -m builder.verify {dist}")
     return EXIT_FAILED if failed else EXIT_OK
 
@@ -150,7 +150,6 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--protocol",
         choices=asam_datasets.PROTOCOLS,
-        default="native",
         help="which images and instances to take: native as the release defines them, sam as in "
         "SAM's Table 7, asam as in ASAM's code (default: native)",
     )
@@ -180,8 +179,8 @@ def _parser() -> argparse.ArgumentParser:
         "--caption-model",
         metavar="MODEL",
         help=f"caption the images first, with a preset of builder.caption ({' or '.join(PRESETS)})"
-        " or with a model of the Hub or in a folder; the captions are kept in the dist's "
-        f"{CAPTIONS}, and a run that was stopped continues",
+        " or, without a prompt, with a model of the Hub or in a folder; the captions are kept in "
+        f"the dist's {CAPTIONS}, and a run that was stopped continues",
     )
     what.add_argument(
         "--allow-truncated",
@@ -242,6 +241,9 @@ def _sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
         raise SettingsError("--device is for --caption-model: masks are made on the CPU")
     if bool(args.eval) != bool(args.source):
         raise SettingsError("--eval NAME and --source FOLDER go together")
+    if args.protocol and not (args.eval or args.eval_fixtures):
+        raise SettingsError("--protocol is for --eval and --eval-fixtures: leave it out")
+    args.protocol = args.protocol or "native"
     if args.eval or args.eval_fixtures:
         for option in ("config", "image_ids", "captions", "caption_model", "allow_truncated"):
             if getattr(args, option):

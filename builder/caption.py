@@ -37,7 +37,7 @@ _EXAMPLES = (
     "python -m builder.caption sa_000000.tar --out captions",
     "python -m builder.caption 'tars/sa_*.tar' --out captions --device cuda:0,cuda:1",
     "python -m builder.caption dist --config sa_000000 --out captions",
-    "python -m builder.caption sa_000000.tar --out captions --model ./blip2-flan-t5-xl-coco",
+    "python -m builder.caption sa_000000.tar --out captions --preset asam --model ./coco",
     "python -m builder.caption sa_000000.tar --out captions --preset pretrained",
 )
 
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         emit_json([summary.as_json() for summary in summaries])
     failed = [summary.config for summary in summaries if summary.error is not None]
-    if failed:
+    if failed and len(summaries) > 1:
         others = "; the others are captioned" if len(failed) < len(summaries) else ""
         say(f"{len(failed)} of {len(summaries)} sources failed: {', '.join(failed)}{others}")
     return EXIT_FAILED if failed else EXIT_OK
@@ -124,8 +124,8 @@ def _parser() -> argparse.ArgumentParser:
         "--preset",
         choices=tuple(PRESETS),
         help=f'asam, the default: {defaults.model}, 364 pixels, prompt "{defaults.prompt}"; '
-        f"pretrained: {pretrained}, 224 pixels, no prompt. The options below override it. If only "
-        f"--model {pretrained} is given, its preset is pretrained",
+        f"pretrained: {pretrained}, 224 pixels, no prompt. The options below override it. With "
+        "--model and without --preset, there is no preset, unless the model is that of one",
     )
     model.add_argument(
         "--model",
@@ -134,7 +134,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     model.add_argument("--revision", help="a branch, tag or commit of the Hub repo")
     model.add_argument(
-        "--prompt", help='text that the caption continues, "" for none (default: the preset\'s)'
+        "--prompt",
+        help='text that the caption continues, "" for none (default: the preset\'s, or none '
+        "without a preset)",
     )
     model.add_argument(
         "--beams",
@@ -149,22 +151,23 @@ def _parser() -> argparse.ArgumentParser:
     model.add_argument(
         "--search",
         choices=SEARCHES,
-        help="the rules of beam search: lavis are those of transformers 4.33.2, which LAVIS pins; "
-        "transformers are those of transformers 5. Models other than BLIP-2 with a T5 always have "
-        "the latter (default: lavis)",
+        help="the rules of beam search: lavis are those of transformers 4.33.2, which LAVIS pins, "
+        "and only for BLIP-2 with a T5; transformers are those of transformers 5; auto is lavis "
+        "for BLIP-2 with a T5, transformers for other models (default: auto)",
     )
     model.add_argument(
         "--dtype",
         choices=("auto", *DTYPES),
         default=defaults.dtype,
         help="asam rounds where LAVIS's autocast does on a GPU; fast rounds more: float16 vision, "
-        "bfloat16 T5; auto is asam on a GPU, float32 on the CPU",
+        "bfloat16 T5; both are only for BLIP-2 with a T5; auto is float32 on the CPU; on a GPU it "
+        "is asam for BLIP-2 with a T5, bfloat16 for other models (default: %(default)s)",
     )
     model.add_argument(
         "--dct-scaling",
         action="store_true",
         help="let the JPEG decoder scale images down first, which is faster and changes some "
-        "captions",
+        "captions; only for models whose processor does no more than resize and normalize",
     )
     how = result.add_argument_group("speed (these options do not change captions)")
     how.add_argument(
@@ -189,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=positive, help="threads that decode images (default: one per core)"
     )
     how.add_argument("--json", action="store_true", help="print the result as JSON")
-    how.add_argument("--quiet", action="store_true", help="no progress bar")
+    how.add_argument("--quiet", action="store_true", help="print no progress")
     return result
 
 

@@ -51,7 +51,7 @@ with program_needs("examples/evaluate.py", "examples"):
     import torch
 
     from builder.evaluating.preprocess import Pad, Preprocess, Square
-    from builder.evaluating.sam import TINY, load_sam, take_tokens
+    from builder.evaluating.sam import TINY, load_sam, silence, take_tokens
 
 EXAMPLES = """examples:
   python examples/evaluate.py
@@ -305,8 +305,13 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, evaluate, print the table."""
     args = parser().parse_args(argv)
+    if args.quiet:
+        silence()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     random_weights = args.model == TINY
+    args.data = args.data or fixtures(args.out / "fixtures")
+    for name in args.configs:  # a mistake in --data or --configs is told before the model is loaded
+        open_stream(args, name)
     torch.manual_seed(args.seed)
     model = load_sam(args.model)
     if args.tokens:
@@ -314,7 +319,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     side = int(model.config.vision_config.image_size)
     preprocess = Square(side) if args.resize == "square" else Pad(side)
     segmenter = Segmenter(model.to(device).eval(), preprocess, device)
-    args.data = args.data or fixtures(args.out / "fixtures")
     results = [evaluate(args, segmenter, name) for name in args.configs]
     title = f"{args.model}, boxes, {args.resize} input"
     if random_weights:

@@ -36,6 +36,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -62,7 +63,7 @@ with program_needs("examples/finetune_sam.py", "examples"):
     from torch.utils.data import DataLoader
 
     from builder.evaluating.preprocess import normalized, outermost
-    from builder.evaluating.sam import TINY, TOKENS, load_sam
+    from builder.evaluating.sam import TINY, TOKENS, load_sam, silence
 
 EXAMPLES = """examples:
   python examples/finetune_sam.py
@@ -91,8 +92,8 @@ class Batch:
     image_ids: list[int]
 
 
-def batches(args: argparse.Namespace, side: int, epoch: int) -> DataLoader[Batch | None]:
-    """The batches of one epoch in a shuffled order. The workers decode and jitter them."""
+def open_stream(args: argparse.Namespace, epoch: int) -> datasets.IterableDataset:
+    """The rows of one epoch in a shuffled order, with undecoded images."""
     stream = asam_datasets.load(
         args.config,
         "train",
@@ -103,9 +104,14 @@ def batches(args: argparse.Namespace, side: int, epoch: int) -> DataLoader[Batch
         shuffle_seed=args.seed,
         epoch=epoch,
     )
+    return stream.decode(False)
+
+
+def batches(args: argparse.Namespace, side: int, epoch: int) -> DataLoader[Batch | None]:
+    """The batches of one epoch. The workers decode and jitter them."""
     collate = partial(to_batch, side=side, count=args.masks, seed=(args.seed, epoch))
     return DataLoader(
-        stream.decode(False), args.batch_size, num_workers=args.workers, collate_fn=collate
+        open_stream(args, epoch), args.batch_size, num_workers=args.workers, collate_fn=collate
     )
 
 
@@ -227,6 +233,7 @@ def slow_start(step: int, steps: int) -> float:
 
 def train(args: argparse.Namespace) -> None:
     """Tune for `args.steps` steps, over as many epochs as necessary, and save the results."""
+    open_stream(args, epoch=0)  # a mistake in --data or --config is told before the model is loaded
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(args.seed)
     model = load_sam(args.model)
@@ -329,6 +336,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, tune, report."""
     args = parser().parse_args(argv)
+    if args.quiet:
+        silence()
     args.out.mkdir(parents=True, exist_ok=True)
     args.data = args.data or sample(args.out / "sample")
     train(args)

@@ -59,6 +59,7 @@ from builder.core.files import write_bytes
 from builder.core.rows import image_bytes
 
 with program_needs("examples/train_controlnet.py", "examples"):
+    import diffusers.utils.logging
     import torch
     import torch.distributed as dist
     from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
@@ -66,7 +67,7 @@ with program_needs("examples/train_controlnet.py", "examples"):
     from torch.utils.data import DataLoader, IterableDataset, get_worker_info
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-    from builder.evaluating.sam import model_errors
+    from builder.evaluating.sam import model_errors, silence
 
 COLUMNS = ["image", "text", "conditioning_image", "image_id"]
 EXAMPLES = """examples:
@@ -344,6 +345,7 @@ class Trainer:
 
     def __init__(self, args: argparse.Namespace, ranks: Ranks) -> None:
         self.args, self.ranks = args, ranks
+        open_stream(args, 0, ranks)  # a mistake in --data or --config is told before a long load
         torch.manual_seed(args.seed)
         self.models = tiny() if args.model == "tiny" else pretrained(args.model)
         for part in (self.models.text_encoder, self.models.vae, self.models.unet):
@@ -550,6 +552,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, train, report."""
     args = parser().parse_args(argv)
+    if args.quiet:
+        silence()
+        diffusers.utils.logging.disable_progress_bar()
     ranks = Ranks.join()
     try:
         args.out.mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,11 @@ class Family:
     positions: str = ""
     repeats_prompt: bool = True
 
+    @property
+    def is_blip2_t5(self) -> bool:
+        """Whether this is BLIP-2 with T5, for which this project has its own search."""
+        return self.parts.get("text_config") == "t5"
+
     def start(self, config: Any, tokenizer: Any, settings: CaptionSettings) -> list[int] | None:
         """Return the token ids that `generate` starts from, for the prompt of the settings.
 
@@ -212,6 +217,29 @@ def _shown(kind: str, parts: Mapping[str, object]) -> str:
     return f"{kind} ({shown})" if shown else kind
 
 
+def check_choices(family: Family, settings: CaptionSettings) -> None:
+    """Refuse settings that a family does not have. "auto" is never refused.
+
+    Raises
+    ------
+    CaptionError
+        The search is "lavis", or the dtype is "asam" or "fast", and the family is not BLIP-2 with a
+        T5.
+    """
+    if family.is_blip2_t5:
+        return
+    if settings.search == "lavis":
+        raise CaptionError(
+            f"{settings.model}: --search lavis is only for BLIP-2 with T5, found {family.name}; "
+            "leave the option out"
+        )
+    if settings.dtype in ("asam", "fast"):
+        raise CaptionError(
+            f"{settings.model}: --dtype {settings.dtype} is only for BLIP-2 with T5, found "
+            f"{family.name}; use --dtype bfloat16 or float32"
+        )
+
+
 def check_engine(engine: str, family: Family, settings: CaptionSettings) -> None:
     """Refuse an engine of `CaptionStream` that can't caption with a family and settings.
 
@@ -222,13 +250,12 @@ def check_engine(engine: str, family: Family, settings: CaptionSettings) -> None
         "generate", the family is BLIP-2 with a T5, and the search is "lavis", which only
         "continuous" supports.
     """
-    with_t5 = family.parts.get("text_config") == "t5"
-    if engine == "continuous" and not with_t5:
+    if engine == "continuous" and not family.is_blip2_t5:
         raise CaptionError(
             f"{settings.model}: --engine continuous is only for BLIP-2 with T5, found "
             f"{family.name}; use --engine generate"
         )
-    if engine == "generate" and with_t5 and settings.search == "lavis":
+    if engine == "generate" and family.is_blip2_t5 and settings.search == "lavis":
         raise CaptionError(
             "--engine generate supports only the search of transformers 5: add --search "
             "transformers, or use --engine continuous"

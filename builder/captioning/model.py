@@ -16,12 +16,19 @@ from PIL import Image
 from torch import Tensor
 
 from builder.captioning.dtypes import MIXED
-from builder.captioning.families import Family, check_engine, family_of, read_processor
+from builder.captioning.families import (
+    Family,
+    check_choices,
+    check_engine,
+    family_of,
+    read_processor,
+)
 from builder.captioning.preprocess import Preprocess, decode
 from builder.captioning.settings import CaptionSettings
 from builder.core.errors import CaptionError
 from builder.core.extras import needs
 from builder.core.files import sha256_file
+from builder.core.models import check_model_name
 from builder.core.records import Json
 
 _SAMPLES, _SAMPLE = 16, 1 << 16  # a weights file is identified by 16 samples of 64 KiB
@@ -67,7 +74,7 @@ class Loaded:
     @property
     def is_blip2_t5(self) -> bool:
         """Whether the model is a BLIP-2 with a T5, which the engine "continuous" needs."""
-        return self.family.parts.get("text_config") == "t5"
+        return self.family.is_blip2_t5
 
     def prepare(self, data: bytes) -> npt.NDArray[Any]:
         """Decode and resize an image. Threads may call it.
@@ -150,8 +157,8 @@ def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") 
     Raises
     ------
     CaptionError
-        There is no such model, it is incomplete, its family is not accepted, or the engine can't
-        caption with it.
+        There is no such model, it is incomplete, its family is not accepted, the engine can't
+        caption with it, or a setting has no effect on it.
     """
     with needs("captioning", "caption"):
         import transformers
@@ -161,17 +168,27 @@ def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") 
     source: str = settings.model
     where = {"revision": settings.revision, "trust_remote_code": False}
     try:
+        check_model_name(source)
+        if settings.revision and Path(source).is_dir():
+            raise CaptionError(
+                f"--revision is for a repo of the Hub, and {source} is a folder: leave it out"
+            )
         raw, _ = transformers.PretrainedConfig.get_config_dict(source, **where)
         if not raw:
             raise CaptionError(f"{source}: no complete captioning model there: no config.json")
         family = family_of(raw, source)
+        check_choices(family, settings)
+        settings = _resolved(settings, family, device)
         check_engine(engine, family, settings)
         config: Any = transformers.AutoConfig.from_pretrained(source, **where)
         processor: Any = read_processor(source, family, **where)
+        if settings.dct_scaling and _preprocess(processor.image_processor, settings) is None:
+            raise CaptionError(
+                f"{source}: --dct-scaling is only for models whose processor does no more than "
+                f"resize and normalize, and that of this {family.name} model does more; leave the "
+                "option out"
+            )
         family.start(config, processor.tokenizer, settings)  # refuses a prompt before a long load
-        mixed = MIXED.get(settings.dtype)
-        if mixed and family.parts.get("text_config") != "t5":
-            mixed, settings = None, replace(settings, dtype="bfloat16")
         dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
         model, report = transformers.AutoModelForImageTextToText.from_pretrained(
             source,
@@ -192,9 +209,21 @@ def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") 
             f"{source} is incomplete: {len(lacking)} weights are missing or have another shape, "
             f"such as {lacking[0]}; download it again"
         )
-    if mixed:
-        mixed(model)
+    if settings.dtype in MIXED:
+        MIXED[settings.dtype](model)
     return adapt(model.to(device), processor, settings, fingerprint(settings, config))
+
+
+def _resolved(settings: CaptionSettings, family: Family, device: torch.device) -> CaptionSettings:
+    """Replace each "auto" by what the family uses on the device."""
+    search, dtype = settings.search, settings.dtype
+    if search == "auto":
+        search = "lavis" if family.is_blip2_t5 else "transformers"
+    if dtype == "auto" and device.type == "cpu":
+        dtype = "float32"
+    elif dtype == "auto":
+        dtype = "asam" if family.is_blip2_t5 else "bfloat16"
+    return replace(settings, search=search, dtype=dtype)
 
 
 def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) -> Loaded:
@@ -207,7 +236,7 @@ def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) 
     processor
         Has the attributes `tokenizer` and `image_processor`.
     settings
-        The settings.
+        The settings, without "auto".
     weights
         Which weights these are, as `fingerprint` says it.
 
@@ -225,8 +254,6 @@ def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) 
     family = family_of(model.config.to_dict(), settings.model)
     ids = family.start(model.config, processor.tokenizer, settings)
     loaded = Loaded(model, processor, settings, preprocess, ids, family)
-    if not loaded.is_blip2_t5:  # then `generate` makes the captions, by transformers' rules
-        loaded.settings = settings = replace(settings, search="transformers")
     described = asdict(settings)
     for elsewhere in ("preset", "model", "revision", "dct_scaling"):
         del described[elsewhere]

@@ -17,9 +17,15 @@ import torch
 from torch import Tensor
 
 from builder.captioning.model import Loaded
+from builder.captioning.settings import CaptionSettings
 
-# Options for a second try when a caption is degenerate: some words, and no pair of tokens twice.
-RETRY = {"min_new_tokens": 5, "no_repeat_ngram_size": 2}
+
+def retry_options(settings: CaptionSettings) -> dict[str, int]:
+    """Options for a second try when a caption is degenerate: some words, no pair of tokens twice.
+
+    The second caption has 5 tokens or more, but never more than the settings allow.
+    """
+    return {"min_new_tokens": min(5, settings.max_new_tokens), "no_repeat_ngram_size": 2}
 
 
 class PlainCaptioner:
@@ -38,8 +44,8 @@ class PlainCaptioner:
             yield list(zip(numbers, self.captions(arrays), strict=True))
 
     def retry(self, image: npt.NDArray[Any]) -> str:
-        """Caption a prepared image once more, with the options of RETRY."""
-        return self.captions([image], **RETRY)[0]
+        """Caption a prepared image once more, with `retry_options`."""
+        return self.captions([image], **retry_options(self._loaded.settings))[0]
 
     def captions(self, images: Sequence[npt.NDArray[Any]], **options: Any) -> list[str]:
         """Caption prepared images of one batch; `options` are added to the generation settings."""

@@ -1,7 +1,7 @@
 """Recognizes degenerate captions.
 
 Captioning models sometimes give no words (LAVIS issue 132) or repeat one phrase. For such an image
-`generate` makes a second caption with the options of `plain.RETRY`. If that is degenerate too, the
+`generate` makes a second caption with `plain.retry_options`. If that is degenerate too, the
 image is rejected with the reason that `degenerate` returns.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 _MANY = 20  # fewer captions than this may be the same by chance
 _SHARED = 0.9
@@ -50,3 +51,26 @@ def shared_caption(captions: Iterable[str]) -> tuple[str, int] | None:
         return None
     caption, images = counts.most_common(1)[0]
     return (caption, images) if images >= _SHARED * counts.total() else None
+
+
+def why_no_caption(rejects: Mapping[str, int], table: Path) -> str:
+    """Say why not one image of a source has a caption, and what to do.
+
+    Parameters
+    ----------
+    rejects
+        The number of rejected images, by reason. There is at least one.
+    table
+        The rejects file.
+    """
+    reason, count = max(sorted(rejects.items()), key=lambda entry: entry[1])
+    if reason.startswith("caption_"):
+        advice = "choose another model or prompt, or allow more new tokens"
+    elif reason == "unusable_file_name":
+        advice = "rename the images"
+    else:
+        advice = f"replace the images, delete {table}, and run the same command again"
+    return (
+        f"no caption was made: all {sum(rejects.values()):,} images are rejected, {count:,} of "
+        f"them for {reason} (see {table.name}); {advice}"
+    )

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -23,11 +23,11 @@ import builder
 from builder.captioning.devices import DeviceProcesses
 from builder.captioning.images import ImageSource
 from builder.captioning.model import Loaded, load
-from builder.captioning.plain import RETRY
-from builder.captioning.quality import shared_caption
+from builder.captioning.plain import retry_options
+from builder.captioning.quality import shared_caption, why_no_caption
 from builder.captioning.settings import CaptionSettings, RunOptions, describe_preset
 from builder.captioning.sight import check_sight
-from builder.captioning.store import CaptionsWriter, captions_path
+from builder.captioning.store import CaptionsWriter, captions_path, rejects_path
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
 from builder.core.console import Progress, say
 from builder.core.errors import CaptionError, CaptionsFileError, SettingsError, SourceError
@@ -59,7 +59,8 @@ class CaptionSummary:
     seconds
         How long the source took.
     error
-        Why the source could not be captioned; None if it could.
+        Why the source could not be captioned, or why not one of its images has a caption; None if
+        there are captions.
     """
 
     config: str
@@ -106,7 +107,8 @@ def caption_sources(
 
     If one of several sources can't be read, or its captions file is refused, the error is printed
     at once and stored in its summary. The other sources are captioned. If there is only one source,
-    its error is raised.
+    its error is raised. If all images of a source are rejected, the reason is printed and stored,
+    and nothing is raised.
 
     Parameters
     ----------
@@ -138,11 +140,8 @@ def caption_sources(
     options = options or RunOptions()
     devices, fell_back = choose_devices(options.devices)
     _make_folder(out)
-    settings = replace(settings or CaptionSettings())
-    if settings.dtype == "auto":
-        settings = replace(settings, dtype="float32" if devices[0].type == "cpu" else "asam")
     summaries = []
-    with _Run(devices, settings, out, options, fell_back) as run:
+    with _Run(devices, settings or CaptionSettings(), out, options, fell_back) as run:
         for images in sources:
             try:
                 summary = run.caption(images)
@@ -152,6 +151,9 @@ def caption_sources(
                 say(f"error: {images.config}: {error}")
                 path = captions_path(out, images.config)
                 summary = CaptionSummary(images.config, path, error=str(error))
+            else:
+                if summary.error is not None:
+                    say(f"error: {images.config}: {summary.error}")
             summaries.append(summary)
     return summaries
 
@@ -231,13 +233,16 @@ class _Run:
     def _stream(self) -> CaptionStream:
         """The stream of this process's device. Making it also starts the other processes."""
         options = self._options
+        if not options.quiet:
+            say(f"loading {self._settings.model} ...")
         threads = options.threads or len(os.sched_getaffinity(0))
         loaded = load(self._settings, self._devices[0], options.engine)
         check_sight(loaded)
         stream = CaptionStream(loaded, options.engine, options.batch, threads)
         if len(self._devices) > 1:
             each = max(1, threads // len(self._devices))
-            others = (self._settings, options.engine, options.batch, each)
+            # Settings without "auto", so that all devices use the search and dtype of the first.
+            others = (loaded.settings, options.engine, options.batch, each)
             processes = DeviceProcesses(self._devices[1:], *others)
             self._processes = self._stack.enter_context(processes)
         return stream
@@ -250,7 +255,7 @@ class _Run:
         summary = CaptionSummary(images.config, captions_path(self._out, images.config))
         with CaptionsWriter(
             summary.path,
-            {**loaded.identity, "retry": RETRY},
+            {**loaded.identity, "retry": retry_options(loaded.settings)},
             self._details(images, loaded),
             force_mix=self._options.force_mix,
             retry_rejects=self._options.retry_rejects,
@@ -263,6 +268,8 @@ class _Run:
             writer.finish()
             summary.captions = len(writer.prompts)
             summary.rejects = Counter(writer.rejected.values())
+            if not summary.captions:
+                summary.error = why_no_caption(summary.rejects, rejects_path(summary.path))
             summary.shared = shared_caption(writer.prompts.values())
         summary.seconds = time.monotonic() - start
         return summary

@@ -10,7 +10,7 @@ from typing import Any
 
 DTYPES = ("asam", "fast", "bfloat16", "float32")
 ENGINES = ("auto", "continuous", "generate")
-SEARCHES = ("lavis", "transformers")
+SEARCHES = ("auto", "lavis", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class CaptionSettings:
     Parameters
     ----------
     preset
-        The name of the preset that the settings were made from. It has no effect on captions.
+        The name of the preset that the settings were made from; None if they were made from none.
+        It has no effect on captions.
     model
         A repo of the Hub, or a folder that `save_pretrained` wrote.
     revision
@@ -37,19 +38,22 @@ class CaptionSettings:
         As in transformers' `generate`.
     search
         The rules of beam search (`builder.captioning.fast.search`). "lavis" are those of
-        transformers 4.33.2, which LAVIS pins. "transformers" are those of transformers 5. Only a
-        BLIP-2 with a T5 has the choice. All other models use "transformers".
+        transformers 4.33.2, which LAVIS pins. Only a BLIP-2 with a T5 has them. "transformers" are
+        those of transformers 5. "auto" is "lavis" for a BLIP-2 with a T5 and "transformers" for
+        other models.
     dtype
         "asam" rounds where LAVIS's autocast does: float16 in the vision tower's layers, bfloat16 in
         T5's, float32 between them and in the Q-Former (`builder.captioning.dtypes`). "fast" rounds
         more: the vision tower and the projection are float16, T5 is bfloat16. "bfloat16" and
-        "float32" are one dtype for all parts. "auto" is "asam" on a GPU and "float32" elsewhere.
-        Only a BLIP-2 with a T5 has "asam" and "fast". Other models use "bfloat16" instead of them.
+        "float32" are one dtype for all parts. Only a BLIP-2 with a T5 has "asam" and "fast". "auto"
+        is "float32" on the CPU. On a GPU it is "asam" for a BLIP-2 with a T5 and "bfloat16" for
+        other models.
     dct_scaling
         Let the JPEG decoder scale the image down first. This is faster and changes some captions.
+        Only a model whose processor does no more than resize and normalize has the choice.
     """
 
-    preset: str = "asam"
+    preset: str | None = "asam"
     model: str = "Salesforce/blip2-flan-t5-xl-coco"
     revision: str | None = None
     prompt: str = "a photo of"
@@ -58,18 +62,15 @@ class CaptionSettings:
     min_length: int = 1
     length_penalty: float = 1.0
     repetition_penalty: float = 1.0
-    search: str = "lavis"
+    search: str = "auto"
     dtype: str = "auto"
     dct_scaling: bool = False
 
 
 PRESETS = {
-    preset.preset: preset
-    for preset in (
-        CaptionSettings(),
-        # The weights before the fine-tuning on COCO; LAVIS calls this type pretrain_flant5xl.
-        CaptionSettings(preset="pretrained", model="Salesforce/blip2-flan-t5-xl", prompt=""),
-    )
+    "asam": CaptionSettings(),
+    # The weights before the fine-tuning on COCO; LAVIS calls this type pretrain_flant5xl.
+    "pretrained": CaptionSettings("pretrained", "Salesforce/blip2-flan-t5-xl", prompt=""),
 }
 _NOT_THE_WORDS = ("preset", "dtype")  # settings that are not part of a preset
 
@@ -80,20 +81,30 @@ def caption_settings(preset: str | None = None, **explicit: Any) -> CaptionSetti
     Parameters
     ----------
     preset
-        A key of `PRESETS`. None takes the preset of the given model, or "asam" if there is none.
+        A key of `PRESETS`. None takes the preset of the given model, or "asam" if no model is
+        given. A model that is of no preset has no prompt unless one is given.
     explicit
         Fields of `CaptionSettings`. None means that a field is not given.
     """
     given = {name: value for name, value in explicit.items() if value is not None}
     if preset is None:
-        named = (each.preset for each in PRESETS.values() if each.model == given.get("model"))
-        preset = next(named, "asam")
-    return replace(PRESETS[preset], **given)
+        model = given.get("model", PRESETS["asam"].model)
+        preset = next((name for name, each in PRESETS.items() if each.model == model), None)
+    start = PRESETS[preset] if preset else CaptionSettings(preset=None, prompt="")
+    return replace(start, **given)
 
 
-def describe_preset(settings: CaptionSettings) -> str:
-    """Name the preset and what differs from it: "asam", or "asam with another num_beams"."""
+def describe_preset(settings: CaptionSettings) -> str | None:
+    """Name the preset and what differs from it: "asam", or "asam with another num_beams".
+
+    Returns None for settings that were made from no preset. The "auto" of a preset's search counts
+    as "lavis", because the presets' models are BLIP-2 with a T5.
+    """
+    if settings.preset is None:
+        return None
     preset = PRESETS[settings.preset]
+    if settings.search != "auto":
+        preset = replace(preset, search="lavis")
     changed = [
         field.name
         for field in fields(settings)
@@ -125,7 +136,7 @@ class RunOptions:
     retry_rejects
         Try the images again that an earlier run rejected.
     quiet
-        Show no progress bar.
+        Do not say that the model is being loaded, and show no progress bar.
     """
 
     devices: tuple[str, ...] = ("auto",)

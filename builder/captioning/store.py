@@ -162,7 +162,8 @@ class CaptionsWriter:
         The captions file.
     identity
         What decides the captions: model, revision, settings. A file with another identity is
-        refused. So is a file that holds captions but has no provenance.
+        refused. So is a file that holds captions but has no provenance. If there are only rejects,
+        and they have another identity, they are deleted, so that those images are tried again.
     details
         What else the provenance records of this run, such as versions and device. They are listed
         under "runs"; runs with the same details are listed once.
@@ -280,6 +281,8 @@ class CaptionsWriter:
         self._provenance["runs"] = [run for run in runs if run not in self._provenance["runs"]] + (
             self._provenance["runs"]
         )
+        if changed and not self._captions.size:  # images without a caption may have one now
+            self._rejects.clear()
         mixed = earlier.get("mixed_with", [])
         if changed and self._captions.size:
             if not force_mix:

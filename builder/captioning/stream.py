@@ -19,7 +19,7 @@ import torch
 from builder.captioning.families import check_engine
 from builder.captioning.fast import ContinuousCaptioner
 from builder.captioning.model import Loaded
-from builder.captioning.plain import RETRY, PlainCaptioner
+from builder.captioning.plain import PlainCaptioner, retry_options
 from builder.captioning.preprocess import UndecodableError
 from builder.captioning.quality import degenerate
 from builder.captioning.store import holds_name
@@ -240,7 +240,8 @@ class CaptionStream:
         reason = degenerate(again.removeprefix(prompt))
         if reason is None:
             return again
-        expected = f"words and no repeated phrase, also in a second caption made with {RETRY}"
+        retry = retry_options(self.loaded.settings)
+        expected = f"words and no repeated phrase, also in a second caption made with {retry}"
         return Reject(images.name, name, reason, expected, repr(again[:120]))
 
 

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 import transformers
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from builder.core.errors import ModelError
+from builder.core.models import check_model_name
 
 TINY = "tiny"  # the name of the tiny model
 TOKENS = ("mask_tokens.weight", "iou_token.weight")  # ASAM changes only these in SAM's decoder
@@ -53,6 +56,13 @@ def load_sam(name: str) -> Any:
     return model
 
 
+def silence() -> None:
+    """Turn off the progress bars of transformers, datasets and the Hub's client, for --quiet."""
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    disable_progress_bars()
+
+
 @contextmanager
 def model_errors(name: str, kind: str) -> Iterator[None]:
     """Turn the errors of loading a model in this context into a ModelError of one line.
@@ -67,9 +77,10 @@ def model_errors(name: str, kind: str) -> Iterator[None]:
     Raises
     ------
     ModelError
-        Loading failed.
+        `name` can't be a model's, or loading failed.
     """
     try:
+        check_model_name(name)
         yield
     except ModelError:
         raise

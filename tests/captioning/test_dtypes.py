@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,6 @@ from builder.captioning.model import load
 from builder.captioning.settings import DTYPES, CaptionSettings
 from builder.captioning.stream import CaptionStream
 from builder.core.console import EXIT_OK
-from tests.captioning.families import write
 
 CPU = torch.device("cpu")
 HALF, BRAIN, FLOAT = torch.float16, torch.bfloat16, torch.float32
@@ -71,12 +69,3 @@ def test_the_dtypes_of_a_gpu_are_loaded_and_run(
         made[engine] = dict(pair for done in captioner(iter(numbered)) for pair in done)
     same = sum(made["continuous"][i] == made["generate"][i] for i, _ in numbered)
     assert same > (16 if dtype == "asam" else 8)  # near-flat logits: some beams flip
-
-
-@pytest.mark.parametrize("dtype", ["asam", "fast"])
-def test_a_model_without_these_parts_is_bfloat16_and_says_so(dtype: str, tmp_path: Path) -> None:
-    write("git", tmp_path)
-    settings = CaptionSettings(model=str(tmp_path), prompt="", max_new_tokens=6, dtype=dtype)
-    loaded = load(settings, CPU)
-    assert next(loaded.model.parameters()).dtype == BRAIN
-    assert loaded.identity["settings"]["dtype"] == "bfloat16"

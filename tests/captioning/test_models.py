@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,37 @@ def test_only_a_blip2_with_a_t5_is_captioned_continuously(folders: dict[str, Pat
     assert CaptionStream(loaded, "auto", 2, 1).engine == "generate"
     with pytest.raises(CaptionError, match="--engine generate"):
         CaptionStream(loaded, "continuous", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("blip", {"search": "lavis"}, "--search lavis is only for BLIP-2 with T5, found BLIP;"),
+        ("git", {"dtype": "asam"}, "--dtype asam is only for BLIP-2 with T5, found GIT; use"),
+        ("vit-gpt2", {"dtype": "fast"}, "--dtype fast is only for BLIP-2 with T5, found ViT-GPT2"),
+        ("git", {"dct_scaling": True}, "--dct-scaling is only for .* this GIT model does more"),
+        ("blip", {"revision": "v1"}, "--revision is for a repo of the Hub, and .* is a folder"),
+    ],
+)
+def test_an_option_without_effect_is_refused_before_the_weights_are_read(
+    kind: str,
+    change: dict[str, Any],
+    message: str,
+    folders: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    for path in folders[kind].glob("*.json"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(CaptionError, match=message):
+        load(replace(settings_for(tmp_path), **change), CPU)
+
+
+@pytest.mark.parametrize(("kind", "search"), [("git", "transformers"), ("blip2-t5", "lavis")])
+def test_what_runs_by_default_is_recorded(kind: str, search: str, folders: dict[str, Path]) -> None:
+    loaded = load(replace(settings_for(folders[kind]), dtype="auto"), CPU)
+    recorded = loaded.identity["settings"]
+    assert (recorded["search"], recorded["dtype"]) == (search, "float32")
+    assert loaded.settings.search == search
 
 
 @pytest.mark.parametrize(

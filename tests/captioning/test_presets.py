@@ -45,7 +45,7 @@ def test_the_presets_are_what_lavis_says() -> None:
     # configs/models/blip2/blip2_caption_flant5xl.yaml and blip2_pretrain_flant5xl.yaml, and the
     # defaults of `generate` in models/blip2_models/blip2_t5.py.
     generate: dict[str, Any] = {"num_beams": 5, "max_new_tokens": 30, "min_length": 1}
-    generate |= {"length_penalty": 1.0, "repetition_penalty": 1.0, "search": "lavis"}
+    generate |= {"length_penalty": 1.0, "repetition_penalty": 1.0, "search": "auto"}
     expected = {
         "asam": {"model": "Salesforce/blip2-flan-t5-xl-coco", "prompt": "a photo of"},
         "pretrained": {"model": "Salesforce/blip2-flan-t5-xl", "prompt": ""},
@@ -61,20 +61,31 @@ def test_the_presets_are_what_lavis_says() -> None:
     [
         (None, {"num_beams": 3, "prompt": None}, "asam with another num_beams"),
         (None, {"model": "Salesforce/blip2-flan-t5-xl"}, "pretrained"),
-        (None, {"model": "./elsewhere"}, "asam with another model"),
+        (None, {"model": "Salesforce/blip2-flan-t5-xl-coco"}, "asam"),
+        (None, {"model": "./elsewhere"}, None),
+        (None, {"search": "lavis"}, "asam"),
+        ("asam", {"search": "transformers"}, "asam with another search"),
+        ("asam", {"model": "./elsewhere"}, "asam with another model"),
         ("asam", {"prompt": "", "model": "m"}, "asam with another model, prompt"),
         ("pretrained", {"prompt": "a photo of"}, "pretrained with another prompt"),
         ("pretrained", {"dtype": "float32"}, "pretrained"),
     ],
 )
 def test_what_is_given_overrides_a_preset(
-    preset: str | None, explicit: dict[str, Any], expected: str
+    preset: str | None, explicit: dict[str, Any], expected: str | None
 ) -> None:
     settings = caption_settings(preset, **explicit)
     assert describe_preset(settings) == expected
     for name, value in explicit.items():
         if value is not None:
             assert getattr(settings, name) == value
+
+
+def test_only_a_preset_and_its_model_have_a_prompt() -> None:
+    assert caption_settings(model="./elsewhere").prompt == ""
+    assert caption_settings(model="./elsewhere", prompt="a cat").prompt == "a cat"
+    assert caption_settings(model=PRESETS["asam"].model).prompt == "a photo of"
+    assert caption_settings("asam", model="./elsewhere").prompt == "a photo of"
 
 
 def test_at_364_pixels_the_words_are_those_of_the_models_own_processor_and_generate(

@@ -234,9 +234,25 @@ def test_captions_that_stay_degenerate_are_rejected(
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     summary = run(tar, tmp_path, replace(settings, model=str(folder)), replace(CPU, limit=3))
     assert (summary.captions, dict(summary.rejects)) == (0, {"caption_without_words": 3})
+    assert summary.error == (
+        "no caption was made: all 3 images are rejected, 3 of them for caption_without_words (see "
+        "sa_000000-blip2-caption.rejects.jsonl); choose another model or prompt, or allow more new "
+        "tokens"
+    )
+    again = run(tar, tmp_path, replace(settings, model=str(folder)), replace(CPU, limit=3))
+    assert (again.made, again.error) == (0, summary.error)
     reject = json.loads(rejects_path(summary.path).read_text().splitlines()[0])
     assert (reject["source"], reject["member"]) == ("sa_000000.tar", "sa_1.jpg")
     assert "second caption" in reject["expected"]
+    other = run(tar, tmp_path, settings, replace(CPU, limit=3))  # with a model that has words
+    assert (other.made, other.captions, other.error) == (3, 3, None)
+
+
+def test_a_second_try_has_no_more_tokens_than_are_allowed(
+    settings: CaptionSettings,
+) -> None:
+    loaded = load(replace(settings, max_new_tokens=1), torch.device("cpu"))
+    assert len(PlainCaptioner(loaded, 1).retry(loaded.prepare(photograph(3))).split()) <= 1
 
 
 def test_a_second_try_mends_repeats(loaded: Loaded) -> None:
@@ -332,7 +348,7 @@ def test_missing_or_damaged_weights_are_named(
 
 
 def test_a_model_that_is_nowhere_is_named(settings: CaptionSettings, tmp_path: Path) -> None:
-    with pytest.raises(CaptionError, match="nowhere"):
+    with pytest.raises(CaptionError, match=r"nowhere: .*no such folder, and no repo's name"):
         load(replace(settings, model=str(tmp_path / "nowhere")), torch.device("cpu"))
 
 
@@ -448,6 +464,7 @@ def test_the_command_prints_its_result(
     (result,) = json.loads(printed.out)
     assert (result["config"], result["captions"]) == ("sa_000000", 2)
     assert "2 captions" in printed.err
+    assert printed.err.splitlines()[0] == f"loading {settings.model} ..."
 
 
 def test_a_name_that_no_line_holds_is_rejected_and_a_later_run_goes_on(

@@ -169,6 +169,28 @@ def test_a_build_captions_and_builds_the_others(
     assert not (dist / "data" / "sa_000001").exists()
 
 
+def test_a_run_in_which_every_image_is_rejected_fails(
+    settings: CaptionSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "sa_000000"
+    folder.mkdir()
+    for i in (1, 2):
+        (folder / f"sa_{i}.jpg").write_bytes(b"no image")
+        (folder / f"sa_{i}.json").write_bytes(b"{}")
+    expected = "error: sa_000000: no caption was made: all 2 images are rejected, 2 of them for "
+    out, dist = tmp_path / "captions", tmp_path / "dist"
+    assert command(settings, folder, "--out", out) == EXIT_FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{expected}image_undecodable")
+    assert f"delete {rejects_path(captions_path(out, 'sa_000000'))}, and run" in line
+    arguments = [folder, "--caption-model", settings.model, "--out", dist]
+    arguments += ["--device", "cpu", "--workers", "1", "--quiet"]
+    assert run_command(builder.build.main, list(map(str, arguments))) == EXIT_FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{expected}image_undecodable")
+    assert not (dist / "data").exists()
+
+
 def test_a_build_without_the_captions_of_one_source_builds_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 from builder.core.console import EXIT_FAILED, EXIT_USAGE, run_command
+from builder.sources.evaluation.fixtures import write_fixtures
 from tests.examples.conftest import built
 from tests.factory import members, write_tar
 
@@ -103,6 +104,42 @@ def test_a_model_that_is_none(
     assert status == EXIT_FAILED
     assert line.startswith(f"error: '{model}' can't be loaded as ")
     assert line.endswith("; give a repo of the Hub, or a folder that save_pretrained wrote")
+
+
+@pytest.mark.parametrize("program", ALL)
+def test_a_model_that_is_nowhere(
+    program: str, small_dist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "nowhere"
+    options = ["--data", str(small_dist), *config(program), "--out", str(tmp_path / "out")]
+    status, line = said(program, [*options, "--model", str(model)], capsys)
+    assert status == EXIT_FAILED
+    assert f"'{model}' can't be loaded as " in line
+    assert "no such folder, and no repo's name; give a repo" in line
+
+
+@pytest.mark.parametrize("program", TRAINING)
+def test_a_config_without_the_split_is_told_before_a_model_is_loaded(
+    program: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release = write_fixtures(tmp_path / "releases")["coco2017"]
+    asam = ("--eval", "coco2017", "--protocol", "asam")
+    dist = built(tmp_path / "dist", *asam, "--source", str(release))
+    options = ["--data", str(dist), "--config", "coco2017_asam", "--out", str(tmp_path / "out")]
+    status, line = said(program, [*options, "--model", str(tmp_path / "nowhere")], capsys)
+    assert status == EXIT_FAILED
+    assert line.startswith("error: no split 'train' in ")
+
+
+@pytest.mark.parametrize("program", TRAINING)
+def test_quiet_shows_no_progress_bar(
+    program: str, small_dist: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", str(small_dist), "--out", str(tmp_path), "--workers", "0"]
+    options += ["--batch-size", "1", "--steps", "1", "--quiet"]
+    capsys.readouterr()
+    assert run_command(import_module(f"examples.{program}").main, options) == 0
+    assert "%" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("program", ALL)

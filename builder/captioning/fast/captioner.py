@@ -146,7 +146,7 @@ class ContinuousCaptioner:
             yield [(n, text.strip()) for (n, _), text in zip(done, texts, strict=True)]
 
     def retry(self, image: npt.NDArray[Any]) -> str:
-        """Caption a prepared image once more, by `generate` with the options of `plain.RETRY`."""
+        """Caption a prepared image once more, by `generate` with `plain.retry_options`."""
         return PlainCaptioner(self._loaded, 1).retry(image)
 
     def ids(self, images: Iterable[Numbered]) -> Iterator[list[tuple[int, list[int]]]]:
