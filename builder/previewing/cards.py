@@ -154,7 +154,7 @@ def make_cards(
     ):
         found = ways[key].outliers(facts)
         if found:
-            remark = f"{unit}; median image {short(float(np.nanmedian(values)))}"
+            remark = f"{unit}; the median image has {short(float(np.nanmedian(values)))}"
             to = link(key) if int(facts.numbers[found[0]]) in on_page else ("", "")
             yield Card(title, short(float(values[found[0]])), remark, *to)
 

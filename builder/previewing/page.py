@@ -154,15 +154,17 @@ def _row(view: View, place: int, kind: str, rejects: Sequence[Reject]) -> dict[s
 
 def _columns(kind: str) -> list[Column]:
     """The columns of the list of masks."""
-    number = Column("no.", "place in the annotations", falls=False)
+    number = Column(
+        "no." if kind == "eval" else "SA-1B no.", "place in the annotations", falls=False
+    )
     pixels = Column("pixels", "area in pixels", falls=True)
     if kind == "eval":
         return [number, Column("category", "category", falls=False), pixels]
     return [
         number,
-        Column("ASAM", "number that ASAM gives the mask: the largest box has 0", falls=False),
+        Column("ASAM no.", "number that ASAM gives the mask: the largest box has 0", falls=False),
         pixels,
-        Column("IoU", "predicted_iou", falls=True),
+        Column("predicted IoU", "predicted_iou", falls=True),
         Column("stability", "stability_score", falls=True),
     ]
 

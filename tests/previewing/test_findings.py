@@ -136,7 +136,8 @@ def test_a_card_leads_to_a_row_only_if_it_is_on_the_page(train: Config) -> None:
         True,
     )
     assert cards["captions missing"][1:] == ("1", "4.35 % of the images", "", "", True)
-    assert cards["most masks"][1:] == ("4", "in an image; median image 3", "most", "#row-2", False)
+    remark = "in an image; the median image has 3"
+    assert cards["most masks"][1:] == ("4", remark, "most", "#row-2", False)
     assert cards["fewest masks"].number == "2"  # one annotation of record 5 was rejected
     assert cards["fewest masks"].target == ""
 

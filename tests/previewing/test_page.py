@@ -306,7 +306,8 @@ def test_masks_are_sorted_by_every_column(page: webdriver.Chrome) -> None:
 
     one(page, "#next").click()
     heads = page.find_elements(By.CSS_SELECTOR, "#row-2 .columns button")
-    assert [head.text.split()[0] for head in heads] == ["no.", "ASAM", "pixels", "IoU", "stability"]
+    titles = [head.text.partition("\n")[0].rstrip(" ▲▼") for head in heads]
+    assert titles == ["SA-1B no.", "ASAM no.", "pixels", "predicted IoU", "stability"]
     assert column(2, 1) == [0, 1, 2, 3]
     assert sorted(column(2, 2)) == [0, 1, 2, 3]
     for place, head in enumerate(heads[2:4], start=3):
@@ -316,7 +317,7 @@ def test_masks_are_sorted_by_every_column(page: webdriver.Chrome) -> None:
         assert column(2, place) == sorted(column(2, place))
         assert head.get_attribute("aria-pressed") == "true"
     assert column(2, 1)[0] == 3  # the lowest IoU
-    assert status(page) == "Sorted by IoU, rising"
+    assert status(page) == "Sorted by predicted IoU, rising"
     one(page, "#previous").click()
     assert column(1, 4) == sorted(column(1, 4))  # the next row is sorted the same way
     one(page, "#row-1 .columns button").click()
