@@ -285,6 +285,8 @@ def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
 
     paths = args.sources
     if args.sample:
+        if not args.quiet:
+            say("drawing the sample's twelve pictures ...")
         sample = write_sample(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         paths, args.captions = [str(sample.tar)], args.captions or sample.captions
     ids = read_image_ids(args.image_ids) if args.image_ids else None

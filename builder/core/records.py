@@ -39,8 +39,8 @@ class Item:
     """One record to read: what the plan deals out to shards. Picklable.
 
     `num_bytes` estimates the row's size. `locator` tells the source where the record is; nothing
-    else reads it. `version`, an mtime or an ETag, changes when the file was written again. It is no
-    part of the plan.
+    else reads it. `version`, an mtime or an ETag, changes when the file was written again. It does
+    not decide the shard of an item. A shard with an item of another version is built again.
     """
 
     key: str

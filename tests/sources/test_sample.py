@@ -156,6 +156,11 @@ def test_a_second_run_makes_the_same_bytes(members: dict[str, bytes]) -> None:
     assert members["sa_9.json"] == json.dumps(record).encode()
 
 
+def test_every_sample_was_written_at_the_same_time(sample_source: sample.SamplePaths) -> None:
+    """So a build of the sample finds what an earlier one did: each makes a tar of its own."""
+    assert sample_source.tar.stat().st_mtime_ns == 0
+
+
 @pytest.mark.parametrize("shape", [(5, 4), (1, 1), (6, 1), (1, 7), (6, 7)])
 def test_layers_encode_as_pycocotools_encodes_bitmaps(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +72,10 @@ SCENES = (
 
 
 def write_sample(folder: Path) -> SamplePaths:
-    """Write the sample's tar and captions file into `folder`; existing ones are replaced."""
+    """Write the sample's tar and captions file into `folder`; existing ones are replaced.
+
+    The tar's time of change is always the same, as its bytes are, so a build of the sample resumes.
+    """
     pictures, records, captions = [], [], []
     for image_id, scene in enumerate(SCENES, start=1):
         jpeg, record = make_record(image_id, scene)
@@ -81,6 +85,7 @@ def write_sample(folder: Path) -> SamplePaths:
         captions.append(json.dumps({"img": name, "prompt": scene.caption}) + "\n")
     paths = SamplePaths(folder / TAR, folder / CAPTIONS)
     write_bytes(paths.tar, _tar(pictures + records))
+    os.utime(paths.tar, (0, 0))
     write_bytes(paths.captions, "".join(captions).encode())
     return paths
 
