@@ -326,6 +326,62 @@ class ImageRootError(AsamDatasetsError):
 
 
 # --------------------------------------------------------------------------------------------------
+# values.py. What the values of a column must be, beside their type.
+#
+# `datasets.Image` opens the file or the URL that a picture names when the picture has no bytes. So a
+# dist from someone else could have a reader's own files read. A picture in a dist holds its bytes.
+# --------------------------------------------------------------------------------------------------
+
+
+# Values that may be absent. `path` is the name of a picture.
+OPTIONAL = frozenset(
+    {"image", "text", "conditioning_image", "void_mask", "category", "category_id", "path"}
+)
+_PICTURE = {"bytes", "path"}  # the fields of `datasets.Image`
+
+
+def check_values(name: str, values: pa.Array) -> None:
+    """Check that nothing is absent from a column that every row must have.
+
+    Parameters
+    ----------
+    name
+        The column's name. Columns of other names than this project's own are checked alike.
+    values
+        A valid array.
+
+    Raises
+    ------
+    ValueError
+        It names the field, and says how many values are absent.
+    """
+    _check(name, name, values)
+
+
+def check_pictures(name: str, values: pa.Array) -> None:
+    """Check of a column of pictures that each holds its bytes; reads none of them.
+
+    Raises ValueError.
+    """
+    if pa.types.is_struct(values.type) and {f.name for f in values.type} == _PICTURE:
+        _check(name, name, values)
+
+
+def _check(path: str, field: str, values: pa.Array) -> None:
+    if values.null_count and field not in OPTIONAL:
+        raise ValueError(f"{path}: {values.null_count} of {len(values)} values are absent")
+    kind = values.type
+    if pa.types.is_struct(kind):
+        present = values.is_valid() if values.null_count else None
+        for i in range(kind.num_fields):
+            child = values.field(i)
+            name = kind.field(i).name
+            _check(f"{path}.{name}", name, child if present is None else child.filter(present))
+    elif pa.types.is_list(kind):
+        _check(f"{path}[]", "", values.flatten())
+
+
+# --------------------------------------------------------------------------------------------------
 # bits.py. Runs become bits: the masks' bounding boxes, and the pixels within them, packed.
 # --------------------------------------------------------------------------------------------------
 
@@ -1324,6 +1380,7 @@ _DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float32", "float64", "string", "binary"),
 )
+_MODES = (None, "1", "L", "P", "RGB", "RGBA")
 _DEEPEST = 16  # lists and structs within each other
 _SEGMENTATION = {"size": [datasets.Value("int32")], "counts": datasets.Value("string")}
 
@@ -1419,10 +1476,30 @@ def features_from_json(node: Node) -> datasets.Features:
     Only plain values, images, lists and structs are accepted. The library itself would create an
     object of any class that `_type` names. Raises ContractError for anything else.
     """
-    columns = {name: _feature(column, 0) for name, column in node.members().items()}
+    columns = {name: _feature(column, 0) for name, column in _named(node).items()}
     if not columns:
         node.fail("at least one column")
     return datasets.Features(columns)
+
+
+def _named(node: Node) -> dict[str, Node]:
+    """The members of an object, whose names Arrow can hold."""
+    members = node.members()
+    for name, member in members.items():
+        if not name.isprintable():  # half of a surrogate pair is not printable either
+            member.fail("a column or field with a printable name")
+    return members
+
+
+def check_columns(node: Node, features: datasets.Features, kind: str) -> None:
+    """Check that the features of an index have the columns of its kind, in their types.
+
+    Columns of other names may stand beside them. Raises ContractError.
+    """
+    found = features_to_json(features)
+    for name, expected in features_to_json(features_of(kind)).items():
+        if found.get(name) != expected:
+            node[name].fail(f"the column {name} of kind {kind}: {expected}")
 
 
 def _feature(node: Node, depth: int) -> Any:
@@ -1436,15 +1513,15 @@ def _feature(node: Node, depth: int) -> Any:
     if "_type" not in fields:
         if not fields:
             node.fail("a struct with at least one field")
-        return {name: _feature(field, depth + 1) for name, field in node.members().items()}
+        return {name: _feature(field, depth + 1) for name, field in _named(node).items()}
     if fields["_type"] == "Value":
         if fields.get("dtype") not in _DTYPES:
             node.fail(f"a dtype among {', '.join(_DTYPES)}")
         return datasets.Value(fields["dtype"])
     if fields["_type"] == "Image":
         mode, decode = fields.get("mode"), fields.get("decode", True)
-        if not (mode is None or isinstance(mode, str)) or not isinstance(decode, bool):
-            node.fail("an Image with a mode that is a string, and decode true or false")
+        if mode not in _MODES or not isinstance(decode, bool):
+            node.fail(f"an Image with a mode of {_MODES}, and decode true or false")
         return datasets.Image(mode=mode, decode=decode)
     return node.fail("a Value or an Image")
 
@@ -1545,6 +1622,9 @@ def _sample(runs: MaskRuns, full: tuple[int, int], small: tuple[int, int]) -> Ma
 # --------------------------------------------------------------------------------------------------
 
 
+_FLOATS = [float] * 4
+
+
 def box_areas(annotations: Any) -> npt.NDArray[np.float64]:
     """The area of each annotation's box, `bbox[2] * bbox[3]`.
 
@@ -1574,7 +1654,10 @@ def box_areas(annotations: Any) -> npt.NDArray[np.float64]:
             "annotations must be a row's `annotations`, each with a bbox of "
             f"[x, y, width, height]: {error!r}"
         ) from error
-    boxes = np.array([_box(name, value) for name, value in pairs], np.float64).reshape(-1, 4)
+    if all(type(value) is list and [*map(type, value)] == _FLOATS for value in values):
+        boxes = np.array(values, np.float64).reshape(-1, 4)  # as a row without a format has them
+    else:
+        boxes = np.array([_box(name, value) for name, value in pairs], np.float64).reshape(-1, 4)
     for i in np.flatnonzero(~np.isfinite(boxes).all(axis=1))[:1].tolist():
         _refuse(*pairs[i])
     # Python multiplies to infinity where numpy warns.
@@ -2316,10 +2399,12 @@ class Index:
         node["config"].equal(config)
         fmt = node["format"].choice(*FORMATS)
         features = features_from_json(node["features"])
+        kind = node["kind"].choice(*KINDS)
+        check_columns(node["features"], features, kind)
         layout = Layout(features.arrow_schema) if fmt == "arrow" else None
         index = cls(
             config=config,
-            kind=node["kind"].choice(*KINDS),
+            kind=kind,
             format=fmt,
             features=features,
             annotations_only=node["annotations_only"].flag(),
@@ -2643,7 +2728,7 @@ class Reader:
                     for batch in file.read_row_group(group, columns=[*self._fields]).to_batches():
                         batch.validate(full=True)
                         yield self._chosen({name: batch.column(name) for name in self._fields})
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             kind = UnreachableError if isinstance(error, HfHubHTTPError) else CorruptDataError
             raise kind(f"{where}: can't be read: {error}") from error
 
@@ -2654,6 +2739,7 @@ class Reader:
         for field in self.schema:
             if (found := columns[field.name].type) != field.type:
                 raise pa.ArrowInvalid(f"column {field.name} is {found}, expected {field.type}")
+            check_values(field.name, columns[field.name])
         return pa.RecordBatch.from_arrays(
             [columns[name] for name in self.schema.names], schema=self.schema
         )
@@ -3055,8 +3141,26 @@ def _map_shards(store: Files | Hub, index: Index, split: Split, verify: bool) ->
             ) from error
         _compare(local, "rows", shard.rows, part.num_rows)
         _compare(local, "columns", index.features, part.features)
+        _check_mapped(local, part.data.table, verify)
         parts.append(part)
     return datasets.concatenate_datasets(parts)
+
+
+def _check_mapped(local: str, table: pa.Table, verify: bool) -> None:
+    """Check that each picture holds its bytes; with `verify` also every value of the table."""
+    try:
+        if verify:
+            table.validate(full=True)
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            for chunk in column.chunks:
+                if verify:
+                    check_values(name, chunk)
+                else:
+                    check_pictures(name, chunk)
+    except (ValueError, pa.ArrowException) as error:
+        raise CorruptDataError(
+            f"{local}: {error}; remove the file and get or build it again"
+        ) from error
 
 
 def _compare(local: str, what: str, expected: object, found: object) -> None:

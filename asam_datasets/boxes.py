@@ -10,6 +10,8 @@ import numpy.typing as npt
 from asam_datasets.errors import AsamDatasetsError
 from asam_datasets.segmentation import UNREADABLE, fields, host_array
 
+_FLOATS = [float] * 4
+
 
 def box_areas(annotations: Any) -> npt.NDArray[np.float64]:
     """The area of each annotation's box, `bbox[2] * bbox[3]`.
@@ -40,7 +42,10 @@ def box_areas(annotations: Any) -> npt.NDArray[np.float64]:
             "annotations must be a row's `annotations`, each with a bbox of "
             f"[x, y, width, height]: {error!r}"
         ) from error
-    boxes = np.array([_box(name, value) for name, value in pairs], np.float64).reshape(-1, 4)
+    if all(type(value) is list and [*map(type, value)] == _FLOATS for value in values):
+        boxes = np.array(values, np.float64).reshape(-1, 4)  # as a row without a format has them
+    else:
+        boxes = np.array([_box(name, value) for name, value in pairs], np.float64).reshape(-1, 4)
     for i in np.flatnonzero(~np.isfinite(boxes).all(axis=1))[:1].tolist():
         _refuse(*pairs[i])
     # Python multiplies to infinity where numpy warns.

@@ -26,7 +26,7 @@ from asam_datasets.contract import Node, check_size, read_document, sha256_json,
 from asam_datasets.errors import ContractError
 from asam_datasets.format1 import upgraded
 from asam_datasets.names import CONFIG_NAME, FORMATS, LONGEST_NAME, unknown_name
-from asam_datasets.schema import KINDS, features_from_json, features_to_json
+from asam_datasets.schema import KINDS, check_columns, features_from_json, features_to_json
 from asam_datasets.shards import Place, Shard, Split
 from asam_datasets.stores import LOG, Files, Hub
 
@@ -219,10 +219,12 @@ class Index:
         node["config"].equal(config)
         fmt = node["format"].choice(*FORMATS)
         features = features_from_json(node["features"])
+        kind = node["kind"].choice(*KINDS)
+        check_columns(node["features"], features, kind)
         layout = Layout(features.arrow_schema) if fmt == "arrow" else None
         index = cls(
             config=config,
-            kind=node["kind"].choice(*KINDS),
+            kind=kind,
             format=fmt,
             features=features,
             annotations_only=node["annotations_only"].flag(),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 
 from asam_datasets.errors import AsamDatasetsError, CorruptDataError
 from asam_datasets.images import ImageRoot
@@ -18,6 +19,7 @@ from asam_datasets.script import AnyConfig
 from asam_datasets.shards import Split
 from asam_datasets.stores import Files, Hub, open_store
 from asam_datasets.stream import RowStream, units
+from asam_datasets.values import check_pictures, check_values
 
 
 def load(
@@ -153,8 +155,26 @@ def _map_shards(store: Files | Hub, index: Index, split: Split, verify: bool) ->
             ) from error
         _compare(local, "rows", shard.rows, part.num_rows)
         _compare(local, "columns", index.features, part.features)
+        _check_mapped(local, part.data.table, verify)
         parts.append(part)
     return datasets.concatenate_datasets(parts)
+
+
+def _check_mapped(local: str, table: pa.Table, verify: bool) -> None:
+    """Check that each picture holds its bytes; with `verify` also every value of the table."""
+    try:
+        if verify:
+            table.validate(full=True)
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            for chunk in column.chunks:
+                if verify:
+                    check_values(name, chunk)
+                else:
+                    check_pictures(name, chunk)
+    except (ValueError, pa.ArrowException) as error:
+        raise CorruptDataError(
+            f"{local}: {error}; remove the file and get or build it again"
+        ) from error
 
 
 def _compare(local: str, what: str, expected: object, found: object) -> None:

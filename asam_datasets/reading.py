@@ -18,6 +18,7 @@ from asam_datasets.images import ImageRoot
 from asam_datasets.index import Index
 from asam_datasets.shards import Place
 from asam_datasets.stores import Files, Hub
+from asam_datasets.values import check_values
 
 # Columns that lie near each other are read by one request. For that, at most so many unwanted bytes
 # of a record batch are read.
@@ -151,7 +152,7 @@ class Reader:
                     for batch in file.read_row_group(group, columns=[*self._fields]).to_batches():
                         batch.validate(full=True)
                         yield self._chosen({name: batch.column(name) for name in self._fields})
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             kind = UnreachableError if isinstance(error, HfHubHTTPError) else CorruptDataError
             raise kind(f"{where}: can't be read: {error}") from error
 
@@ -162,6 +163,7 @@ class Reader:
         for field in self.schema:
             if (found := columns[field.name].type) != field.type:
                 raise pa.ArrowInvalid(f"column {field.name} is {found}, expected {field.type}")
+            check_values(field.name, columns[field.name])
         return pa.RecordBatch.from_arrays(
             [columns[name] for name in self.schema.names], schema=self.schema
         )

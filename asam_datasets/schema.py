@@ -13,6 +13,7 @@ _DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float32", "float64", "string", "binary"),
 )
+_MODES = (None, "1", "L", "P", "RGB", "RGBA")
 _DEEPEST = 16  # lists and structs within each other
 _SEGMENTATION = {"size": [datasets.Value("int32")], "counts": datasets.Value("string")}
 
@@ -108,10 +109,30 @@ def features_from_json(node: Node) -> datasets.Features:
     Only plain values, images, lists and structs are accepted. The library itself would create an
     object of any class that `_type` names. Raises ContractError for anything else.
     """
-    columns = {name: _feature(column, 0) for name, column in node.members().items()}
+    columns = {name: _feature(column, 0) for name, column in _named(node).items()}
     if not columns:
         node.fail("at least one column")
     return datasets.Features(columns)
+
+
+def _named(node: Node) -> dict[str, Node]:
+    """The members of an object, whose names Arrow can hold."""
+    members = node.members()
+    for name, member in members.items():
+        if not name.isprintable():  # half of a surrogate pair is not printable either
+            member.fail("a column or field with a printable name")
+    return members
+
+
+def check_columns(node: Node, features: datasets.Features, kind: str) -> None:
+    """Check that the features of an index have the columns of its kind, in their types.
+
+    Columns of other names may stand beside them. Raises ContractError.
+    """
+    found = features_to_json(features)
+    for name, expected in features_to_json(features_of(kind)).items():
+        if found.get(name) != expected:
+            node[name].fail(f"the column {name} of kind {kind}: {expected}")
 
 
 def _feature(node: Node, depth: int) -> Any:
@@ -125,14 +146,14 @@ def _feature(node: Node, depth: int) -> Any:
     if "_type" not in fields:
         if not fields:
             node.fail("a struct with at least one field")
-        return {name: _feature(field, depth + 1) for name, field in node.members().items()}
+        return {name: _feature(field, depth + 1) for name, field in _named(node).items()}
     if fields["_type"] == "Value":
         if fields.get("dtype") not in _DTYPES:
             node.fail(f"a dtype among {', '.join(_DTYPES)}")
         return datasets.Value(fields["dtype"])
     if fields["_type"] == "Image":
         mode, decode = fields.get("mode"), fields.get("decode", True)
-        if not (mode is None or isinstance(mode, str)) or not isinstance(decode, bool):
-            node.fail("an Image with a mode that is a string, and decode true or false")
+        if mode not in _MODES or not isinstance(decode, bool):
+            node.fail(f"an Image with a mode of {_MODES}, and decode true or false")
         return datasets.Image(mode=mode, decode=decode)
     return node.fail("a Value or an Image")

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from asam_datasets import AsamDatasetsError, decode_masks
+from asam_datasets.values import check_values
 from builder.core.errors import what_went_wrong
 from builder.core.records import Json
 from builder.masks.control import decode_control
@@ -31,16 +32,29 @@ _AT_A_TIME = 64  # masks, of half a megabyte each
 
 
 def read_rows(path: Path, fmt: str) -> Iterator[Json]:
-    """The rows of a local shard as Python values."""
+    """The rows of a local shard as Python values.
+
+    Raises
+    ------
+    ValueError
+        A row lacks a value that every row must have, or a record batch is not valid.
+    """
+    for batch in _read_batches(path, fmt):
+        batch.validate(full=True)
+        for i in range(batch.num_rows):
+            one = batch.slice(i, 1)
+            for name, column in zip(one.schema.names, one.columns, strict=True):
+                check_values(name, column)
+            yield one.to_pylist()[0]
+
+
+def _read_batches(path: Path, fmt: str) -> Iterator[pa.RecordBatch]:
     if fmt == "parquet":
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(batch_size=8):
-                yield from batch.to_pylist()
+            yield from file.iter_batches(batch_size=8)
         return
     with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-        for batch in stream:
-            for i in range(batch.num_rows):
-                yield batch.slice(i, 1).to_pylist()[0]
+        yield from stream
 
 
 def check_row(row: Json, box_tolerance: float = 0.0) -> Iterator[str]:

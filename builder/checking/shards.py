@@ -89,11 +89,12 @@ def check_shard(
     try:
         if check.fmt == "arrow" and (wrong := _check_layout(path, check)):
             problems.append(Problem(config, wrong, name))
-        for number, row in enumerate(read_rows(path, check.fmt)):
-            faults = check_train_row if check.kind == "train" else check_row
+        faults = check_train_row if check.kind == "train" else check_row
+        for row in read_rows(path, check.fmt):
             problems += [Problem(config, what, name, number) for what in faults(row)]
             on_row(1, len(row["masks"]))
-    except (pa.ArrowException, OSError, ShardError) as error:
+            number += 1
+    except (pa.ArrowException, OSError, ShardError, ValueError) as error:
         problems.append(Problem(config, f"can't be read on: {error}", name, number))
     return problems
 

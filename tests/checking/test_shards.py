@@ -222,7 +222,7 @@ def test_an_index_that_tells_readers_wrong_is_found(
     [
         (set_in("counts", "masks", value=7), "its index counts"),
         (set_in("counts", "images", value=7), "counts.images: expected 8, found 7"),
-        (set_in("kind", value="eval"), "states other columns than those of kind eval"),
+        (set_in("kind", value="eval"), "the column image_id of kind eval"),
         (set_in("settings", "limit", value=3), "settings_sha256: expected"),
         (set_in("splits", "train", "num_bytes", value=1), "splits.train.num_bytes: expected"),
         (set_in("rejects", "rows", value=1), "rejects.rows: expected 0, found 1"),
