@@ -1492,14 +1492,14 @@ def _named(node: Node) -> dict[str, Node]:
 
 
 def check_columns(node: Node, features: datasets.Features, kind: str) -> None:
-    """Check that the features of an index have the columns of its kind, in their types.
+    """Check that the columns of an index have the types that its kind gives columns of their names.
 
     Columns of other names may stand beside them. Raises ContractError.
     """
-    found = features_to_json(features)
-    for name, expected in features_to_json(features_of(kind)).items():
-        if found.get(name) != expected:
-            node[name].fail(f"the column {name} of kind {kind}: {expected}")
+    known = features_to_json(features_of(kind))
+    for name, found in features_to_json(features).items():
+        if found != known.get(name, found):
+            node[name].fail(f"the column {name} of kind {kind}: {known[name]}")
 
 
 def _feature(node: Node, depth: int) -> Any:

@@ -155,7 +155,17 @@ def test_killed_and_resumed_ten_times_the_file_is_that_of_an_undisturbed_run(
 ) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["builder.caption", "transformers", "tests.captioning.test_run"])
-    common = ["--model", settings.model, "--device", "cpu", "--threads", "1", "--quiet"]
+    common = [
+        "--model",
+        settings.model,
+        "--prompt",
+        settings.prompt,
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--quiet",
+    ]
     common += ["--search", settings.search]
     arguments = [str(tar), "--out", str(tmp_path), "--batch-size", "2", *common]
     path = captions_path(tmp_path, "sa_000000")
@@ -435,7 +445,17 @@ def test_ctrl_c_stops_cleanly_and_the_run_can_go_on(
     tar: Path, settings: CaptionSettings, undisturbed: bytes, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "builder.caption", str(tar), "--out", str(tmp_path)]
-    command += ["--model", settings.model, "--device", "cpu", "--batch-size", "1", "--quiet"]
+    command += [
+        "--model",
+        settings.model,
+        "--prompt",
+        settings.prompt,
+        "--device",
+        "cpu",
+        "--batch-size",
+        "1",
+        "--quiet",
+    ]
     command += ["--search", settings.search]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
