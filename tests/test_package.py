@@ -17,6 +17,7 @@ import pytest
 
 import asam_datasets
 from builder.card.script import script_path
+from builder.card.top import write_top
 from builder.shards.config import build_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import open_sources
@@ -68,7 +69,7 @@ def loaded(statement: str) -> set[str]:
 def test_a_module_imports_what_it_needs_and_no_more(name: str) -> None:
     found = loaded(f"import asam_datasets.{name}")
     assert "asam_datasets" in found
-    assert not found & HEAVY
+    assert not found & (HEAVY - {"PIL"} if name == "control" else HEAVY)  # it takes pictures
     assert ("numpy" in found) == (name not in ("errors", "names"))
 
 
@@ -174,6 +175,7 @@ def test_a_command_runs_nothing_of_the_folder_that_it_stands_in(
     (source,) = open_sources([str(write_tar(tmp_path / "sa_000000.tar", members(range(1, 9))))])
     dist, ran = tmp_path / "dist", tmp_path / "ran"
     build_config(source, dist, Settings("arrow", 12_000), quiet=True)
+    write_top(dist)
     (dist / f"{name}.py").write_text(SPY.format(str(ran)))
     script = tmp_path / "asam-datasets"  # as pip writes it
     script.write_text(
@@ -183,4 +185,5 @@ def test_a_command_runs_nothing_of_the_folder_that_it_stands_in(
     start = ["-m", "builder.verify"] if way == "python -m" else [str(script), "verify"]
     done = run(installed, *start, ".", "--workers", "2", cwd=dist)
     assert not ran.exists(), done.stderr
-    assert done.returncode == 0, done.stderr
+    # The dist's own loading code is another one now, which verify finds.
+    assert done.returncode == (name == "asam_datasets"), done.stderr
