@@ -24,6 +24,7 @@ import posixpath
 import re
 import reprlib
 import struct
+import sys
 import tarfile
 import zlib
 from collections import deque
@@ -44,6 +45,7 @@ from pathlib import Path
 from typing import Any
 from typing import BinaryIO
 from typing import ClassVar
+from typing import NamedTuple
 from typing import NoReturn
 from typing import TYPE_CHECKING
 from typing import cast
@@ -323,6 +325,272 @@ class ContractError(CorruptDataError):
 
 class ImageRootError(AsamDatasetsError):
     """An image is missing from `image_root`, or is not the one that was annotated."""
+
+
+# --------------------------------------------------------------------------------------------------
+# folders.py. Walks a folder through symbolic links, as the Hub's cache and DVC make them.
+# --------------------------------------------------------------------------------------------------
+
+
+def walk_folder(top: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Like `os.walk`, in the order of names, and with links followed.
+
+    A link to a folder that it stands in is not entered, so a circle of links ends. A link to
+    nothing is listed as a file.
+
+    Raises
+    ------
+    OSError
+        A folder can't be listed.
+    """
+    within = {Path(top): {_identity(Path(top))}}  # the folders that each stands in, and itself
+    for parent, folders, names in os.walk(top, followlinks=True, onerror=_raise):
+        above = within.pop(Path(parent))
+        found = {name: _identity(Path(parent, name)) for name in sorted(folders)}
+        folders[:] = [name for name, identity in found.items() if identity not in above]
+        within |= {Path(parent, name): above | {found[name]} for name in folders}
+        yield parent, folders, sorted(names)
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    stat = folder.stat()
+    return stat.st_dev, stat.st_ino
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+# --------------------------------------------------------------------------------------------------
+# tars.py. What a tar holds: the members whose bytes can be read in place, and whether it is whole.
+#
+# A tar ends with two zero blocks of 512 bytes. GNU tar, Python, Java and star fill the last record of
+# 10,240 bytes with zeros, and GNU tar with -b N one of N blocks. Go, Rust, libarchive and npm add
+# nothing (the tools' own sources; POSIX, pax, "ustar Interchange Format"). Any other zeros stand for
+# bytes that are missing: of a header that was lost, or of a download that has not finished.
+# --------------------------------------------------------------------------------------------------
+
+
+TAR_BLOCK = tarfile.BLOCKSIZE
+_END = 2 * TAR_BLOCK
+_USUAL_RECORDS = (1, tarfile.RECORDSIZE // TAR_BLOCK)  # in blocks
+# GNU tar's -b in use: up to 20, powers of two, and those of old tape drives. Not any number, since
+# a small tar with a hole at its end could always be one large record.
+_OTHER_RECORDS = (*range(2, 20), *(32, 64, 126, 127, 128, 256, 512, 1024, 2048))
+
+
+class TarPlace(NamedTuple):
+    """A file of a tar: `size` bytes from `offset` on."""
+
+    name: str
+    offset: int
+    size: int
+
+
+class TarReject(NamedTuple):
+    """A member that is no file of the tar, and why."""
+
+    name: str
+    reason: str
+    expected: str
+    found: str
+
+
+@dataclass(slots=True)
+class TarListing:
+    """What a tar holds.
+
+    `places` are its files in its own order. A link to one of them is a file, too. `starts` says
+    where each archive begins, if several stand one behind the other. `damage` says what is wrong
+    with the end of what was read, and is empty if the tar is whole.
+    """
+
+    places: list[TarPlace] = field(default_factory=list)
+    unusable: list[TarReject] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    damage: str = ""
+
+
+class _Damage(Exception):
+    """Raised and caught within this module: the tar ends where it should not."""
+
+
+def list_tar(file: BinaryIO, size: int, most: int) -> TarListing:
+    """List a tar, and the archives that were joined to it (`cat a.tar b.tar`).
+
+    Parameters
+    ----------
+    file
+        The tar. It must be seekable.
+    size
+        Its length in bytes.
+    most
+        The listing ends after this many members and one more, so that the caller can refuse it.
+    """
+    found = _Members(size)
+    listing = found.listing
+    start: int | None = 0
+    try:
+        while start is not None:
+            listing.starts.append(start)
+            end = _read_archive(file, start, found, most)
+            if found.count > most:
+                break
+            start = _next_archive(file, start, end, found.last)
+    except (tarfile.ReadError, _Damage) as error:
+        listing.damage = str(error)
+    return found.settle()
+
+
+class _Members:
+    """Collects the members of a tar, and settles its links when all of them are known."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.listing = TarListing()
+        self.count = 0
+        self.last: TarPlace | None = None  # the last file that stands in the tar
+        self.order: list[TarPlace | tarfile.TarInfo] = []  # files, and links to settle
+        self._known: dict[str, TarPlace] = {}
+        self._folders = {".", ""}
+
+    def take(self, entry: tarfile.TarInfo) -> None:
+        """Add one member."""
+        self.count += 1
+        name = posixpath.normpath(entry.name)
+        if entry.isdir():
+            self._add_folder(name)
+        elif entry.name.startswith("/") or ".." in entry.name.split("/"):
+            self._refuse(entry, "unsafe_member_name", "a relative path without ..", entry.name)
+        elif entry.islnk() or entry.issym():
+            self.order.append(entry)
+            self._add_folder(posixpath.dirname(name))
+        elif not entry.isreg() or entry.issparse():
+            kind = f"tar type {entry.type!r}"
+            self._refuse(entry, "not_a_regular_file", "a regular file", kind)
+        elif entry.offset_data + entry.size > self.size:
+            found = f"{self.size - entry.offset_data} bytes before the tar ends"
+            self._refuse(entry, "truncated_member", f"{entry.size} bytes", found)
+        else:
+            self.last = self._known[name] = TarPlace(name, entry.offset_data, entry.size)
+            self.order.append(self.last)
+            self._add_folder(posixpath.dirname(name))
+
+    def settle(self) -> TarListing:
+        """Give each link to a file the place of that file; other links are unusable."""
+        links = {
+            posixpath.normpath(e.name): e for e in self.order if isinstance(e, tarfile.TarInfo)
+        }
+        settled: dict[str, TarPlace | str] = {**self._known}
+        for entry in self.order:
+            if isinstance(entry, TarPlace):
+                self.listing.places.append(entry)
+                continue
+            name = target = posixpath.normpath(entry.name)
+            passed: list[str] = []
+            while target in links and target not in settled:
+                passed.append(target)
+                settled[target] = "link_in_a_circle"
+                target = _target(links[target])
+            place = settled.get(target) or self._elsewhere(target)
+            settled |= dict.fromkeys(passed, place)
+            place = settled[name]
+            if isinstance(place, TarPlace):
+                self.listing.places.append(place._replace(name=name))
+            elif place != "folder":  # its files have names of their own
+                self._refuse(entry, place, "a link to a file of the tar", entry.linkname)
+        return self.listing
+
+    def _elsewhere(self, target: str) -> str:
+        if target in self._folders:
+            return "folder"
+        outside = target.startswith(("/", "../")) or target == ".."
+        return "link_outside" if outside else "link_to_nothing"
+
+    def _add_folder(self, name: str) -> None:
+        while name not in self._folders:
+            self._folders.add(name)
+            name = posixpath.dirname(name)
+
+    def _refuse(self, entry: tarfile.TarInfo, reason: str, expected: str, found: str) -> None:
+        self.listing.unusable.append(TarReject(entry.name, reason, expected, found))
+
+
+def _target(link: tarfile.TarInfo) -> str:
+    """The path that a link names: a hard link from the tar's root, a symbolic from its folder."""
+    folder = "" if link.islnk() else posixpath.dirname(link.name)
+    return posixpath.normpath(posixpath.join(folder, link.linkname))
+
+
+def _read_archive(file: BinaryIO, start: int, found: _Members, most: int) -> int:
+    """Read the members of the archive at `start`; returns the offset at which they end."""
+    file.seek(start)
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        for entry in tar:
+            if tar.offset < entry.offset_data or entry.size < 0:
+                raise _Damage(f"{entry.name!r} has {entry.size} bytes by its header")
+            found.take(entry)
+            if found.count > most:
+                break
+        return tar.offset
+
+
+def _next_archive(file: BinaryIO, start: int, end: int, last: TarPlace | None) -> int | None:
+    """Check what stands behind the members; returns where a joined archive begins, if one does.
+
+    Raises _Damage if it is not the end of a tar.
+    """
+    file.seek(end)
+    most = _END + TAR_BLOCK * max(_OTHER_RECORDS)
+    tail = file.read(most)
+    zeros = len(tail) - len(tail.lstrip(b"\0"))
+    expected = f"expected a header or the end-of-archive marker at byte {end}"
+    if not tail:
+        raise _Damage(f"{expected}, found the file's end")
+    if zeros < min(TAR_BLOCK, len(tail)):
+        raise _Damage(f"{expected}, found something that is not a tar header")
+    to_the_end = zeros == len(tail) < most
+    gap = zeros if to_the_end else zeros // TAR_BLOCK * TAR_BLOCK
+    joined = not to_the_end and _is_header(tail[gap : gap + TAR_BLOCK])
+    whole = _fills(_USUAL_RECORDS, end + gap - start, gap)
+    if not whole and to_the_end and _fills(_OTHER_RECORDS, end + gap - start, gap):
+        # A hole in a file rarely begins where a member ends, and a JPEG or JSON ends in no zero.
+        whole = not _ends_in_zero(file, last)
+    if whole and (joined or to_the_end):
+        return end + gap if joined else None
+    more = "" if zeros < len(tail) or to_the_end else "at least "
+    behind = "the file's end" if to_the_end else "more zeros" if more else "other data"
+    if joined:
+        behind = "another header"
+    raise _Damage(
+        f"{expected}: {_END} zero bytes, and as many as fill a record of "
+        f"{tarfile.RECORDSIZE} bytes; found {more}{zeros} zero bytes, then {behind}: a header was "
+        "lost, or a download has not finished"
+    )
+
+
+def _fills(records: Iterable[int], length: int, gap: int) -> bool:
+    """Whether an archive of `length` bytes ends in `gap` zeros to fill one of these records.
+
+    The zeros are the end marker and less than a record. Records are given in blocks.
+    """
+    sizes = (blocks * TAR_BLOCK for blocks in records)
+    return gap >= _END and any(gap - _END < size and length % size == 0 for size in sizes)
+
+
+def _ends_in_zero(file: BinaryIO, last: TarPlace | None) -> bool:
+    if last is None or last.size == 0:
+        return False
+    file.seek(last.offset + last.size - 1)
+    return file.read(1) == b"\0"
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 # --------------------------------------------------------------------------------------------------
@@ -661,87 +929,6 @@ def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
 
 
 # --------------------------------------------------------------------------------------------------
-# images.py. The user's own copy of the images, joined to rows that hold only annotations.
-# --------------------------------------------------------------------------------------------------
-
-
-class ImageRoot:
-    """The user's own copy of the images, found by file name and checked by sha256.
-
-    Parameters
-    ----------
-    root
-        A folder, a tar, or a glob of folders and tars, of SA-1B or of an evaluation release.
-
-    Raises
-    ------
-    ImageRootError
-        There is no file, or a tar can't be read.
-    """
-
-    def __init__(self, root: str | Path) -> None:
-        self.name = str(root)
-        self._found: dict[str, list[tuple[str, int, int]]] = {}  # by name: file, offset, size
-        wanted = str(Path(self.name).expanduser())
-        # Path.glob takes no absolute pattern.
-        paths = [wanted] if Path(wanted).exists() else sorted(glob.glob(wanted))  # noqa: PTH207
-        for path in paths:
-            if Path(path).is_dir():
-                for folder, _, names in os.walk(path):
-                    for name in names:
-                        self._add(name, str(Path(folder, name)), 0, -1)
-            elif tarfile.is_tarfile(path):
-                self._add_tar(path)
-            else:
-                self._add(path, path, 0, -1)
-        if not self._found:
-            raise ImageRootError(f"image_root={self.name}: no file there")
-
-    def _add_tar(self, path: str) -> None:
-        try:
-            with tarfile.open(path, "r:") as tar:
-                for member in tar:
-                    if member.isfile():
-                        self._add(member.name, path, member.offset_data, member.size)
-        except (tarfile.TarError, OSError) as error:
-            raise ImageRootError(
-                f"image_root={self.name}: {path} can't be read as a plain tar: {error}; "
-                "fetch it again, decompress it if it is compressed, or give a folder of the images"
-            ) from error
-
-    def _add(self, name: str, path: str, offset: int, size: int) -> None:
-        self._found.setdefault(posixpath.basename(name), []).append((path, offset, size))
-
-    def read(self, file_name: str, sha256: str) -> bytes:
-        """The bytes of the image with this name and sha256.
-
-        Raises
-        ------
-        ImageRootError
-            No image has that name, it can't be read, or its sha256 differs.
-        """
-        places = self._found.get(posixpath.basename(file_name), [])
-        if not places:
-            raise ImageRootError(f"image_root={self.name}: no {file_name} there")
-        for path, offset, size in places:
-            try:
-                with Path(path).open("rb") as file:
-                    file.seek(offset)
-                    data = file.read(size)
-            except OSError as error:
-                raise ImageRootError(
-                    f"image_root={self.name}: {file_name} can't be read: {error}"
-                ) from error
-            found = hashlib.sha256(data).hexdigest()
-            if found == sha256:
-                return data
-        raise ImageRootError(
-            f"image_root={self.name}: {file_name} in {path} is not the image that was annotated: "
-            f"sha256 {sha256} expected, {found} found"
-        )
-
-
-# --------------------------------------------------------------------------------------------------
 # names.py. The names of the repo, the configs and the evaluation sets.
 # --------------------------------------------------------------------------------------------------
 
@@ -992,7 +1179,12 @@ class Files:
             found = self._fs.ls(posixpath.join(self._root, "data"), detail=True)
         except (FileNotFoundError, NotImplementedError):
             return []
-        return sorted(posixpath.basename(e["name"]) for e in found if e["type"] == "directory")
+        folders = (e["name"] for e in found if e["type"] == "directory" or self._leads_on(e))
+        return sorted(map(posixpath.basename, folders))
+
+    def _leads_on(self, entry: dict[str, Any]) -> bool:
+        """Whether an entry of a listing is a link to a folder."""
+        return entry["type"] != "file" and bool(self._fs.isdir(entry["name"]))
 
 
 class Hub:
@@ -1135,6 +1327,97 @@ def open_store(
     raise UnknownNameError(
         f"{where} is not a folder, nor a repo named owner/name, nor a URL such as s3://bucket/dist"
     )
+
+
+# --------------------------------------------------------------------------------------------------
+# images.py. The user's own copy of the images, joined to rows that hold only annotations.
+# --------------------------------------------------------------------------------------------------
+
+
+class ImageRoot:
+    """The user's own copy of the images, found by file name and checked by sha256.
+
+    Parameters
+    ----------
+    root
+        A folder, a tar, or a glob of folders and tars, of SA-1B or of an evaluation release. A
+        folder may hold folders, tars, and links to any of them.
+
+    Raises
+    ------
+    ImageRootError
+        There is no file, or a tar can't be read.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.name = str(root)
+        self._found: dict[str, list[tuple[str, int, int]]] = {}  # by name: file, offset, size
+        wanted = str(Path(self.name).expanduser())
+        # Path.glob takes no absolute pattern.
+        paths = [wanted] if Path(wanted).exists() else sorted(glob.glob(wanted))  # noqa: PTH207
+        for path in paths:
+            if Path(path).is_dir():
+                for folder, _, names in walk_folder(path):
+                    for name in names:
+                        self._add_file(str(Path(folder, name)))
+            elif tarfile.is_tarfile(path):
+                self._add_tar(path)
+            else:
+                self._add(path, path, 0, -1)
+        if not self._found:
+            raise ImageRootError(f"image_root={self.name}: no file there")
+
+    def _add_file(self, path: str) -> None:
+        """Add a file of a folder: an image, or the images of a tar."""
+        if path.endswith(".tar"):
+            self._add_tar(path)
+        else:
+            self._add(path, path, 0, -1)
+
+    def _add_tar(self, path: str) -> None:
+        try:
+            with Path(path).open("rb") as file:
+                found = list_tar(file, Path(path).stat().st_size, sys.maxsize)
+        except (tarfile.TarError, OSError) as error:
+            found = TarListing(damage=str(error))
+        if found.damage:
+            raise ImageRootError(
+                f"image_root={self.name}: {path} can't be read as a plain tar: {found.damage}; "
+                "fetch it again, decompress it if it is compressed, or give a folder of the images"
+            )
+        for place in found.places:
+            self._add(place.name, path, place.offset, place.size)
+
+    def _add(self, name: str, path: str, offset: int, size: int) -> None:
+        self._found.setdefault(posixpath.basename(name), []).append((path, offset, size))
+
+    def read(self, file_name: str, sha256: str) -> bytes:
+        """The bytes of the image with this name and sha256.
+
+        Raises
+        ------
+        ImageRootError
+            No image has that name, it can't be read, or its sha256 differs.
+        """
+        places = self._found.get(posixpath.basename(file_name), [])
+        if not places:
+            raise ImageRootError(f"image_root={self.name}: no {file_name} there")
+        for path, offset, size in places:
+            try:
+                with Path(path).open("rb") as file:
+                    file.seek(offset)
+                    data = file.read(size)
+            except OSError as error:
+                raise ImageRootError(
+                    f"image_root={self.name}: {file_name} can't be read: {error}"
+                ) from error
+            found = hashlib.sha256(data).hexdigest()
+            if found == sha256:
+                return data
+        raise ImageRootError(
+            f"image_root={self.name}: {file_name} in {path} is not the image that was annotated: "
+            f"sha256 {sha256} expected, {found} found"
+        )
 
 
 # --------------------------------------------------------------------------------------------------

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import os
 import posixpath
+import sys
 import tarfile
 from pathlib import Path
 
 from asam_datasets.errors import ImageRootError
+from asam_datasets.folders import walk_folder
+from asam_datasets.tars import TarListing, list_tar
 
 
 class ImageRoot:
@@ -18,7 +20,8 @@ class ImageRoot:
     Parameters
     ----------
     root
-        A folder, a tar, or a glob of folders and tars, of SA-1B or of an evaluation release.
+        A folder, a tar, or a glob of folders and tars, of SA-1B or of an evaluation release. A
+        folder may hold folders, tars, and links to any of them.
 
     Raises
     ------
@@ -34,9 +37,9 @@ class ImageRoot:
         paths = [wanted] if Path(wanted).exists() else sorted(glob.glob(wanted))  # noqa: PTH207
         for path in paths:
             if Path(path).is_dir():
-                for folder, _, names in os.walk(path):
+                for folder, _, names in walk_folder(path):
                     for name in names:
-                        self._add(name, str(Path(folder, name)), 0, -1)
+                        self._add_file(str(Path(folder, name)))
             elif tarfile.is_tarfile(path):
                 self._add_tar(path)
             else:
@@ -44,17 +47,26 @@ class ImageRoot:
         if not self._found:
             raise ImageRootError(f"image_root={self.name}: no file there")
 
+    def _add_file(self, path: str) -> None:
+        """Add a file of a folder: an image, or the images of a tar."""
+        if path.endswith(".tar"):
+            self._add_tar(path)
+        else:
+            self._add(path, path, 0, -1)
+
     def _add_tar(self, path: str) -> None:
         try:
-            with tarfile.open(path, "r:") as tar:
-                for member in tar:
-                    if member.isfile():
-                        self._add(member.name, path, member.offset_data, member.size)
+            with Path(path).open("rb") as file:
+                found = list_tar(file, Path(path).stat().st_size, sys.maxsize)
         except (tarfile.TarError, OSError) as error:
+            found = TarListing(damage=str(error))
+        if found.damage:
             raise ImageRootError(
-                f"image_root={self.name}: {path} can't be read as a plain tar: {error}; "
+                f"image_root={self.name}: {path} can't be read as a plain tar: {found.damage}; "
                 "fetch it again, decompress it if it is compressed, or give a folder of the images"
-            ) from error
+            )
+        for place in found.places:
+            self._add(place.name, path, place.offset, place.size)
 
     def _add(self, name: str, path: str, offset: int, size: int) -> None:
         self._found.setdefault(posixpath.basename(name), []).append((path, offset, size))

@@ -1,8 +1,8 @@
 """Reads the members of a tar or a folder in place, through fsspec.
 
 A tar is never extracted. Its headers are read once, and each member is a range of its bytes. So a
-name such as `../sa_1.jpg`, a link or a device can do no harm. Such members are rejected all the
-same, because a proper tar has none.
+name such as `../sa_1.jpg`, a link that leads out or a device can do no harm. Such members are
+rejected all the same, because a proper tar has none.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-import tarfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +17,12 @@ import fsspec
 import tenacity
 from fsspec.implementations.local import LocalFileSystem
 
+from asam_datasets.tars import list_tar
 from builder.core.errors import SourceError, TruncatedSourceError
 from builder.core.records import Json, Reject
 
 MAX_MEMBERS = 500_000  # of one source; SA-1B's tars have some 22,400
-_BLOCK = tarfile.BLOCKSIZE
+_SHOWN = 10  # of a long list in a note
 _GZIP = b"\x1f\x8b"
 _ATTEMPTS = 6  # to read from a remote store, with waits that add up to half a minute
 
@@ -138,7 +138,12 @@ class Archive:
                 f"{self.url}: {member.name}: can't be read: {error!r}; run the same command again "
                 "to go on"
             ) from error
-        if len(data) != member.size:
+        if len(data) > member.size:
+            raise SourceError(
+                f"{self.url}: expected {member.size} bytes of {member.name}, found {len(data)}: the "
+                "server knows no ranges; download the file first"
+            )
+        if len(data) < member.size:
             raise SourceError(
                 f"{self.name}: {member.name}: expected {member.size} bytes at {member.offset}, "
                 f"found {len(data)}: the source changed while it was read; run the command again"
@@ -161,61 +166,62 @@ class Archive:
                     else ""
                 )
             )
-        members = [
-            Member(posixpath.basename(info["name"]), info["name"], 0, info["size"], _version(info))
-            for info in fs.ls(path, detail=True)
-            if info["type"] == "file"
-        ]
-        members.sort(key=lambda m: (len(m.name), m.name))  # sa_9.jpg before sa_10.jpg
-        self._bound(len(members))
-        return Contents(members, size=sum(m.size for m in members))
+        contents = Contents([], size=0)
+        folders = []
+        for listed in fs.ls(path, detail=True):
+            name = posixpath.basename(listed["name"])
+            info = listed
+            if listed["type"] not in ("file", "directory"):  # a link is listed as itself
+                try:
+                    info = fs.info(listed["name"])
+                except OSError:  # it leads to nothing, or to itself
+                    expected, found = "a file or a link to one", "a link to nothing"
+                    contents.rejects.append(
+                        Reject(self.name, name, "link_to_nothing", expected, found)
+                    )
+                    continue
+            if info["type"] == "file":
+                contents.members.append(Member(name, info["name"], 0, info["size"], _version(info)))
+            elif info["type"] == "directory":
+                folders.append(name)
+            else:
+                found = "a device, a pipe or a socket"
+                contents.rejects.append(
+                    Reject(self.name, name, "not_a_regular_file", "a regular file", found)
+                )
+        if folders:
+            contents.notes.append(
+                f"{len(folders)} folders in {self.name} were not read: {some(sorted(folders))}"
+            )
+        contents.members.sort(key=lambda m: (len(m.name), m.name))  # sa_9.jpg before sa_10.jpg
+        contents.rejects.sort(key=lambda reject: reject.member)
+        contents.size = sum(m.size for m in contents.members)
+        self._bound(len(contents.members))
+        return contents
 
     def _tar(self, fs: Any, path: str) -> Contents:
         info = fs.info(path)
         if info["type"] != "file":
             raise SourceError(f"{self.url}: expected a tar, found a folder; rename it")
         version = _version(info)
-        contents = Contents([], size=info["size"] or 0)
+        if info["size"] is None:
+            raise SourceError(f"{self.url}: its size is not stated there; download it first")
+        contents = Contents([], size=info["size"])
         with fs.open(path, "rb") as file:
-            cut = ""
-            offset = 0
-            try:
-                with tarfile.open(fileobj=file, mode="r:") as tar:
-                    for entry in tar:
-                        offset = tar.offset
-                        self._take(entry, path, version, contents)
-                        self._bound(len(contents.members))
-                    offset = tar.offset
-            except tarfile.ReadError as error:
-                cut = str(error)
+            found = list_tar(file, contents.size, MAX_MEMBERS)
             file.seek(0)
             start = file.read(len(_GZIP))
-            file.seek(offset)
-            marker = file.read(_BLOCK)
-        if not cut and marker != bytes(_BLOCK):
-            found = "the file's end" if not marker else "something that is not a tar header"
-            cut = f"expected a header or the end-of-archive marker at byte {offset}, found {found}"
-        if cut:
-            self._cut(contents, cut, start)
+        contents.members += [Member(p.name, path, p.offset, p.size, version) for p in found.places]
+        contents.rejects += [Reject(self.name, *member) for member in found.unusable]
+        self._bound(len(found.places) + len(found.unusable))
+        if found.damage:
+            self._cut(contents, found.damage, start)
+        if len(found.starts) > 1:
+            contents.notes.append(
+                f"{self.name} holds {len(found.starts)} archives, one behind the other; the second "
+                f"begins at byte {found.starts[1]}"
+            )
         return contents
-
-    def _take(self, entry: tarfile.TarInfo, path: str, version: str, contents: Contents) -> None:
-        if entry.isdir():
-            return
-        parts = entry.name.split("/")
-        if entry.name.startswith("/") or ".." in parts:
-            problem = ("unsafe_member_name", "a relative path without ..", entry.name)
-        elif not entry.isreg() or entry.issparse():
-            problem = ("not_a_regular_file", "a regular file", f"tar type {entry.type!r}")
-        elif entry.offset_data + entry.size > contents.size:
-            found = f"{contents.size - entry.offset_data} bytes before the tar ends"
-            problem = ("truncated_member", f"{entry.size} bytes", found)
-        else:
-            name = posixpath.normpath(entry.name)
-            contents.members.append(Member(name, path, entry.offset_data, entry.size, version))
-            return
-        reason, expected, found = problem
-        contents.rejects.append(Reject(self.name, entry.name, reason, expected, found))
 
     def _cut(self, contents: Contents, why: str, start: bytes) -> None:
         whole = len(contents.members)
@@ -237,6 +243,12 @@ class Archive:
             raise SourceError(f"{self.url}: more than {MAX_MEMBERS} members; split the source")
 
 
+def some(names: list[str]) -> str:
+    """The first names of a list, as a note shows them, and how many more there are."""
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown}, ... ({len(names) - _SHOWN} more)"
+
+
 def _patiently(fs: Any) -> tenacity.Retrying:
     """Repeats a call when the network fails.
 
@@ -255,6 +267,8 @@ def _kind(start: bytes) -> str:
     """What the first bytes say of a file without members, and what the user can do."""
     if start == _GZIP:
         return "a gzip-compressed file (decompress it first)"
+    if start == bytes(len(_GZIP)):
+        return "a file that begins with zeros (a download that has not finished?)"
     return "another file, or a damaged one (fetch it again; links to SA-1B expire)"
 
 

@@ -20,7 +20,7 @@ from builder.masks.control import mask_order, paint
 from builder.masks.png import encode_masks
 from builder.masks.rle import RleBatch
 from builder.sources import checks
-from builder.sources.archive import Archive, Contents, Member
+from builder.sources.archive import Archive, Contents, Member, some
 from builder.sources.checks import Problem
 
 _ID = re.compile(r"[0-9]{1,18}")
@@ -28,7 +28,6 @@ _STEM = re.compile(rf"sa_({_ID.pattern})")
 # The bytes of a row beside its jpeg (masks, annotations and control image) for each byte of json.
 # Of real rows the image makes up 82 %, masks 9 %, annotations 6 % and the control image 3 %.
 _BYTES_PER_JSON_BYTE = 3.0
-_SHOWN = 10  # of a long list in a note
 
 
 class Pair(NamedTuple):
@@ -162,7 +161,7 @@ class Sa1bSource:
                 where = f"another, {member.size} bytes at byte {member.offset}"
                 rejects.append(Reject(self.name, member.name, "duplicate_image", expected, where))
         if others:
-            notes.append(f"{len(others)} members of other names were ignored: {_some(others)}")
+            notes.append(f"{len(others)} members of other names were ignored: {some(others)}")
         return found[".jpg"], found[".json"]
 
     def _unpaired(self, jpgs: dict[int, Member], jsons: dict[int, Member]) -> Iterator[Reject]:
@@ -179,12 +178,12 @@ class Sa1bSource:
         if wanted is not None and (absent := sorted(wanted - (jpgs.keys() & jsons.keys()))):
             notes.append(
                 f"{len(absent)} of {len(wanted)} image ids asked for were not found: "
-                + _some([str(i) for i in absent])
+                + some([str(i) for i in absent])
             )
         if wanted is not None and not wanted & jpgs.keys() & jsons.keys():
             raise SettingsError(
                 f"{self.archive.url}: it holds none of the {len(wanted)} image ids asked for "
-                f"({_some([str(i) for i in sorted(wanted)]) or 'the list is empty'}); leave "
+                f"({some([str(i) for i in sorted(wanted)]) or 'the list is empty'}); leave "
                 "--image-ids out, or give other ids"
             )
         pairs = [
@@ -208,9 +207,10 @@ class Sa1bSource:
 
     def _nothing(self, contents: Contents) -> str:
         names = [member.name for member in contents.members]
+        found = f"{len(names)} files: {some(names) or 'none'}"
         return (
             f"{self.archive.url}: expected pairs of sa_<id>.jpg and sa_<id>.json, found "
-            f"{len(names)} files: {_some(names) if names else 'none'}"
+            + "; ".join([found, *contents.notes])
         )
 
 
@@ -391,8 +391,3 @@ def _item(pair: Pair) -> Item:
         locator=pair,
         version=f"{pair.jpg.version} {pair.json.version}",
     )
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown}, ... ({len(names) - _SHOWN} more)"
