@@ -55,7 +55,12 @@ class Files:
             found = self._fs.ls(posixpath.join(self._root, "data"), detail=True)
         except (FileNotFoundError, NotImplementedError):
             return []
-        return sorted(posixpath.basename(e["name"]) for e in found if e["type"] == "directory")
+        folders = (e["name"] for e in found if e["type"] == "directory" or self._leads_on(e))
+        return sorted(map(posixpath.basename, folders))
+
+    def _leads_on(self, entry: dict[str, Any]) -> bool:
+        """Whether an entry of a listing is a link to a folder."""
+        return entry["type"] != "file" and bool(self._fs.isdir(entry["name"]))
 
 
 class Hub:

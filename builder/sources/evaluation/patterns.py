@@ -3,7 +3,7 @@
 `{x}` matches one or more characters within a path component. `{x:path}` matches across components.
 As a whole component, `{x:path}/`, it also matches no folder at all. A name that is used twice
 matches the same text both times. Files that start with a dot (`.DS_Store`, `._photo.jpg`) never
-match.
+match. Links are followed. A link to nothing matches, so that it is missed by name.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from asam_datasets.folders import walk_folder
 
 _NAME = re.compile(r"\{(\w+)(:path)?\}(/?)")
 
@@ -73,9 +75,10 @@ def _scan(
     for entry in _entries(folder):
         if match := matcher.fullmatch(entry.name):
             found = values | _texts(match)
-            if rest and entry.is_dir():
-                yield from _scan(Path(entry.path), f"{prefix}{entry.name}/", rest, found)
-            elif not rest and entry.is_file():
+            path = Path(entry.path)
+            if rest and path.is_dir():
+                yield from _scan(path, f"{prefix}{entry.name}/", rest, found)
+            elif not rest and (path.is_file() or _leads_nowhere(path)):
                 yield prefix + entry.name, found
 
 
@@ -110,15 +113,15 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _files_below(folder: Path) -> Iterator[str]:
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for parent, folders, names in walk_folder(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         below = Path(parent).relative_to(folder).as_posix()
         prefix = "" if below == "." else f"{below}/"
-        for name in sorted(names):
+        for name in names:
             if not name.startswith("."):
                 yield prefix + name

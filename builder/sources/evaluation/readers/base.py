@@ -131,6 +131,8 @@ def pair(
     truths: dict[tuple[str, ...], list[str]] = {}
     for pattern in filter(None, (part.truth, more_truth)):
         for path, values in Pattern(pattern).scan(root):
+            if leads_nowhere(root, path, source, found):
+                continue
             truths.setdefault(tuple(values[name] for name in shared), []).append(path)
     only = None if ids is None else _ids(root / ids)
     seen: set[str] = set()
@@ -142,9 +144,12 @@ def pair(
             seen.add(values["id"])
         key = tuple(values[name] for name in shared)
         alone.discard(key)
+        if leads_nowhere(root, image, source, found):
+            continue
         if key in truths:
             size = sum((root / path).stat().st_size for path in truths[key])
-            others = (Pattern(template).fill(values) for template in beside)
+            others = [Pattern(template).fill(values) for template in beside]
+            others = [path for path in others if not leads_nowhere(root, path, source, found)]
             files = (*truths[key], *(path for path in others if (root / path).is_file()))
             name = Pattern(image_id).fill(values)
             entry = Entry(image, name, truths[key], files, values, truth_bytes=size)
@@ -163,6 +168,16 @@ def pair(
         expected = Pattern(part.images).fill(values)
         found.rejects.append(Reject(source, member, "image_missing", expected, "no such file"))
     return found
+
+
+def leads_nowhere(root: Path, path: str, source: str, found: Found) -> bool:
+    """Whether a path is a link to nothing, or to itself. `found` then gets a reject."""
+    whole = root / path
+    if not whole.is_symlink() or whole.exists():
+        return False
+    target = f"a link to {whole.readlink().name}, which is not there"
+    found.rejects.append(Reject(source, path, "link_to_nothing", "a file or a link to one", target))
+    return True
 
 
 def _ids(path: Path) -> set[str]:
@@ -200,7 +215,10 @@ class Images:
         self.paths: dict[str, tuple[str, dict[str, str]]] = {}
         self.used: set[str] = set()
         self.absent = 0
+        self.broken = Found()
         for path, values in scan_images(root, part.images):
+            if leads_nowhere(root, path, source, self.broken):
+                continue
             if values["name"] in self.paths:
                 other = self.paths[values["name"]][0]
                 raise SourceError(
@@ -231,7 +249,8 @@ class Images:
         return self.paths[name]
 
     def finish(self, found: Found) -> None:
-        """Report the images that were absent or not listed, as the options say."""
+        """Report links to nothing, and images absent or not listed as the options say."""
+        found.rejects += self.broken.rejects
         if self.quiet and self.absent:
             found.notes.append(
                 f"split {self.part.split}: {self.absent} images of {self.part.truth} are not in "
