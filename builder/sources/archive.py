@@ -140,8 +140,8 @@ class Archive:
             ) from error
         if len(data) > member.size:
             raise SourceError(
-                f"{self.url}: expected {member.size} bytes of {member.name}, found {len(data)}: the "
-                "server knows no ranges; download the file first"
+                f"{self.url}: expected {member.size} bytes of {member.name}, found {len(data)}: "
+                "the server knows no ranges; download the file first"
             )
         if len(data) < member.size:
             raise SourceError(
