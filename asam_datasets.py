@@ -40,6 +40,7 @@ from dataclasses import field
 from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
+from itertools import chain
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ import fsspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 from huggingface_hub import HfApi
@@ -605,11 +607,14 @@ def _is_header(block: bytes) -> bool:
 OPTIONAL = frozenset(
     {"image", "text", "conditioning_image", "void_mask", "category", "category_id", "path"}
 )
+# The least value of integers: of a side, of an RLE's sides, of an area in pixels.
+_LEAST = {"width": 1, "height": 1, "size": 1, "area": 0}
+_BOX = 4  # a bbox is [x, y, width, height]
 _PICTURE = {"bytes", "path"}  # the fields of `datasets.Image`
 
 
 def check_values(name: str, values: pa.Array) -> None:
-    """Check that nothing is absent from a column that every row must have.
+    """Check a column: nothing is absent that every row must have, and sizes and boxes are some.
 
     Parameters
     ----------
@@ -621,7 +626,7 @@ def check_values(name: str, values: pa.Array) -> None:
     Raises
     ------
     ValueError
-        It names the field, and says how many values are absent.
+        It names the field. It says how many values are absent, or what was expected and found.
     """
     _check(name, name, values)
 
@@ -645,8 +650,22 @@ def _check(path: str, field: str, values: pa.Array) -> None:
             child = values.field(i)
             name = kind.field(i).name
             _check(f"{path}.{name}", name, child if present is None else child.filter(present))
-    elif pa.types.is_list(kind):
-        _check(f"{path}[]", "", values.flatten())
+    elif pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        if field == "bbox":
+            _check_boxes(path, values)
+        _check(f"{path}[]", field, values.flatten())
+    elif field in _LEAST and len(values) and (found := pc.min(values).as_py()) < _LEAST[field]:
+        raise ValueError(f"{path}: expected at least {_LEAST[field]}, found {found}")
+
+
+def _check_boxes(path: str, values: pa.Array) -> None:
+    numbers = values.flatten().to_numpy(zero_copy_only=False)
+    lengths = pc.list_value_length(values).to_numpy(zero_copy_only=False)
+    good = bool((lengths == _BOX).all()) and bool(np.isfinite(numbers).all())
+    if not good or (numbers.reshape(-1, _BOX)[:, 2:] < 0).any():
+        raise ValueError(
+            f"{path}: expected {_BOX} finite numbers, the last two not negative; found another box"
+        )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -762,6 +781,7 @@ def mask_bits(
 
 
 MAX_CONTRACT_BYTES = 256 << 20  # the index of a whole SA-1B tar has about 2 MB
+MAX_DEPTH = 64  # lists and objects within one another; an index has 8
 MAX_COUNT = 2**53  # what JSON readers of any language hold exactly
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHECKSUM = "sha256"  # the field that holds a document's own checksum
@@ -890,6 +910,40 @@ def check_size(size: int, file: str) -> None:
         raise ContractError(f"{file}: expected at most {MAX_CONTRACT_BYTES} bytes, found {size}")
 
 
+def parse_json(content: bytes, file: str) -> Any:
+    """Parse JSON from someone else.
+
+    Parameters
+    ----------
+    content
+        The file's bytes.
+    file
+        The file's name, for messages.
+
+    Raises
+    ------
+    ContractError
+        It is too large, is not JSON, or is nested so deeply that a function that calls itself for
+        each level would fail.
+    """
+    check_size(len(content), file)
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or far too deep
+        raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        objects = [node.values() for node in level if isinstance(node, dict)]
+        lists = [node for node in level if isinstance(node, list)]
+        level = list(chain.from_iterable((*objects, *lists)))
+        if not level:
+            return value
+    raise ContractError(
+        f"{file}: expected at most {MAX_DEPTH} lists and objects within one another, found more; "
+        f"{_REMEDY}"
+    )
+
+
 def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
     """Parse a document and check its checksum; returns it and its format's number.
 
@@ -907,9 +961,8 @@ def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
     ContractError
         The file is too large, is not JSON, has a newer format, or differs from its checksum.
     """
-    check_size(len(content), file)
+    node = Node(file, "", parse_json(content, file))
     try:
-        node = Node(file, "", json.loads(content))
         version = node["format_version"].integer(1)
         if version > newest:
             raise ContractError(
@@ -923,7 +976,7 @@ def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
                     f"{file}: sha256: its content was expected to have {stated}, and has {found}; "
                     f"{_REMEDY}"
                 )
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, infinite, or far too deep
+    except ValueError as error:  # an infinite number
         raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
     return node, version
 

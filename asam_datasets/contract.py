@@ -12,11 +12,13 @@ import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NoReturn
 
 from asam_datasets.errors import ContractError
 
 MAX_CONTRACT_BYTES = 256 << 20  # the index of a whole SA-1B tar has about 2 MB
+MAX_DEPTH = 64  # lists and objects within one another; an index has 8
 MAX_COUNT = 2**53  # what JSON readers of any language hold exactly
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHECKSUM = "sha256"  # the field that holds a document's own checksum
@@ -145,6 +147,40 @@ def check_size(size: int, file: str) -> None:
         raise ContractError(f"{file}: expected at most {MAX_CONTRACT_BYTES} bytes, found {size}")
 
 
+def parse_json(content: bytes, file: str) -> Any:
+    """Parse JSON from someone else.
+
+    Parameters
+    ----------
+    content
+        The file's bytes.
+    file
+        The file's name, for messages.
+
+    Raises
+    ------
+    ContractError
+        It is too large, is not JSON, or is nested so deeply that a function that calls itself for
+        each level would fail.
+    """
+    check_size(len(content), file)
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or far too deep
+        raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        objects = [node.values() for node in level if isinstance(node, dict)]
+        lists = [node for node in level if isinstance(node, list)]
+        level = list(chain.from_iterable((*objects, *lists)))
+        if not level:
+            return value
+    raise ContractError(
+        f"{file}: expected at most {MAX_DEPTH} lists and objects within one another, found more; "
+        f"{_REMEDY}"
+    )
+
+
 def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
     """Parse a document and check its checksum; returns it and its format's number.
 
@@ -162,9 +198,8 @@ def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
     ContractError
         The file is too large, is not JSON, has a newer format, or differs from its checksum.
     """
-    check_size(len(content), file)
+    node = Node(file, "", parse_json(content, file))
     try:
-        node = Node(file, "", json.loads(content))
         version = node["format_version"].integer(1)
         if version > newest:
             raise ContractError(
@@ -178,6 +213,6 @@ def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
                     f"{file}: sha256: its content was expected to have {stated}, and has {found}; "
                     f"{_REMEDY}"
                 )
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, infinite, or far too deep
+    except ValueError as error:  # an infinite number
         raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
     return node, version

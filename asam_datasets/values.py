@@ -6,17 +6,22 @@ dist from someone else could have a reader's own files read. A picture in a dist
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 # Values that may be absent. `path` is the name of a picture.
 OPTIONAL = frozenset(
     {"image", "text", "conditioning_image", "void_mask", "category", "category_id", "path"}
 )
+# The least value of integers: of a side, of an RLE's sides, of an area in pixels.
+_LEAST = {"width": 1, "height": 1, "size": 1, "area": 0}
+_BOX = 4  # a bbox is [x, y, width, height]
 _PICTURE = {"bytes", "path"}  # the fields of `datasets.Image`
 
 
 def check_values(name: str, values: pa.Array) -> None:
-    """Check that nothing is absent from a column that every row must have.
+    """Check a column: nothing is absent that every row must have, and sizes and boxes are some.
 
     Parameters
     ----------
@@ -28,7 +33,7 @@ def check_values(name: str, values: pa.Array) -> None:
     Raises
     ------
     ValueError
-        It names the field, and says how many values are absent.
+        It names the field. It says how many values are absent, or what was expected and found.
     """
     _check(name, name, values)
 
@@ -52,5 +57,19 @@ def _check(path: str, field: str, values: pa.Array) -> None:
             child = values.field(i)
             name = kind.field(i).name
             _check(f"{path}.{name}", name, child if present is None else child.filter(present))
-    elif pa.types.is_list(kind):
-        _check(f"{path}[]", "", values.flatten())
+    elif pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        if field == "bbox":
+            _check_boxes(path, values)
+        _check(f"{path}[]", field, values.flatten())
+    elif field in _LEAST and len(values) and (found := pc.min(values).as_py()) < _LEAST[field]:
+        raise ValueError(f"{path}: expected at least {_LEAST[field]}, found {found}")
+
+
+def _check_boxes(path: str, values: pa.Array) -> None:
+    numbers = values.flatten().to_numpy(zero_copy_only=False)
+    lengths = pc.list_value_length(values).to_numpy(zero_copy_only=False)
+    good = bool((lengths == _BOX).all()) and bool(np.isfinite(numbers).all())
+    if not good or (numbers.reshape(-1, _BOX)[:, 2:] < 0).any():
+        raise ValueError(
+            f"{path}: expected {_BOX} finite numbers, the last two not negative; found another box"
+        )

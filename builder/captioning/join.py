@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
-from builder.captioning.store import captions_path, provenance_path, read_captions, rejects_path
+from asam_datasets.contract import Node
+from builder.captioning.store import (
+    captions_path,
+    provenance_path,
+    read_captions,
+    read_provenance,
+    rejects_path,
+)
 from builder.core.errors import CaptionError, ContractError
+from builder.core.files import read_file
 from builder.core.records import Reject
 from builder.core.rejects import read_rejects
 from builder.sources.sa1b import Sa1bSource
@@ -45,24 +52,21 @@ def join_captions(source: Sa1bSource, path: Path) -> Sa1bSource:
 
 def _model(path: Path) -> str | None:
     """The model, revision and preset in one line, from the provenance beside a captions file."""
-    provenance = provenance_path(path)
-    if not provenance.is_file():
+    value = read_provenance(path)
+    if value is None:
         return None
     try:
-        value = json.loads(provenance.read_bytes())
-        parts = [value["model"], value.get("revision")]
-        preset = value["runs"][-1].get("preset") if value.get("runs") else None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CaptionError(f"{provenance}: can't be read: {error!r}") from error
-    model = "@".join(str(part) for part in parts if part)
+        model = Node(str(provenance_path(path)), "", value)["model"].text()
+    except ContractError as error:
+        raise CaptionError(str(error)) from error
+    model += f"@{value['revision']}" if value.get("revision") else ""
+    preset = value["runs"][-1].get("preset") if value.get("runs") else None
     return f"{model}, preset {preset}" if preset else model
 
 
 def _rejects(path: Path) -> list[Reject]:
     table = rejects_path(path)
-    if not table.is_file():
-        return []
     try:
-        return read_rejects(table.read_bytes(), str(table))
-    except (OSError, ContractError) as error:
-        raise CaptionError(f"{table}: can't be read: {error}") from error
+        return read_rejects(read_file(table) or b"", str(table))
+    except ContractError as error:
+        raise CaptionError(str(error)) from error

@@ -21,9 +21,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from builder.core.errors import CaptionError, CaptionsFileError
-from builder.core.files import remove_unfinished, write_json
+from asam_datasets.contract import Node, parse_json
+from builder.core.errors import CaptionError, CaptionsFileError, ContractError
+from builder.core.files import read_object, remove_unfinished, write_json
 from builder.core.records import Json, Reject
+from builder.core.rejects import read_rejects
 
 SUFFIX = "-blip2-caption"
 LINE = '{"img": "sa_1.jpg", "prompt": "a street at night"}'  # an example, for messages
@@ -113,6 +115,25 @@ def read_captions(path: Path) -> Captions:
     return Captions(Path(path), hashlib.sha256(data).hexdigest(), prompts, problems)
 
 
+def read_provenance(captions: Path) -> Json | None:
+    """What is recorded of how a captions file was made, or None if there is no record.
+
+    Raises
+    ------
+    CaptionsFileError
+        The record can't be read, or one of its lists does not hold objects.
+    """
+    path = provenance_path(captions)
+    try:
+        found = read_object(path)
+        for key in {"runs", "mixed_with"} & (found or {}).keys():
+            for item in Node(str(path), "", found)[key].items():
+                item.mapping()
+    except ContractError as error:
+        raise CaptionsFileError(str(error)) from error
+    return found
+
+
 def parse_line(line: bytes) -> tuple[str, str]:
     """Return the image and the prompt of one line, both without spaces at their ends.
 
@@ -200,7 +221,7 @@ class CaptionsWriter:
             self.prompts = self._read_own()
             if retry_rejects:
                 self._rejects.clear()
-            self.rejected = {entry["member"]: entry["reason"] for entry in self._rejects.entries()}
+            self.rejected = self._read_rejects()
             self._write_provenance(complete=False)
         except BaseException:
             self.close()
@@ -260,22 +281,16 @@ class CaptionsWriter:
         self.close()
 
     def _check_identity(self, identity: Json, force_mix: bool) -> None:
-        provenance = provenance_path(self.path)
-        if not provenance.exists():
+        earlier = read_provenance(self.path)
+        if earlier is None:
             if self._captions.size and not force_mix:
                 raise CaptionsFileError(
-                    f"{self.path} holds captions, but there is no {provenance.name} that says how "
-                    "they were made: choose another folder, or append to it with --force-mix"
+                    f"{self.path} holds captions, but no {provenance_path(self.path).name} says "
+                    "how they were made: choose another folder, or append to it with --force-mix"
                 )
             if self._captions.size:
                 self._provenance["mixed_with"] = [{"model": None}]
             return
-        try:
-            earlier = dict(json.loads(provenance.read_bytes()))
-        except (ValueError, TypeError) as error:
-            raise CaptionsFileError(
-                f"{provenance}: expected a JSON object, found {error}"
-            ) from error
         changed = list(_differences({key: earlier.get(key) for key in identity}, identity))
         runs = earlier.get("runs", [])
         self._provenance["runs"] = [run for run in runs if run not in self._provenance["runs"]] + (
@@ -305,6 +320,14 @@ class CaptionsWriter:
                 "repair or remove that line before going on"
             )
         return {name: captions.get(name) or "" for name in captions}
+
+    def _read_rejects(self) -> dict[str, str]:
+        path = self._rejects.path
+        try:
+            rejects = read_rejects(path.read_bytes(), str(path))
+        except ContractError as error:
+            raise CaptionsFileError(f"{error}, or remove that line before going on") from error
+        return {reject.member: reject.reason for reject in rejects}
 
     def _write_provenance(self, *, complete: bool) -> None:
         counts = {"captions": len(self.prompts), "rejects": len(self.rejected)}
@@ -337,20 +360,6 @@ class _Lines:
     def size(self) -> int:
         return os.fstat(self._file).st_size
 
-    def entries(self) -> list[Json]:
-        """The file's entries; raises CaptionsFileError at a line that is not a reject."""
-        found = []
-        for number, line in enumerate(self.path.read_bytes().splitlines(), 1):
-            try:
-                entry = json.loads(line)
-                found.append({"member": entry["member"], "reason": entry["reason"]})
-            except (ValueError, TypeError, KeyError) as error:
-                raise CaptionsFileError(
-                    f"{self.path}, line {number}: expected a reject, found {line[:80]!r}; repair "
-                    "or remove that line before going on"
-                ) from error
-        return found
-
     def append(self, entries: list[Json]) -> None:
         """Write entries and sync. On failure, restore the file and raise CaptionError."""
         if not entries:
@@ -382,8 +391,8 @@ class _Lines:
         if whole == len(data):
             return
         try:
-            json.loads(data[whole:])
-        except ValueError:
+            parse_json(data[whole:], str(self.path))
+        except ContractError:
             os.ftruncate(self._file, whole)
         else:
             os.write(self._file, b"\n")

@@ -8,9 +8,8 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from asam_datasets.contract import check_size
 from builder.core.errors import ContractError
-from builder.core.files import sha256_file
+from builder.core.files import read_file, sha256_file
 from builder.core.layout import DATA, INDEX
 
 _WILD = frozenset("*?[")
@@ -122,9 +121,7 @@ class Folder(Tree):
         return sha256_file(self.dist / path)
 
     def read(self, path: str) -> bytes:
-        file = self.dist / path
-        try:
-            check_size(file.stat().st_size, str(file))
-            return file.read_bytes()
-        except OSError as error:
-            raise ContractError(f"{file}: can't be read: {error}") from error
+        content = read_file(self.dist / path)
+        if content is None:
+            raise ContractError(f"{self.dist / path}: not found")
+        return content

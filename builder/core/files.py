@@ -1,14 +1,65 @@
-"""Atomic writes: a file is written under a temporary name, synced, and then renamed."""
+"""Atomic writes, and reads of small files that may be anything.
+
+A file is written under a temporary name, synced, and then renamed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from asam_datasets.contract import Node, check_size, parse_json
 from asam_datasets.contract import sha256_json as sha256_json
+from builder.core.errors import ContractError, SettingsError
+
+
+def read_file(path: Path) -> bytes | None:
+    """The content of a small file, or None if nothing is there.
+
+    Raises
+    ------
+    ContractError
+        It is a folder, may not be read, or is too large to be read whole.
+    """
+    try:
+        if path.exists() and not path.is_file():  # reading a pipe would wait forever
+            raise ContractError(f"{path}: expected a file, found a folder or a device: remove it")
+        check_size(path.stat().st_size, str(path))
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ContractError(
+            f"{path}: can't be read: {error.strerror}; make it readable, or remove it"
+        ) from error
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object that a small file holds, or None if nothing is there.
+
+    Raises
+    ------
+    ContractError
+        The file can't be read, or holds something else than an object of few levels.
+    """
+    content = read_file(path)
+    if content is None:
+        return None
+    return Node(str(path), "", parse_json(content, str(path))).mapping()
+
+
+def refuse_folders(paths: Iterable[Path]) -> None:
+    """Raise SettingsError if something that is not a file stands where a file will be written."""
+    for path in paths:
+        if path.exists() and not path.is_file():
+            raise SettingsError(
+                f"{path}: expected a file or nothing there, found a folder or a device: move it "
+                "away, and run the same command again"
+            )
 
 
 def replace_durably(temporary: Path, final: Path) -> None:

@@ -16,6 +16,7 @@ because "sam" in a path or a name has another meaning there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -24,6 +25,7 @@ import numpy as np
 from asam_datasets import PROTOCOLS
 from builder.core.errors import ShardError
 from builder.core.records import Json
+from builder.core.rows import image_bytes
 from builder.exporting.png import palette_mask
 from builder.masks.png import encode_bitmap
 
@@ -31,6 +33,7 @@ IMAGES, MASKS, INSTANCES = "imgs", "gts", "instances.json"
 # The sets that ASAM gives to OnlineDataset: one image, one mask.
 ONE_MASK = ("doors", "big", "hrsod_te", "camo", "kvasir_seg", "cvc_clinicdb")
 _NO_CATEGORY = "object"
+_DECIMAL = re.compile(r"\d{1,18}")
 
 
 def folder_name(config: str) -> str:
@@ -61,7 +64,12 @@ def write_image(folder: Path, scratch: Path, row: Json, *, one_mask: bool) -> Js
         The file name leads out of the folder, or `one_mask` is set and the row has more masks.
     """
     name = PurePosixPath(row["file_name"])
-    if name.is_absolute() or ".." in name.parts or "\\" in row["file_name"] or not name.name:
+    if (
+        name.is_absolute()
+        or ".." in name.parts
+        or {"\\", "\0"} & {*row["file_name"]}
+        or not name.name
+    ):
         raise ShardError(f"file_name {row['file_name']!r}: expected a relative path")
     sizes: dict[str, int] = {}
     if one_mask:
@@ -70,7 +78,7 @@ def write_image(folder: Path, scratch: Path, row: Json, *, one_mask: bool) -> Js
         empty = np.zeros((row["height"], row["width"]), np.bool_)
         mask = row["masks"][0]["bytes"] if row["masks"] else encode_bitmap(empty)
         sizes["mask"] = _put(scratch, folder / MASKS / name.with_suffix(".png"), palette_mask(mask))
-    sizes["image"] = _put(scratch, folder / IMAGES / name, row["image"]["bytes"])
+    sizes["image"] = _put(scratch, folder / IMAGES / name, image_bytes(row))
     keys = ("file_name", "width", "height", "image_id", "annotations")
     return {**{key: row[key] for key in keys}, "sizes": sizes}
 
@@ -89,7 +97,7 @@ def coco(entries: Iterable[Json]) -> Json:
         What `write_image` returned for each image.
     """
     listed = list(entries)
-    numbers = [int(e["image_id"]) if e["image_id"].isdecimal() else -1 for e in listed]
+    numbers = [int(e["image_id"]) if _DECIMAL.fullmatch(e["image_id"]) else -1 for e in listed]
     if min(numbers, default=0) < 0 or len(set(numbers)) != len(numbers):
         numbers = list(range(1, len(listed) + 1))
     named = {

@@ -15,7 +15,7 @@ import numpy as np
 from isal import isal_zlib
 from PIL import Image
 
-from builder.core.errors import ShardError
+from builder.core.errors import ShardError, what_went_wrong
 from builder.masks.png import PALETTE, RGB, assemble, chunk
 
 _HEAD = 33  # bytes up to the end of IHDR: signature 8, length 4, kind 4, data 13, crc 4
@@ -59,13 +59,19 @@ def rgb_control(png: bytes) -> bytes:
     ShardError
         The PNG has neither a palette nor RGB.
     """
-    if png[_COLOUR] == RGB:
+    if png[_COLOUR : _COLOUR + 1] == bytes((RGB,)):
         return png
-    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
-        if image.mode != "P":
-            raise ShardError(f"a control image is a PNG of mode {image.mode}, expected P or RGB")
-        palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-        indices = np.asarray(image)
+    try:
+        with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+            mode = image.mode
+            palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+            indices = np.asarray(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ShardError(f"a control image can't be read: {what_went_wrong(error)}") from error
+    if mode != "P" or indices.max(initial=0) >= len(palette):
+        raise ShardError(
+            f"a control image is a PNG of mode {mode}, expected P or RGB and a palette"
+        )
     height, width = indices.shape
     stride = 1 + 3 * width
     filtered = np.zeros(height * stride, np.uint8)

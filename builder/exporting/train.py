@@ -24,6 +24,7 @@ from pathlib import Path
 from asam_datasets import mask_order
 from builder.core.errors import ShardError
 from builder.core.records import Json
+from builder.core.rows import image_bytes
 from builder.exporting.png import palette_mask, rgb_control
 
 _IMAGE_KEYS = ("image_id", "width", "height", "file_name")
@@ -95,7 +96,9 @@ def write_image(folder: Path, scratch: Path, row: Json) -> tuple[bool, Json]:
     """
     files = ImageFiles.of(folder, row["file_name"])
     text = json.dumps(record(row)).encode()
-    jpeg, control = row["image"]["bytes"], rgb_control(row["conditioning_image"]["bytes"])
+    if row["conditioning_image"] is None:
+        raise ShardError("expected a control image, found none: build the config again")
+    jpeg, control = image_bytes(row), rgb_control(row["conditioning_image"]["bytes"])
     order = mask_order(row["annotations"]).tolist()
     masks = [palette_mask(row["masks"][position]["bytes"]) for position in order]
     sizes = {

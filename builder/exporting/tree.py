@@ -22,8 +22,14 @@ import filelock
 from asam_datasets.contract import signed
 from asam_datasets.index import Index
 from builder.core.console import Progress
-from builder.core.errors import CaptionError, SettingsError, ShardError
-from builder.core.files import remove_unfinished, sha256_json, write_bytes, write_json
+from builder.core.errors import CaptionError, ContractError, SettingsError, ShardError
+from builder.core.files import (
+    read_object,
+    remove_unfinished,
+    sha256_json,
+    write_bytes,
+    write_json,
+)
 from builder.core.records import Json
 from builder.exporting import evaluation, train
 from builder.exporting.options import EMPTY, REFUSE, TRAIN
@@ -174,6 +180,8 @@ def export_shard(task: ShardTask, on_row: OnRow) -> Json:
         task.folder.mkdir(parents=True, exist_ok=True)
         for row in task.origin.rows(task.file, task.index_sha256):
             try:
+                if len(row["masks"]) != (number := len(row["annotations"])):
+                    raise ShardError(f"expected {number} masks, found {len(row['masks'])}")
                 line = write(task, scratch, row, counts)
             except ShardError as error:
                 raise ShardError(f"{where}, {row['file_name']}: {error}") from error
@@ -275,6 +283,8 @@ def _shards(index: Index, folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _refuse(index: Index, missing_captions: str, image_root: Path | None) -> None:
     config, counts = index.config, index.counts
+    if not index.num_rows:
+        raise SettingsError(f"{config} holds no image, so there is nothing to export: build it")
     if index.annotations_only and image_root is None:
         raise SettingsError(
             f"{config} was built with --annotations-only and holds no pixels, which ASAM's tree "
@@ -310,8 +320,8 @@ def _begin(folder: Path, state: Path, plan: Json) -> None:
     """Refuse a folder that something else made, and write the plan of this export."""
     path = state / _PLAN
     try:
-        before = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        before = read_object(path)
+    except ContractError:
         before = None
     if before != plan and folder.exists():
         made = (
@@ -359,9 +369,9 @@ def _receipt(path: Path, task: ShardTask) -> Json | None:
     It is also None if a file of its images is missing, surplus or of another size.
     """
     try:
-        receipt = dict(json.loads(path.read_bytes()))
+        receipt = read_object(path) or {}
         whole = receipt == signed(receipt)
-    except (OSError, ValueError, TypeError):
+    except (ContractError, ValueError):
         return None
     stated = receipt.get("form"), receipt.get("plan_sha256")
     if not whole or stated != (_RECEIPT, task.plan_sha256):

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from asam_datasets import CorruptDataError, ImageRoot, Reader, open_index, open_store
 from asam_datasets.shards import Place
+from asam_datasets.values import check_values
 from builder.core.errors import SettingsError
 from builder.core.records import Json, Reject
 from builder.core.rejects import read_rejects
@@ -114,8 +115,12 @@ class Config:
                 self.store.open(block.path) as opened,
                 pq.ParquetFile(opened, page_checksum_verification=True) as file,
             ):
-                return file.read_row_group(block.group, columns=list(columns))
-        except (pa.ArrowException, OSError) as error:
+                table = file.read_row_group(block.group, columns=list(columns))
+            for name in table.column_names:
+                for chunk in table[name].chunks:
+                    check_values(name, chunk)
+            return table
+        except (pa.ArrowException, OSError, ValueError) as error:
             where = f"{self.store.name}/{block.path}, row group {block.group}"
             raise CorruptDataError(f"{where}: can't be read: {error}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,18 +17,20 @@ from asam_datasets.index import FORMAT_VERSION, Index
 from builder.core import pool
 from builder.core.console import Progress, say
 from builder.core.errors import ContractError, SettingsError, ShardError
-from builder.core.files import remove_unfinished, sha256_json
+from builder.core.files import read_object, refuse_folders, remove_unfinished, sha256_json
 from builder.core.layout import (
     config_folder,
     configs,
+    index_path,
     receipts_folder,
+    rejects_path,
     temporary_folder,
 )
 from builder.core.records import Json, Listing, Source
 from builder.shards.build import Job, OnRow, build_shard
 from builder.shards.index import read_index, write_index
 from builder.shards.plan import Settings, ShardPlan, make_plan
-from builder.shards.receipt import Receipt
+from builder.shards.receipt import Receipt, receipt_path
 from builder.shards.state import State, read_state, state_path, write_state
 
 BuildShard = Callable[[ShardPlan, OnRow], tuple[Receipt, bool]]
@@ -108,6 +109,7 @@ def build_config(
     state = State(settings_json, listing.fingerprint)
     with _locked(dist, source.config):
         check_format(dist, settings.fmt, except_config=source.config)
+        _check_places(dist, source.config, [shard.file(settings.fmt) for shard in shards], resume)
         _clean(dist, source.config)
         if resume:
             resume = _compare(dist, source.config, state)
@@ -250,12 +252,12 @@ def _of_format_1(dist: Path, config: str, now: State) -> State | None:
     Its row_version and encoders are those of `now`, because they change with the format.
     """
     try:
-        found = json.loads(state_path(dist, config).read_bytes())
-        if "format_version" in found:
+        found = read_object(state_path(dist, config))
+        if found is None or "format_version" in found:
             return None
         same = {key: now.settings[key] for key in ("row_version", "encoders")}
         return State({**found["settings"], **same}, dict(found["source"]))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (ContractError, ValueError, TypeError, KeyError):
         return None
 
 
@@ -283,6 +285,27 @@ def _locked(dist: Path, config: str) -> Iterator[None]:
         raise SettingsError(
             f"another process is building {config} in {dist}; wait for it, or stop it"
         ) from error
+
+
+def _check_places(dist: Path, config: str, shards: Sequence[str], resume: bool) -> None:
+    """Refuse, before any work, places where the build could not write or would remove too much.
+
+    Raises
+    ------
+    SettingsError
+        The config's folder is a link, and what it leads to may be another's. Or the build goes on,
+        and a folder stands where it will write a file.
+    """
+    folder = config_folder(dist, config)
+    if folder.is_symlink():
+        raise SettingsError(
+            f"{folder}: expected a folder, found a link to {folder.readlink()}; a build removes "
+            "old shards from it: remove the link, or choose another --out"
+        )
+    if resume:
+        refuse_folders((index_path(dist, config), rejects_path(dist, config)))
+        refuse_folders((state_path(dist, config), *(folder / name for name in shards)))
+        refuse_folders(receipt_path(dist, config, name) for name in shards)
 
 
 def _clean(dist: Path, config: str) -> None:

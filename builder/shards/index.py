@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import builder
-from asam_datasets.contract import check_size
 from asam_datasets.index import Counts, Index, Rejects, parse_index
 from asam_datasets.schema import features_of
 from asam_datasets.shards import Shard, Split
 from builder.core.errors import ShardError
-from builder.core.files import dump_json, write_bytes
-from builder.core.layout import config_folder, index_path, rejects_path
+from builder.core.files import dump_json, read_file, write_bytes
+from builder.core.layout import SHARD_NAME, config_folder, index_path, rejects_path
 from builder.core.records import Listing, Source
 from builder.core.rejects import count_reasons, write_rejects
 from builder.shards.plan import Settings
@@ -95,23 +94,22 @@ def read_index(dist: Path, config: str) -> Index:
     Raises
     ------
     ShardError
-        There is no index, or it can't be read from disk.
+        There is no index.
     ContractError
-        Its content is not valid.
+        It can't be read from disk, or its content is not valid.
     """
     path = index_path(dist, config)
-    try:
-        check_size(path.stat().st_size, str(path))
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise ShardError(f"{path}: not found; build the config first") from error
-    except OSError as error:
-        raise ShardError(f"{path}: can't be read: {error}; build the config again") from error
+    content = read_file(path)
+    if content is None:
+        raise ShardError(f"{path}: not found; build the config first")
     return parse_index(content, str(path), config)
 
 
 def _remove_others(dist: Path, config: str, keep: set[str]) -> None:
-    """Remove shards of an earlier plan, which the card's file patterns would match too."""
+    """Remove shards of an earlier plan, which the card's file patterns would match too.
+
+    Other files stay, because they may be the user's. verify names those that are read as rows.
+    """
     for path in config_folder(dist, config).iterdir():
-        if path.suffix in (".arrow", ".parquet") and path.name not in keep:
+        if SHARD_NAME.fullmatch(path.name) and path.name not in keep:
             path.unlink()

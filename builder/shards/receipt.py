@@ -14,12 +14,12 @@ from typing import Any
 
 import builder
 from asam_datasets.batches import Layout
-from asam_datasets.contract import Node, check_size, read_document, signed
+from asam_datasets.contract import Node, read_document, signed
 from asam_datasets.errors import ContractError
 from asam_datasets.index import FORMAT_VERSION, source_from_json
 from asam_datasets.shards import Shard
 from builder.core.errors import ShardError
-from builder.core.files import sha256_file, write_json
+from builder.core.files import read_file, sha256_file, write_json
 from builder.core.layout import SHARD_NAME, config_folder, receipts_folder
 from builder.core.records import Json, Reject
 from builder.core.rejects import reject_from_json
@@ -150,13 +150,9 @@ def read_receipt(dist: Path, config: str, file: str, layout: Layout | None) -> R
         The receipt is damaged, or has format 1.
     """
     path = receipt_path(dist, config, file)
-    try:
-        check_size(path.stat().st_size, str(path))
-        content = path.read_bytes()
-    except FileNotFoundError:
+    content = read_file(path)
+    if content is None:
         return None
-    except OSError as error:
-        raise ContractError(f"{path}: can't be read: {error}; build the config again") from error
     node, version = read_document(content, str(path), FORMAT_VERSION)
     if version != FORMAT_VERSION:
         raise ContractError(

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asam_datasets.contract import Node, check_size, read_document, signed
+from asam_datasets.contract import Node, read_document, signed
 from asam_datasets.errors import ContractError
 from asam_datasets.index import FORMAT_VERSION, source_from_json
-from builder.core.files import write_json
+from builder.core.files import read_file, write_json
 from builder.core.layout import PLAN, receipts_folder
 
 
@@ -67,13 +67,9 @@ def read_state(dist: Path, config: str) -> State | None:
         It is damaged, or has format 1.
     """
     path = state_path(dist, config)
-    try:
-        check_size(path.stat().st_size, str(path))
-        content = path.read_bytes()
-    except FileNotFoundError:
+    content = read_file(path)
+    if content is None:
         return None
-    except OSError as error:
-        raise ContractError(f"{path}: can't be read: {error}; build the config again") from error
     node, version = read_document(content, str(path), FORMAT_VERSION)
     if version != FORMAT_VERSION:
         raise ContractError(f"{path} is of format {version}, expected {FORMAT_VERSION}")

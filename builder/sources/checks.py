@@ -190,7 +190,7 @@ def check_geometry(annotation: Json, area: int, bbox: list[float]) -> Problem | 
     if annotation["area"] != area:
         return Problem("area_mismatch", f"{area}, the mask's own", str(annotation["area"]))
     stated = annotation["bbox"]
-    if box_distance(stated, bbox) > BBOX_TOLERANCE:
+    if min(stated[2:]) < 0 or box_distance(stated, bbox) > BBOX_TOLERANCE:
         return Problem("bbox_mismatch", f"{bbox} within 1 px, the mask's own", str(stated))
     return None
 

@@ -62,6 +62,12 @@ def test_what_stands_beside_the_captions_must_be_readable(tmp_path: Path, beside
     (source,) = open_sources([str(write_tar(tmp_path / "sa_000000.tar", members([1])))])
     file = captions_path(tmp_path, "sa_000000")
     file.write_text('{"img": "sa_1.jpg", "prompt": "one"}\n')
-    beside(file).write_text("{")  # type: ignore[operator]
-    with pytest.raises(CaptionError, match="can't be read"):
+    path = beside(file)  # type: ignore[operator]
+    for damaged in ("{", "[" * 100_000, '{"model": 7}', '{"model": "m", "runs": {}}'):
+        path.write_text(damaged)
+        with pytest.raises(CaptionError, match=rf"{path.name}.*: expected "):
+            join_captions(source, file)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(CaptionError, match=rf"{path.name}: expected a file, found a folder"):
         join_captions(source, file)

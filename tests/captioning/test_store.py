@@ -157,14 +157,17 @@ def test_what_a_killed_run_left_of_a_provenance_goes(tmp_path: Path) -> None:
     assert other.stem in left.name
 
 
-@pytest.mark.parametrize("damaged", ["", "{", "[1]", "7"])
+@pytest.mark.parametrize(
+    "damaged",
+    ["", "{", "[1]", "7", '{"runs": 7}', '{"mixed_with": [1]}', "[" * 99_999],
+)
 def test_a_damaged_provenance_is_named_and_nothing_is_written(tmp_path: Path, damaged: str) -> None:
     path = tmp_path / "c.json"
     with CaptionsWriter(path, IDENTITY) as writer:
         writer.append([("sa_1.jpg", "a")])
     before = path.read_bytes()
     provenance_path(path).write_text(damaged)
-    with pytest.raises(CaptionError, match=r"c.provenance.json: expected a JSON object"):
+    with pytest.raises(CaptionError, match=r"c.provenance.json: .*expected "):
         CaptionsWriter(path, IDENTITY)
     assert path.read_bytes() == before
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +17,12 @@ import pytest
 
 from builder.core.errors import SettingsError, ShardError
 from builder.core.files import write_json
-from builder.core.layout import config_folder, receipts_folder
+from builder.core.layout import config_folder, index_path, receipts_folder, rejects_path
 from builder.shards.config import Built, build_config, estimate_config
 from builder.shards.index import read_index
 from builder.shards.plan import Settings
-from builder.shards.receipt import Receipt
+from builder.shards.receipt import Receipt, receipt_path
+from builder.shards.state import state_path
 from builder.sources.sa1b import Sa1bSource, open_sources
 from tests.factory import Record, members, write_folder, write_tar
 from tests.loading.format1 import downgrade
@@ -259,6 +261,64 @@ def test_an_unwritable_dist_is_a_clear_error(tar: Path, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where a folder should be")
     with pytest.raises(ShardError, match="could not be written"):
         build(tar, tmp_path)
+
+
+def test_a_folder_where_a_file_will_be_is_told_before_anything_is_built(
+    tar: Path, tmp_path: Path
+) -> None:
+    build(tar, tmp_path)
+    paths = (
+        index_path(tmp_path, "sa_000000"),
+        rejects_path(tmp_path, "sa_000000"),
+        state_path(tmp_path, "sa_000000"),
+        receipt_path(tmp_path, "sa_000000", "train-00001-of-00008.arrow"),
+        config_folder(tmp_path, "sa_000000") / "train-00001-of-00008.arrow",
+    )
+    for path in paths:
+        content = path.read_bytes()
+        path.unlink()
+        path.mkdir()
+        with pytest.raises(SettingsError, match=rf"{path.name}: expected a file or nothing there"):
+            build(tar, tmp_path)
+        path.rmdir()
+        path.write_bytes(content)
+    assert build(tar, tmp_path).reused == 8
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_nothing_is_removed_behind_a_link_or_that_is_no_shard(
+    tar: Path, tmp_path: Path, resume: bool
+) -> None:
+    victim, dist = tmp_path / "victim", tmp_path / "dist"
+    victim.mkdir()
+    for name in ("work.arrow", "train-00000-of-00099.arrow", ".x.1.tmp"):
+        (victim / name).write_bytes(b"kept")
+    (dist / "data").mkdir(parents=True)
+    folder = config_folder(dist, "sa_000000")
+    folder.symlink_to(victim)
+    with pytest.raises(
+        SettingsError, match=r"sa_000000: expected a folder, found a link to .*victim"
+    ):
+        build(tar, dist, resume=resume)
+    assert {path.read_bytes() for path in victim.iterdir()} == {b"kept"}
+    assert len(list(victim.iterdir())) == 3
+    folder.unlink()
+    build(tar, dist)
+    shutil.copytree(victim, folder, dirs_exist_ok=True)
+    build(tar, dist)
+    assert (folder / "work.arrow").exists()
+    assert not (folder / "train-00000-of-00099.arrow").exists()
+
+
+def test_a_build_state_that_is_nested_without_end_is_told(tar: Path, tmp_path: Path) -> None:
+    build(tar, tmp_path, size=10**9)
+    state = state_path(tmp_path, "sa_000000")
+    state.write_bytes(b'{"settings":' + b'{"a":' * 900 + b"1" + b"}" * 901)
+    assert build(tar, tmp_path, size=10**9).reused == 1  # by its index
+    index_path(tmp_path, "sa_000000").unlink()
+    state.write_bytes(b'{"settings":' + b'{"a":' * 900 + b"1" + b"}" * 901)
+    with pytest.raises(SettingsError, match="there is no readable record of how it was built"):
+        build(tar, tmp_path, size=10**9)
 
 
 def test_the_estimate_is_close_and_writes_nothing(tar: Path, tmp_path: Path) -> None:
