@@ -21,6 +21,7 @@ from builder.captioning.settings import (
 from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
+    counted,
     emit_json,
     parser,
     positive,
@@ -80,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = [summary.config for summary in summaries if summary.error is not None]
     if failed and len(summaries) > 1:
         others = "; the others are captioned" if len(failed) < len(summaries) else ""
-        say(f"{len(failed)} of {len(summaries)} sources failed: {', '.join(failed)}{others}")
+        total = counted(len(summaries), "source")
+        say(f"{len(failed)} of {total} failed: {', '.join(failed)}{others}")
     return EXIT_FAILED if failed else EXIT_OK
 
 
@@ -201,8 +203,9 @@ def _report(summary: CaptionSummary) -> None:
 
     rejected = sum(summary.rejects.values())
     say(
-        f"{summary.config}: {summary.captions:,} captions ({summary.made:,} images processed "
-        f"in this run), {rejected:,} rejects, {summary.seconds:,.1f} s, in {summary.path}"
+        f"{summary.config}: {counted(summary.captions, 'caption')} "
+        f"({counted(summary.made, 'image')} processed in this run), "
+        f"{counted(rejected, 'reject')}, {summary.seconds:,.1f} s, in {summary.path}"
     )
     for reason, count in sorted(summary.rejects.items()):
         say(f"  rejected {count:,} x {reason} (see {rejects_path(summary.path).name})")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from builder.core.console import (
     EXIT_OK,
+    counted,
     default_workers,
     emit_json,
     out_folder,
@@ -109,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _summary(exported: Exported) -> list[str]:
     counts = exported.counts
     lines = [
-        f"{exported.folder}: {counts['images']:,} images with {counts['masks']:,} masks in "
+        f"{exported.folder}: {counted(counts['images'], 'image')} with "
+        f"{counted(counts['masks'], 'mask')} in "
         f"{exported.seconds:.1f} s; {counts['images'] - counts['written']:,} of them were there "
         "already",
         *(f"{path}" for path in exported.files),

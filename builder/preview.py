@@ -14,6 +14,7 @@ from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
     Progress,
+    counted,
     emit_json,
     out_folder,
     parser,
@@ -160,7 +161,8 @@ def _report(
         for line in faults:
             sys.stdout.write(f"{line}\n")
     if faults:
-        say(f"{config.name}: {len(faults)} disagreements; build it again, or see builder.verify")
+        found = counted(len(faults), "disagreement")
+        say(f"{config.name}: {found}; build it again, or see builder.verify")
     elif not args.quiet:
         say(f"{config.name}: counts agree", *counts.notes)
     if not args.quiet:

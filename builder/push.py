@@ -12,6 +12,7 @@ from asam_datasets import REPO_ID
 from builder.core.console import (
     EXIT_OK,
     Progress,
+    counted,
     default_workers,
     emit_json,
     number,
@@ -19,6 +20,7 @@ from builder.core.console import (
     positive,
     run_command,
     say,
+    sized,
 )
 from builder.core.errors import HubError, SettingsError, ShardError
 from builder.core.layout import configs
@@ -202,7 +204,7 @@ def _tell_plan(plan: Plan, args: argparse.Namespace) -> None:
     where = f"{args.repo} at {plan.parent[:12]}" if plan.parent else f"{args.repo}, to be created"
     say(f"{where}: {_count(plan.add)} to upload, {_count(plan.there)} already there")
     if plan.delete:
-        say(f"  {len(plan.delete)} shards to delete, because new ones replace them")
+        say(f"  {counted(len(plan.delete), 'shard')} to delete, because new ones take the place")
     if args.dry_run:
         lines = [f"  + {file.path} ({file.size:,} bytes)" for file in plan.add]
         lines += [f"  - {path}" for path in plan.delete]
@@ -249,7 +251,7 @@ def _report(
 
 
 def _count(files: Sequence[LocalFile]) -> str:
-    return f"{len(files)} files, {sum(file.size for file in files) / 1e6:,.1f} MB"
+    return f"{counted(len(files), 'file')}, {sized(sum(file.size for file in files))}"
 
 
 if __name__ == "__main__":

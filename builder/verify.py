@@ -14,6 +14,7 @@ from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
     Progress,
+    counted,
     emit_json,
     parser,
     positive,
@@ -50,10 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     what = "hashes" if only_hashes else "hashes, rows, images and masks"
     if problems:
         remedy = "build" if local_dist else "push"
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        say(f"{count}, {checked} shards looked at; {remedy} the configs named again")
+        count = counted(len(problems), "problem")
+        looked = counted(checked, "shard")
+        say(f"{count}, {looked} looked at; {remedy} the configs named again")
         return EXIT_FAILED
-    say(f"{checked} shards are what their index says ({what})")
+    verb = "is what its" if checked == 1 else "are what their"
+    say(f"{counted(checked, 'shard')} {verb} index says ({what})")
     return EXIT_OK
 
 

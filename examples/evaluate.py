@@ -42,7 +42,15 @@ from PIL import Image
 
 import asam_datasets
 from builder import build
-from builder.core.console import Progress, emit_json, out_folder, positive, run_command, say, whole
+from builder.core.console import (
+    Progress,
+    emit_json,
+    out_folder,
+    positive,
+    run_command,
+    say,
+    whole,
+)
 from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
 from builder.core.rows import image_bytes
@@ -93,6 +101,13 @@ def open_stream(args: argparse.Namespace, name: str) -> datasets.IterableDataset
     every = asam_datasets.load(config, split or None, **options)
     columns = [c for c in ("image", "annotations", "void_mask") if c in every.features]
     return asam_datasets.load(config, split or None, columns=columns, **options).decode(False)
+
+
+def rows_of(args: argparse.Namespace, name: str) -> int:
+    """How many rows of "config" or "config:split" are evaluated."""
+    config, _, split = name.partition(":")
+    index = asam_datasets.open_index(asam_datasets.open_store(args.data), config)
+    return min(args.steps or sys.maxsize, index.split(split or None).num_rows)
 
 
 def masks_of(row: dict[str, Any], crowds: bool, at_once: int) -> Iterator[Mask]:
@@ -197,8 +212,9 @@ def evaluate(args: argparse.Namespace, segmenter: Segmenter, name: str) -> Score
     scores, vanished = Scores(name), 0
     stream = open_stream(args, name)
     crowds = name.partition(":")[0].endswith("_asam")
-    with Progress(args.steps, "image", name, quiet=args.quiet) as progress, torch.inference_mode():
-        for row in islice(stream, args.steps):
+    rows = rows_of(args, name)
+    with Progress(rows, "image", name, quiet=args.quiet) as progress, torch.inference_mode():
+        for row in islice(stream, rows):
             image = Image.open(io.BytesIO(image_bytes(row)))
             size = image.height, image.width
             embedding = segmenter.look(image)
@@ -216,8 +232,8 @@ def evaluate(args: argparse.Namespace, segmenter: Segmenter, name: str) -> Score
             progress.update(masks=str(scores.masks))
     if vanished:
         say(
-            f"note: {name}: {vanished} masks are too small for the model's square; their box is "
-            "empty, as in ASAM's code"
+            f"note: {name}: masks too small for the model's square, with an empty box as in "
+            f"ASAM's code: {vanished:,}"
         )
     if not scores.images:
         raise asam_datasets.AsamDatasetsError(f"{name}: no image has a mask to compare with")

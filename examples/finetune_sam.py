@@ -45,6 +45,7 @@ import asam_datasets
 from builder import build
 from builder.core.console import (
     Progress,
+    counted,
     default_workers,
     number,
     out_folder,
@@ -285,7 +286,7 @@ def train(args: argparse.Namespace) -> None:
     model.save_pretrained(args.out / "sam")
     weights = model.mask_decoder.state_dict()
     torch.save({name: weights[name].cpu() for name in TOKENS}, args.out / "tokens.pth")
-    say(f"{args.out / 'sam'} and {args.out / 'tokens.pth'}: SAM after {step} steps")
+    say(f"{args.out / 'sam'} and {args.out / 'tokens.pth'}: SAM after {counted(step, 'step')}")
 
 
 def sample(place: Path) -> str:

@@ -45,6 +45,7 @@ import asam_datasets
 from builder import build
 from builder.core.console import (
     Progress,
+    counted,
     default_workers,
     number,
     out_folder,
@@ -363,7 +364,7 @@ class Trainer:
         args, ranks = self.args, self.ranks
         if ranks.rank == 0:
             left = max(0, args.steps - self.place.step)
-            say(f"{args.data} {args.config}: {left} of {args.steps} steps")
+            say(f"{args.data} {args.config}: {left} of {counted(args.steps, 'step')}")
             if args.model == "tiny":
                 say("tiny model of RANDOM WEIGHTS: this shows that training runs, nothing more")
         quiet = args.quiet or ranks.rank > 0
@@ -384,7 +385,10 @@ class Trainer:
                     self.place = Place(step, epoch + 1, first=step, turn=0, states={})
         if ranks.rank == 0:
             self.controlnet.save_pretrained(args.out / "controlnet")
-            say(f"{args.out / 'controlnet'}: the ControlNet after {self.place.step} steps")
+            say(
+                f"{args.out / 'controlnet'}: the ControlNet after "
+                f"{counted(self.place.step, 'step')}"
+            )
 
     def epoch(self) -> Iterator[dict[str, Any]]:
         """Train the rest of an epoch; yields each step's loss over all ranks and images here."""
@@ -494,7 +498,10 @@ def write_captioned(args: argparse.Namespace, rows_per_file: int = 500) -> int:
         for i, name in enumerate(names):
             rows.shard(files, i, contiguous=True).to_parquet(args.captioned / name)
             progress.update()
-    say(f"{args.captioned}: {len(rows)} rows; next: train_controlnet.py --dataset_name that folder")
+    say(
+        f"{args.captioned}: {counted(len(rows), 'row')}; next: train_controlnet.py "
+        "--dataset_name that folder"
+    )
     return len(rows)
 
 

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from builder.core.console import counted
+
 _MANY = 20  # fewer captions than this may be the same by chance
 _SHARED = 0.9
 
@@ -71,6 +73,6 @@ def why_no_caption(rejects: Mapping[str, int], table: Path) -> str:
     else:
         advice = f"replace the images, delete {table}, and run the same command again"
     return (
-        f"no caption was made: all {sum(rejects.values()):,} images are rejected, {count:,} of "
+        f"no caption was made: {counted(sum(rejects.values()), 'image')} rejected, {count:,} of "
         f"them for {reason} (see {table.name}); {advice}"
     )

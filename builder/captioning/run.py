@@ -29,7 +29,7 @@ from builder.captioning.settings import CaptionSettings, RunOptions, describe_pr
 from builder.captioning.sight import check_sight
 from builder.captioning.store import CaptionsWriter, captions_path, rejects_path
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
-from builder.core.console import Progress, say
+from builder.core.console import Progress, counted, say
 from builder.core.errors import CaptionError, CaptionsFileError, SettingsError, SourceError
 from builder.core.records import Json, Reject
 
@@ -302,7 +302,10 @@ class _Run:
         for _ in self._stream(images, [(0, first)]):
             pass
         seconds = (time.perf_counter() - start) * count
-        say(f"  this takes about {_duration(seconds)} for {count:,} images, estimated from one")
+        say(
+            f"  this takes about {_duration(seconds)} for {counted(count, 'image')}, "
+            "estimated from one"
+        )
 
     def _details(self, images: ImageSource, loaded: Loaded) -> Json:
         return {

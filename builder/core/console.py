@@ -37,6 +37,28 @@ def say(*lines: str) -> None:
         tqdm.write(line, file=sys.stderr)
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun; `plural` defaults to the noun and an "s".
+
+    >>> counted(1, "shard"), counted(2000, "category", "categories")
+    ('1 shard', '2,000 categories')
+    """
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def sized(size: float) -> str:
+    """A number of bytes in the unit that fits it, with three digits.
+
+    >>> sized(999), sized(43_210), sized(190e6)
+    ('999 B', '43.2 kB', '190 MB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
 def emit_json(value: Any) -> None:
     """Print one JSON document to stdout."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")

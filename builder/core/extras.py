@@ -5,10 +5,14 @@ Each extra is a list of packages in pyproject.toml: `caption`, `eval`, `examples
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 
-from builder.core.console import EXIT_FAILED, say
+from builder.core.console import EXIT_FAILED, SCRIPT, say
 from builder.core.errors import MissingExtraError
 
 # Packages whose name at the registry differs from the module's name.
@@ -29,7 +33,8 @@ def needs(what: str, extra: str) -> Iterator[None]:
     Raises
     ------
     MissingExtraError
-        A package is not installed. The message says how to install it.
+        A package is not installed. The message names all that the extra lacks, and how to install
+        them.
     """
     try:
         yield
@@ -38,10 +43,34 @@ def needs(what: str, extra: str) -> Iterator[None]:
         if module in ("", "builder", "asam_datasets"):  # a bug of this project
             raise
         package = _PACKAGES.get(module, module)
+        missing = list(dict.fromkeys([package, *filter(_absent, _packages(extra))]))
+        one = len(missing) == 1
         raise MissingExtraError(
-            f"{what} needs the package {package}, which is not installed: in the project's folder "
-            f'run pip install ".[{extra}]", or anywhere pip install {package}'
+            f"{what} needs the package{'' if one else 's'} {', '.join(missing)}, which "
+            f"{'is' if one else 'are'} not installed: in the project's folder run "
+            f'pip install ".[{extra}]", or anywhere pip install {" ".join(missing)}'
         ) from error
+
+
+def _packages(extra: str) -> list[str]:
+    """The packages of an extra, by the installed project, else by the checkout's pyproject.toml."""
+    try:
+        listed = [
+            line for line in requires(SCRIPT) or () if re.search(rf"extra == .{extra}.", line)
+        ]
+    except PackageNotFoundError:
+        project = Path(__file__).parents[2] / "pyproject.toml"
+        table = tomllib.loads(project.read_text("utf-8")) if project.exists() else {}
+        listed = table.get("project", {}).get("optional-dependencies", {}).get(extra, [])
+    return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in listed]
+
+
+def _absent(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return True
+    return False
 
 
 @contextmanager

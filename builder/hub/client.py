@@ -40,6 +40,8 @@ MAX_WAIT = 60.0  # seconds between attempts, unless the Hub asks for more
 # 409: another commit holds the lock. 425: too early. 412 is not retried: it means that someone else
 # has committed in the meantime.
 _RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
+# Whether a server has answered a request since `connect`. One that has not is not waited for.
+_answered = False
 _PASSING = (httpx.TransportError, ConnectionError, TimeoutError)
 
 
@@ -63,6 +65,8 @@ def connect(patience: Patience = PATIENT) -> HfApi:
             'pip install -U "huggingface_hub>=1"'
         ) from error
 
+    global _answered
+    _answered = False
     limits = httpx.Timeout(patience.timeout).as_dict()
 
     def limit(request: Any) -> None:
@@ -70,10 +74,17 @@ def connect(patience: Patience = PATIENT) -> HfApi:
         if not any(asked.values()):
             request.extensions = {**request.extensions, "timeout": limits}
 
+    def note(response: Any) -> None:
+        global _answered
+        _answered = True
+
     def client() -> Any:
         made = default_client_factory()
         hooks = made.event_hooks
-        made.event_hooks = {**hooks, "request": [*hooks["request"], limit]}
+        made.event_hooks = {
+            "request": [*hooks["request"], limit],
+            "response": [*hooks["response"], note],
+        }
         return made
 
     set_client_factory(client)
@@ -85,7 +96,8 @@ def retried(call: Callable[[], T], what: str, patience: Patience = PATIENT) -> T
     """Call a function, and call it again after an error that may pass.
 
     Such errors are those of the transport and the statuses 408, 409, 425, 429 and 5xx. The wait
-    between calls is that of the header Retry-After, else 1, 2, 4, ... seconds.
+    between calls is that of the header Retry-After, else 1, 2, 4, ... seconds. A connection that
+    is refused, or a name that is not resolved, is tried again only if a server answered before.
 
     Parameters
     ----------
@@ -102,7 +114,7 @@ def retried(call: Callable[[], T], what: str, patience: Patience = PATIENT) -> T
         The error of the last call.
     """
     attempts = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(may_pass),
+        retry=tenacity.retry_if_exception(lambda error: may_pass(error) and not _nobody(error)),
         stop=tenacity.stop_after_attempt(patience.attempts),
         wait=_wait,
         before_sleep=lambda state: _tell(what, state, patience),
@@ -120,6 +132,15 @@ def may_pass(error: BaseException | None) -> bool:
             return status_of(error) in _RETRIED
         if isinstance(error, _PASSING):
             return True
+        error = error.__cause__
+    return False
+
+
+def _nobody(error: BaseException | None) -> bool:
+    """Whether no connection was made, and no server has answered before."""
+    while error is not None:
+        if isinstance(error, httpx.ConnectError):
+            return not _answered
         error = error.__cause__
     return False
 
@@ -163,6 +184,11 @@ def plain_errors(repo: str) -> Iterator[None]:
         cause = error.__cause__ or error
         if isinstance(cause, HfHubHTTPError):
             raise HubError(_http_message(repo, cause)) from error
+        if _nobody(error):
+            raise HubError(
+                f"{repo}: the Hub can't be reached ({cause}): check the network, and HF_ENDPOINT "
+                "if it is set"
+            ) from error
         raise HubError(
             f"{repo}: the connection failed ({type(cause).__name__}: {cause}); run the same "
             "command again: files that are uploaded are not sent again"

@@ -18,7 +18,7 @@ import tenacity
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError
 
-from builder.core.console import Progress, say
+from builder.core.console import Progress, counted, say
 from builder.core.errors import HubError
 from builder.hub.check import check_repo
 from builder.hub.client import T, plain_errors, retried, status_of
@@ -119,7 +119,10 @@ class Publisher:
         return self._commit(plan, additions)
 
     def _create(self) -> str:
-        """Create the repo and return its first commit; raise _MovedOn if it already holds files."""
+        """Create the repo and return its first commit.
+
+        Raises _MovedOn if it holds files, because someone else has created and filled it.
+        """
         self._call(
             lambda: self.api.create_repo(
                 self.target.repo, repo_type="dataset", private=self.target.private, exist_ok=True
@@ -163,9 +166,11 @@ class Publisher:
 
     def _commit(self, plan: Plan, additions: Sequence[CommitOperationAdd]) -> Published:
         names = [index.config for index in self.planner.indexes]
-        title = f"Publish {', '.join(names) if len(names) <= 3 else f'{len(names)} configs'}"
+        title = f"Publish {', '.join(names) if len(names) <= 3 else counted(len(names), 'config')}"
         mark = f"asam-datasets plan {plan.sha256()}"
-        lines = [f"- {index.config}: {index.num_rows:,} rows" for index in self.planner.indexes]
+        lines = [
+            f"- {index.config}: {counted(index.num_rows, 'row')}" for index in self.planner.indexes
+        ]
         operations: list[CommitOperationAdd | CommitOperationDelete] = list(additions)
         operations += [CommitOperationDelete(path) for path in plan.delete]
 
@@ -193,7 +198,11 @@ class Publisher:
         return self._call(commit, "committing")
 
     def _find(self, plan: Plan, mark: str) -> Published | None:
-        """Find the commit with the mark; raise _MovedOn if there are only other new commits."""
+        """Find the plan's commit by its mark, which an earlier attempt may have made.
+
+        Returns None if there is no new commit. Raises _MovedOn if others committed, and this plan
+        did not.
+        """
         repo, api = self.target.repo, self.api
         if self.target.create_pr:
             refs = api.list_repo_refs(repo, repo_type="dataset", include_pull_requests=True)

@@ -14,6 +14,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from builder.core.console import counted, sized
 from builder.core.records import Reject
 from builder.previewing.cards import make_cards, undrawn_rows, ways_through
 from builder.previewing.charts import Chart, short
@@ -92,23 +93,14 @@ def _totals(contents: Contents) -> Iterator[str]:
     index, statistics = contents.config.index, contents.statistics
     images, masks = len(contents.config), index.counts.masks
     splits = ", ".join(f"{name} {split.num_rows:,}" for name, split in index.splits.items())
-    yield f"{images:,} images ({splits})"
-    yield f"{masks:,} masks" + (f", {masks / images:.1f} an image" if images else "")
+    yield f"{counted(images, 'image')} ({splits})"
+    yield counted(masks, "mask") + (f", {masks / images:.1f} an image" if images else "")
     if index.kind == "eval":
         where = "" if statistics.complete else " in the rows counted"
         named = len(statistics.categories)
-        yield f"{named:,} categories and {statistics.crowds:,} crowd masks{where}"
-    number = len(index.shards)
-    size = _bytes(index.num_bytes)
-    yield f"{size} in {number:,} {index.format} shard" + ("s" if number != 1 else "")
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
+        categories = counted(named, "category", "categories")
+        yield f"{categories} and {counted(statistics.crowds, 'crowd mask')}{where}"
+    yield f"{sized(index.num_bytes)} in {counted(len(index.shards), f'{index.format} shard')}"
 
 
 def _rows(contents: Contents) -> Iterator[dict[str, Any]]:

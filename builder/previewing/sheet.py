@@ -14,6 +14,7 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from PIL import Image
 
+from builder.core.console import counted
 from builder.previewing.reading import spread
 from builder.previewing.views import Outline, View
 
@@ -40,7 +41,7 @@ class _Card:
         if caption is None and "text" in view.row:
             shown = ["(no caption)"]
         name = f"{view.row['file_name']}, {view.row['width']} x {view.row['height']}"
-        shown += [f"{name}, {len(view.row['annotations'])} masks", *view.problems]
+        shown += [f"{name}, {counted(len(view.row['annotations']), 'mask')}", *view.problems]
         if view.reasons:
             shown.append("look here first: " + ", ".join(view.reasons))
         room = max(20, int(self.width / _CHARACTER))
@@ -88,7 +89,7 @@ def draw_sheet(views: Sequence[View], kind: str, total_rows: int) -> bytes:
             left += card.width + _BETWEEN
         top += height + _BETWEEN
     shown = min(len(views), SHEET_ROWS)
-    remark = f"{shown:,} of {total_rows:,} rows"
+    remark = f"{shown:,} of {counted(total_rows, 'row')}"
     if shown < len(views):
         remark += f"; the page has {len(views):,}"
     if any(view.reasons for view in views):

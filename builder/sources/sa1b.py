@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import fsspec
 
 from asam_datasets import CONFIG_NAME
+from builder.core.console import counted
 from builder.core.errors import SettingsError, SourceError
 from builder.core.records import Item, Json, Listing, Outcome, Reject
 from builder.masks.control import mask_order, paint
@@ -161,7 +162,9 @@ class Sa1bSource:
                 where = f"another, {member.size} bytes at byte {member.offset}"
                 rejects.append(Reject(self.name, member.name, "duplicate_image", expected, where))
         if others:
-            notes.append(f"{len(others)} members of other names were ignored: {some(others)}")
+            notes.append(
+                f"ignored {counted(len(others), 'member')} of other names: {some(others)}"
+            )
         return found[".jpg"], found[".json"]
 
     def _unpaired(self, jpgs: dict[int, Member], jsons: dict[int, Member]) -> Iterator[Reject]:
@@ -177,7 +180,7 @@ class Sa1bSource:
         wanted = self.selection.image_ids
         if wanted is not None and (absent := sorted(wanted - (jpgs.keys() & jsons.keys()))):
             notes.append(
-                f"{len(absent)} of {len(wanted)} image ids asked for were not found: "
+                f"not found: {len(absent)} of {counted(len(wanted), 'image id')} asked for: "
                 + some([str(i) for i in absent])
             )
         if wanted is not None and not wanted & jpgs.keys() & jsons.keys():
@@ -207,7 +210,7 @@ class Sa1bSource:
 
     def _nothing(self, contents: Contents) -> str:
         names = [member.name for member in contents.members]
-        found = f"{len(names)} files: {some(names) or 'none'}"
+        found = f"{counted(len(names), 'file')}: {some(names) or 'none'}"
         return (
             f"{self.archive.url}: expected pairs of sa_<id>.jpg and sa_<id>.json, found "
             + "; ".join([found, *contents.notes])

@@ -245,7 +245,7 @@ def test_captions_that_stay_degenerate_are_rejected(
     summary = run(tar, tmp_path, replace(settings, model=str(folder)), replace(CPU, limit=3))
     assert (summary.captions, dict(summary.rejects)) == (0, {"caption_without_words": 3})
     assert summary.error == (
-        "no caption was made: all 3 images are rejected, 3 of them for caption_without_words (see "
+        "no caption was made: 3 images rejected, 3 of them for caption_without_words (see "
         "sa_000000-blip2-caption.rejects.jsonl); choose another model or prompt, or allow more new "
         "tokens"
     )

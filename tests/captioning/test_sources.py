@@ -177,7 +177,7 @@ def test_a_run_in_which_every_image_is_rejected_fails(
     for i in (1, 2):
         (folder / f"sa_{i}.jpg").write_bytes(b"no image")
         (folder / f"sa_{i}.json").write_bytes(b"{}")
-    expected = "error: sa_000000: no caption was made: all 2 images are rejected, 2 of them for "
+    expected = "error: sa_000000: no caption was made: 2 images rejected, 2 of them for "
     out, dist = tmp_path / "captions", tmp_path / "dist"
     assert command(settings, folder, "--out", out) == EXIT_FAILED
     (line,) = capsys.readouterr().err.splitlines()

@@ -109,6 +109,26 @@ def test_a_missing_package_is_named_with_what_installs_it() -> None:
     )
 
 
+def test_all_packages_that_an_extra_lacks_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = (
+        "Requires-Dist: absent-one>=2; extra == 'made'\nRequires-Dist: pytest; extra == 'made'\n"
+    )
+    listed += "Requires-Dist: absent.two; extra == 'made'\nRequires-Dist: x; extra == 'other'\n"
+    info = tmp_path / "asam_datasets-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: asam-datasets\nVersion: 1\n{listed}"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingExtraError) as caught, needs("drawing", "made"):
+        import absent_one  # type: ignore[import-not-found]  # noqa: F401
+    assert str(caught.value).endswith(
+        'pip install ".[made]", or anywhere pip install absent_one absent-one absent.two'
+    )
+
+
 def test_a_missing_module_of_our_own_is_no_missing_package() -> None:
     with pytest.raises(ModuleNotFoundError), needs("drawing", "preview"):
         importlib.import_module("builder.no_such_module")

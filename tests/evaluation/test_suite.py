@@ -262,7 +262,7 @@ def test_a_split_whose_images_were_not_fetched_is_left_out_of_native(tmp_path: P
     (folder / "train2017/000000000009.jpg").unlink()
     source = open_source("lvis", "native", folder)
     listing = source.listing()
-    assert f"split train: 1 images listed, none of them in {folder}: left out" in listing.notes
+    assert f"split train: 1 image listed, none of them in {folder}: left out" in listing.notes
     assert {item.split for item in listing.items} == {"val"}
     assert listing.rejects == []
     for name in ("train2017/000000000285.jpg", "val2017/000000000139.jpg"):

@@ -70,7 +70,7 @@ def test_a_mask_that_the_square_loses_is_counted_and_told(
         assert example.main([*command, resize]) == 0
         output = capsys.readouterr()
         assert json.loads(output.out)["results"][0]["masks"] == 2
-        assert ("sa_000000: 1 masks are too small for the model's square" in output.err) == told
+        assert ("as in ASAM's code: 1\n" in output.err) == told
 
 
 def test_an_unknown_config_is_an_error_of_one_line(

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from builder.core.console import counted
 from builder.core.errors import SourceError
 from builder.core.files import sha256_file, sha256_json
 from builder.core.records import Item, Json, Listing, Outcome, Reject
@@ -135,8 +136,8 @@ class EvalSource:
         absent = {reject.reason for reject in found.rejects} == {"image_missing"}
         if not absent or alone or self.protocol_name != "native":
             raise SourceError(self._all_unusable(part, found.rejects))
-        count = len(found.rejects)
-        return f"split {part.split}: {count} images listed, none of them in {self.folder}: left out"
+        images = counted(len(found.rejects), "image")
+        return f"split {part.split}: {images} listed, none of them in {self.folder}: left out"
 
     def settings(self) -> Mapping[str, Any]:
         """The options that change the bytes of a row: the protocol's parts, and all others.
@@ -234,7 +235,7 @@ class EvalSource:
             return []
         found = Counter(item.split for item in items)
         return [
-            f"split {split}: {found[split]} images; the whole has {count}"
+            f"split {split}: {counted(found[split], 'image')}; the whole has {count}"
             for split, count in self.protocol.counts.items()
             if split in found and found[split] != count
         ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from builder.core.console import counted
 from builder.core.errors import SourceError
 from builder.core.records import Reject
 from builder.sources.evaluation.faults import Fault
@@ -253,8 +254,8 @@ class Images:
         found.rejects += self.broken.rejects
         if self.quiet and self.absent:
             found.notes.append(
-                f"split {self.part.split}: {self.absent} images of {self.part.truth} are not in "
-                "the folder that this protocol reads: left out"
+                f"split {self.part.split}: {counted(self.absent, 'image')} of {self.part.truth} "
+                "left out: not in the folder that this protocol reads"
             )
         if self.part.strays == "reject":
             for name in sorted(self.paths.keys() - self.used):
@@ -279,8 +280,8 @@ def note_dropped(found: Found, part: Options, dropped: int) -> None:
     """Add a note that says how many images without annotations were left out."""
     if dropped:
         found.notes.append(
-            f"split {part.split}: {dropped} images without annotations left out, as the protocol "
-            "does"
+            f"split {part.split}: {counted(dropped, 'image')} without annotations left out, as the "
+            "protocol does"
         )
 
 
