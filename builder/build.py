@@ -16,12 +16,14 @@ from builder.captioning.settings import PRESETS, RunOptions, caption_settings
 from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
+    counted,
     emit_json,
     out_folder,
     parser,
     positive,
     run_command,
     say,
+    sized,
 )
 from builder.core.errors import SettingsError
 from builder.core.extras import needs
@@ -48,11 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.list_eval:
         return _list_eval(args)
-    from builder.card.top import write_top
+    from builder.card.top import prepare_top, write_top
 
     dist: Path = args.out
     with ExitStack() as stack:
         sources = list(_sources(args, stack))
+        if not args.dry_run:
+            prepare_top(dist)
         documents, failed = _build_all(sources, args)
         if not args.dry_run and documents:
             write_top(dist)
@@ -60,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         emit_json(documents)
     if failed and len(sources) > 1:
         others = "; the others are built" if failed < len(sources) else ""
-        say(f"{failed} of {len(sources)} sources failed{others}")
+        say(f"{failed} of {counted(len(sources), 'source')} failed{others}")
     if not failed and not args.dry_run:
         say(f"next: python -m builder.verify {dist}")
     return EXIT_FAILED if failed else EXIT_OK
@@ -328,25 +332,27 @@ def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> di
     plan = estimate_config(source, settings, workers=args.workers)
     if not args.json:
         sys.stdout.write(
-            f"{plan.config}: {plan.images:,} images, about {plan.masks:,} masks, {plan.shards} "
-            f"{settings.fmt} shards, about {plan.bytes / 1e6:,.1f} MB, about {plan.seconds:,.0f} s "
-            f"with {plan.workers} workers\n"
+            f"{plan.config}: {counted(plan.images, 'image')}, about {counted(plan.masks, 'mask')}, "
+            f"{counted(plan.shards, f'{settings.fmt} shard')}, about {sized(plan.bytes)}, about "
+            f"{plan.seconds:,.0f} s with {counted(plan.workers, 'worker')}\n"
         )
-    say(f"{plan.config}: estimated from {plan.probes} images; nothing was written")
+    probes = counted(plan.probes, "image")
+    say(f"{plan.config}: estimated from {probes}; nothing was written")
     return asdict(plan)
 
 
 def _report(source: Source, dist: Path, built: Built, args: argparse.Namespace) -> dict[str, Any]:
     index, counts = built.index, built.index.counts
     rejected = sum(counts.rejects.values())
+    missing = counted(counts.captions_missing, "caption")
     for note in built.listing.notes:
         say(f"note: {note}")
     say(
-        f"{source.config}: {counts.images:,} images, {counts.masks:,} masks, "
-        f"{rejected:,} rejects"
-        + (f", {counts.captions_missing:,} captions missing" if source.kind == "train" else ""),
-        f"  {len(index.shards)} shards ({built.reused} were done before), "
-        f"{index.num_bytes / 1e6:,.1f} MB, "
+        f"{source.config}: {counted(counts.images, 'image')}, {counted(counts.masks, 'mask')}, "
+        f"{counted(rejected, 'reject')}"
+        + (f", {missing} missing" if source.kind == "train" else ""),
+        f"  {counted(len(index.shards), 'shard')} ({built.reused:,} done before), "
+        f"{sized(index.num_bytes)}, "
         f"{built.seconds:,.1f} s, in {dist / 'data' / source.config}",
     )
     for reason, count in counts.rejects.items():

@@ -5,13 +5,14 @@ The keys are those of the Hub's specification (huggingface/hub-docs, datasetcard
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from asam_datasets.index import Index
 from builder.card.terms import Terms, all_terms
 from builder.core.errors import HubError
-from builder.core.layout import DATA
+from builder.core.layout import CARD, DATA
 
 # A thousand dataset_info entries take seconds to parse, and every load_dataset parses them.
 MAX_INFO = 100
@@ -58,7 +59,7 @@ def merge_metadata(
     Raises
     ------
     HubError
-        `configs` or `dataset_info` of the card is not a list of entries.
+        A field of the card that this project merges into is not what the Hub expects there.
     """
     mine = {index.config for index in indexes}
     replaced = mine | set(drop)
@@ -74,7 +75,7 @@ def merge_metadata(
 
     merged = {**template, **existing}
     for key in ("tags", "task_categories", "task_ids"):
-        merged[key] = list(dict.fromkeys([*template[key], *_listed(existing.get(key))]))
+        merged[key] = list(dict.fromkeys([*template[key], *_words(existing, key)]))
     for key, value in (("configs", configs), ("dataset_info", infos)):
         merged.pop(key, None)
         if value:
@@ -83,14 +84,29 @@ def merge_metadata(
 
 
 def entries(metadata: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """The entries of `configs` or `dataset_info` as a list, also if there is only one entry."""
+    """The entries of `configs` or `dataset_info` as a list, also if there is only one entry.
+
+    Maintainers edit them. All that this project reads of an entry is checked here.
+
+    Raises
+    ------
+    HubError
+        A field is of another kind than datasets expects. The message names it.
+    """
     found = metadata.get(key) or []
-    found = [found] if isinstance(found, dict) else found
-    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-        raise HubError(
-            f"README.md: expected {key} to be a list of entries, found {found!r}; correct it"
-        )
-    return found
+    listed = [found] if isinstance(found, dict) else found
+    if not isinstance(listed, list):
+        _fail(key, "a list of entries", found)
+    for number, entry in enumerate(listed):
+        where = f"{key}[{number}]"
+        if not isinstance(entry, dict):
+            _fail(where, "an entry of fields", entry)
+        name = entry.get("config_name")
+        if not isinstance(name, str) and (key == "configs" or name is not None):
+            _fail(f"{where}.config_name", "a string", name)
+        if key == "configs":
+            data_files(entry, f"{where}.data_files")
+    return listed
 
 
 def is_own(entry: Mapping[str, Any]) -> bool:
@@ -102,9 +118,37 @@ def is_own(entry: Mapping[str, Any]) -> bool:
 
 def data_paths(entry: Mapping[str, Any]) -> list[str]:
     """The patterns of a `configs` entry's data files."""
-    found: list[str] = []
-    for item in _listed(entry.get("data_files")):
-        found += _listed(item.get("path")) if isinstance(item, dict) else [str(item)]
+    return [path for _, paths in data_files(entry) for path in paths]
+
+
+def data_files(
+    entry: Mapping[str, Any], where: str = "configs.data_files"
+) -> list[tuple[str, list[str]]]:
+    """The splits of a `configs` entry, each with the patterns of its files.
+
+    Parameters
+    ----------
+    entry
+        The entry. It may name one pattern, a list of them, or a split and a path in each item.
+    where
+        The field's place, for messages.
+
+    Raises
+    ------
+    HubError
+        The field is none of these.
+    """
+    items = entry.get("data_files")
+    if isinstance(items, dict) and "path" not in items:
+        items = [{"split": split, "path": path} for split, path in items.items()]
+    found: list[tuple[str, list[str]]] = []
+    for item in _listed(items):
+        fields = item if isinstance(item, dict) else {"split": "train", "path": item}
+        split, path = fields.get("split"), fields.get("path")
+        paths: list[Any] = path if isinstance(path, list) else [path]
+        if not isinstance(split, str) or not all(isinstance(one, str) for one in paths):
+            _fail(where, "patterns of files, or items of a split and a path", item)
+        found.append((split, paths))
     return found
 
 
@@ -133,9 +177,9 @@ def has_own_license(existing: Mapping[str, Any]) -> bool:
     """Whether a person wrote the card's licence. True if this project never writes that one."""
     if existing.get("license") is None:
         return False
-    ours = {(of.license, of.name) for of in all_terms()} | {("other", MIXED_LICENSE)}
+    ours = [("other", MIXED_LICENSE), *((of.license, of.name) for of in all_terms())]
     found = existing.get("license"), existing.get("license_name")
-    return found not in ours
+    return found not in ours  # a list, because the Hub takes several licences, too
 
 
 def _config_entry(index: Index) -> dict[str, Any]:
@@ -167,6 +211,15 @@ def _by_name(entry: Mapping[str, Any], own: Collection[str]) -> tuple[int, bool,
 
 
 def _listed(value: Any) -> list[Any]:
-    if isinstance(value, dict):  # data_files: {split: path}
-        return [path for paths in value.values() for path in _listed(paths)]
     return list(value) if isinstance(value, list) else [] if value is None else [value]
+
+
+def _words(metadata: Mapping[str, Any], key: str) -> list[str]:
+    found = _listed(metadata.get(key))
+    if not all(isinstance(word, str) for word in found):
+        _fail(key, "a list of words", metadata[key])
+    return found
+
+
+def _fail(where: str, expected: str, found: Any) -> NoReturn:
+    raise HubError(f"{CARD}: {where}: expected {expected}, found {reprlib.repr(found)}; correct it")

@@ -82,6 +82,30 @@ def read_parts(text: str) -> Parts:
     return Parts(sums, configs, tuple(listed))
 
 
+def decode_card(content: bytes, where: str) -> str:
+    """The text of a card, with "\\n" at the ends of its lines.
+
+    Parameters
+    ----------
+    content
+        The file's bytes.
+    where
+        The file, for the message.
+
+    Raises
+    ------
+    HubError
+        It is not UTF-8.
+    """
+    try:
+        return content.decode().replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise HubError(
+            f"{where}: expected UTF-8, found the byte 0x{content[error.start]:02x} at "
+            f"{error.start}; save it as UTF-8, or remove it"
+        ) from error
+
+
 def read_entries(text: str) -> list[dict[str, Any]]:
     """The `configs` entries of a card; raises HubError when its YAML can't be read."""
     return entries(metadata(read_card(text)), "configs")

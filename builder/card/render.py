@@ -19,6 +19,7 @@ from asam_datasets import REPO_ID, TRAIN_CONFIG
 from asam_datasets.index import Index
 from builder.card import terms
 from builder.card.metadata import (
+    data_files,
     entries,
     has_own_license,
     is_own,
@@ -122,8 +123,8 @@ def _fill(text: str, values: Mapping[str, str]) -> str:
 def _first(data: Mapping[str, Any]) -> dict[str, str]:
     """The config and split of the first example."""
     entry = next(iter(entries(data, "configs")), None)
-    files = entry["data_files"] if entry and is_own(entry) else [{"split": "train"}]
-    return {"first": entry["config_name"] if entry else "sa_000000", "split": files[0]["split"]}
+    split = data_files(entry)[0][0] if entry and is_own(entry) else "train"
+    return {"first": entry["config_name"] if entry else "sa_000000", "split": split}
 
 
 # The table of configs. Rows of other configs are kept as they are. Those configs have no index
@@ -160,7 +161,7 @@ def _table_row(index: Index) -> str:
 
 def _rows_of(row: str) -> int:
     digits = row.split("|")[2].replace(",", "").strip()
-    return int(digits) if digits.isdigit() else 0
+    return int(digits) if digits.isdecimal() and len(digits) < 20 else 0
 
 
 def _terms_in(table: Mapping[str, str]) -> list[terms.Terms]:

@@ -12,11 +12,11 @@ from asam_datasets.errors import ContractError
 from asam_datasets.index import Index
 from asam_datasets.names import REPO_ID
 from builder.card.metadata import is_own
-from builder.card.parts import read_entries, read_parts
+from builder.card.parts import decode_card, read_entries, read_parts
 from builder.card.pictures import draw_picture
 from builder.card.render import render_card
 from builder.card.script import script_path
-from builder.core.files import write_bytes
+from builder.core.files import read_file, refuse_folders, write_bytes
 from builder.core.layout import CARD, MANIFEST, SCRIPT, configs, picture_name
 from builder.core.manifest import Manifest, parse_manifest
 from builder.shards.index import read_index
@@ -42,6 +42,21 @@ def write_top(dist: Path, *, repo: str = REPO_ID) -> Path:
         return _write_top(dist, repo)
 
 
+def prepare_top(dist: Path) -> None:
+    """Check, before anything is built, that `write_top` will be able to write.
+
+    Raises
+    ------
+    HubError
+        The card that is there can't be read or merged into.
+    SettingsError
+        A folder stands where a file will be written.
+    """
+    refuse_folders(dist / name for name in (CARD, SCRIPT, MANIFEST))
+    if (existing := _existing(dist)) is not None:
+        render_card([], existing=existing)
+
+
 def manifest_of(card: str, files: Mapping[str, str]) -> Manifest:
     """The manifest of a card and of other files.
 
@@ -58,7 +73,7 @@ def manifest_of(card: str, files: Mapping[str, str]) -> Manifest:
 
 def _write_top(dist: Path, repo: str) -> Path:
     path = dist / CARD
-    existing = path.read_text("utf-8") if path.exists() else None
+    existing = _existing(dist)
     known = set(configs(dist))
     gone = set()
     if existing is not None:
@@ -78,14 +93,21 @@ def _write_top(dist: Path, repo: str) -> Path:
     for name, content in ((SCRIPT, script), (CARD, text.encode()), (MANIFEST, manifest)):
         if not (dist / name).is_file() or (dist / name).read_bytes() != content:
             write_bytes(dist / name, content)
+    for name in stated.keys() - files.keys():  # the pictures of configs that are shown no more
+        (dist / name).unlink(missing_ok=True)
     return path
+
+
+def _existing(dist: Path) -> str | None:
+    content = read_file(dist / CARD)
+    return None if content is None else decode_card(content, str(dist / CARD))
 
 
 def _stated(dist: Path) -> Mapping[str, str]:
     """The checksums of files in the dist's manifest; none if it is absent or damaged."""
     try:
-        return parse_manifest((dist / MANIFEST).read_bytes(), MANIFEST).files
-    except (OSError, ContractError):
+        return parse_manifest(read_file(dist / MANIFEST) or b"", MANIFEST).files
+    except ContractError:
         return {}
 
 

@@ -61,7 +61,8 @@ def check_stated(tree: Tree, config: str, shard: Shard, *, hashed: bool = True) 
 def _check_index(tree: Tree, index: Index) -> Iterator[Problem]:
     config = index.config
     if index.format_version < FORMAT_VERSION:
-        yield Problem(config, f"its index is of format {index.format_version}; build it again")
+        what = f"its index is of format {index.format_version}; {tree.remedy} it again"
+        yield Problem(config, what)
     if index.features != features_of(index.kind):
         yield Problem(config, f"its index states other columns than those of kind {index.kind}")
     yield from _check_rejects(tree, index)

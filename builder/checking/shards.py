@@ -64,14 +64,15 @@ def plan_checks(
         raise ShardError(f"{tree.name}: no data/<config>/index.json in it; is it a dist?")
     if absent := sorted(set(only or ()) - set(known)):
         raise ShardError(f"{tree.name}: no config {', '.join(absent)}; it holds {', '.join(known)}")
-    problems = list(check_top(tree, only))
+    problems: list[Problem] = []
     shards: list[tuple[Index, Shard]] = []
     for config in only or known:
         found, index = check_config(tree, config)
         problems += found
         if index:
             shards += [(index, shard) for shard in index.shards]
-    return problems, shards
+    named = [index.path(shard) for index, shard in shards]
+    return [*check_top(tree, only, named), *problems], shards
 
 
 def check_shard(

@@ -1,11 +1,15 @@
 """What stands at the top: the card, the loading code, the pictures, and the manifest of them.
 
-A maintainer's own text in the card is not checked: the manifest has no checksum of it.
+A maintainer's own text in the card is not checked: the manifest has no checksum of it. Whoever
+publishes a repo also writes its manifest. So the checks show that the loading code is the one that
+the manifest states, not that this project wrote it, or that it is safe to run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from builder.card.metadata import data_paths
@@ -13,14 +17,30 @@ from builder.card.parts import Parts, read_parts
 from builder.checking.problem import Problem
 from builder.checking.tree import Tree
 from builder.core.errors import ContractError, HubError
-from builder.core.layout import CARD, DATA, INDEX, MANIFEST, SCRIPT, SHARD_NAME, picture_name
+from builder.core.layout import (
+    ASSETS,
+    CARD,
+    DATA,
+    INDEX,
+    MANIFEST,
+    SCRIPT,
+    SHARD_NAME,
+    picture_name,
+)
 from builder.core.manifest import Manifest, parse_manifest
 
 # Other files from which load_dataset takes what there is.
 _TAKEN = (".huggingface.yaml", "dataset_infos.json")
+# Names that datasets takes for the files of a split where the card names no files, and its shards.
+_SPLIT_FILE = re.compile(
+    r"(train(ing)?|valid(ation)?|val|dev|test(ing)?|eval(uation)?)([-._ \d].*)?"
+    r"|.*\.(arrow|parquet)"
+)
 
 
-def check_top(tree: Tree, only: Collection[str] | None = None) -> Iterator[Problem]:
+def check_top(
+    tree: Tree, only: Collection[str] | None = None, named: Sequence[str] = ()
+) -> Iterator[Problem]:
     """What is wrong at the top of a dist or a repo, one problem for each fault.
 
     Parameters
@@ -29,6 +49,9 @@ def check_top(tree: Tree, only: Collection[str] | None = None) -> Iterator[Probl
         Its files.
     only
         Configs to keep to: pictures and card entries of others are not checked then.
+    named
+        The paths of the shards that the indexes name. If one is missing, the check of the shard
+        says so, and the card's pattern for it is not said to match nothing.
     """
     manifest: Manifest | None = None
     try:
@@ -39,7 +62,7 @@ def check_top(tree: Tree, only: Collection[str] | None = None) -> Iterator[Probl
         if manifest is None:
             what = "there is none, so nothing says what card, script and pictures should be"
             yield Problem(tree.what, f"{what}; {_again(tree)}", MANIFEST)
-    yield from _check_card(tree, manifest, only)
+    yield from _check_card(tree, manifest, only, named)
     if manifest:
         yield from _check_files(tree, manifest, only)
     yield from _check_strays(tree, only)
@@ -66,10 +89,13 @@ def _check_files(tree: Tree, manifest: Manifest, only: Collection[str] | None) -
     unnamed = SCRIPT not in manifest.files and tree.size(SCRIPT) is not None
     if unnamed and f"{tree.own}.py" != SCRIPT:
         yield Problem(tree.what, f"{MANIFEST} doesn't name it, but users run it", SCRIPT)
+    for path in (f"{ASSETS}/{name}" for name in tree.names(ASSETS)):
+        if path not in manifest.files and (wanted is None or path in wanted):
+            yield Problem(tree.what, f"{MANIFEST} doesn't name it; move it to another folder", path)
 
 
 def _check_card(
-    tree: Tree, manifest: Manifest | None, only: Collection[str] | None
+    tree: Tree, manifest: Manifest | None, only: Collection[str] | None, named: Sequence[str]
 ) -> Iterator[Problem]:
     if tree.size(CARD) is None:
         what = f"there is none, so load_dataset knows no config; {_again(tree)}"
@@ -90,11 +116,15 @@ def _check_card(
         if only is None or config in only:
             what = f"the card's entries for it are absent or have changed; {_again(tree)}"
             yield Problem(config, what, CARD)
-    yield from _check_entries(tree, parts, only, wrong)
+    yield from _check_entries(tree, parts, only, wrong, named)
 
 
 def _check_entries(
-    tree: Tree, parts: Parts, only: Collection[str] | None, wrong: Collection[str]
+    tree: Tree,
+    parts: Parts,
+    only: Collection[str] | None,
+    wrong: Collection[str],
+    named: Sequence[str],
 ) -> Iterator[Problem]:
     """Configs without an entry, and file patterns that match nothing, which break loading."""
     for config in tree.configs if only is None else only:
@@ -105,7 +135,7 @@ def _check_entries(
         if name in wrong or (only is not None and name not in only and name in parts.configs):
             continue
         for pattern in data_paths(entry):
-            if not tree.matches(pattern):
+            if not tree.matches(pattern) and not any(fnmatchcase(n, pattern) for n in named):
                 yield Problem(name, f"{pattern} matches no file of {tree.what}", CARD)
 
 
@@ -118,6 +148,10 @@ def _check_strays(tree: Tree, only: Collection[str] | None) -> Iterator[Problem]
     for name in _TAKEN:
         if name in top:
             yield Problem(tree.what, "no part of it, but load_dataset believes it", name)
+    for folder, prefix in (("", ""), (DATA, f"{DATA}/")):
+        for name in filter(_SPLIT_FILE.fullmatch, tree.names(folder)):
+            what = "no part of it, but load_dataset may read it as rows if no config is named"
+            yield Problem(tree.what, what, prefix + name)
     formats = set()
     for config in tree.folders:
         names = tree.names(f"{DATA}/{config}")

@@ -2,6 +2,9 @@
 
 It states the checksums of the loading code, of the pictures and of the card's generated parts.
 What a config holds is in its index.json.
+
+The checksums find damage. They say nothing of who wrote a file: the manifest of someone else's dist
+vouches for that person's loading code, which need not be this project's.
 """
 
 from __future__ import annotations

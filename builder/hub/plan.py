@@ -18,14 +18,14 @@ from huggingface_hub.errors import (
 
 from asam_datasets.index import Index
 from builder.card.metadata import data_paths, is_own
-from builder.card.parts import read_entries
+from builder.card.parts import decode_card, read_entries
 from builder.card.render import render_card
 from builder.card.script import script_path
 from builder.card.top import manifest_of
 from builder.checking.top import read_manifest
 from builder.core.console import say
 from builder.core.errors import ContractError, HubError
-from builder.core.files import sha256_json
+from builder.core.files import read_file, sha256_json
 from builder.core.layout import (
     ASSETS,
     CARD,
@@ -228,12 +228,9 @@ class Planner:
         existing: str | None = None
         if remote and CARD in remote.files:
             tree = RepoTree(self.api, self.target.repo, remote, self.patience)
-            try:
-                existing = tree.read(CARD).decode().replace("\r\n", "\n")
-            except UnicodeDecodeError as error:
-                raise HubError(f"{self.target.repo}: {CARD} is not UTF-8: {error}") from error
-        elif (self.dist / CARD).exists():
-            existing = (self.dist / CARD).read_text("utf-8")
+            existing = decode_card(tree.read(CARD), f"{self.target.repo}/{CARD}")
+        elif (content := read_file(self.dist / CARD)) is not None:
+            existing = decode_card(content, str(self.dist / CARD))
         listed = read_entries(existing) if existing else []
         mine = {index.config for index in self.indexes}
         published = set(remote.shards) if remote else set()

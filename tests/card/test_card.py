@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +13,21 @@ from typing import Any
 import filelock
 import numpy as np
 import pytest
+import yaml  # type: ignore[import-untyped]
 from huggingface_hub import DatasetCard
 from PIL import Image
 
+import builder.build
 from asam_datasets import Index, Split, decode_control, decode_masks
-from builder.card.metadata import MAX_INFO
+from builder.card.metadata import MAX_INFO, is_own
 from builder.card.parts import read_entries
 from builder.card.render import render_card
 from builder.card.top import write_top
 from builder.checking.rows import read_rows
+from builder.core.console import EXIT_FAILED, run_command
 from builder.core.errors import HubError
 from builder.core.layout import CARD, config_folder
+from tests.factory import members, write_tar
 from tests.hub.dists import indexes_of, make_dist, run_code
 
 # https://github.com/huggingface/hub-docs/blob/main/datasetcard.md
@@ -237,6 +243,14 @@ def test_a_config_that_left_the_dist_leaves_its_card(tmp_path: Path) -> None:
     assert "`sa_000000` |" not in card
 
 
+def put(old: str, new: str) -> Callable[[str], str]:
+    def change(text: str) -> str:
+        assert old in text
+        return text.replace(old, new, 1)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -244,11 +258,91 @@ def test_a_config_that_left_the_dist_leaves_its_card(tmp_path: Path) -> None:
         (lambda t: t + "<!-- asam-datasets:begin gaps -->\n", "gaps has no partner"),
         (lambda t: t.replace("license: other", "license: [other"), "YAML can't be read"),
         (lambda t: t.replace("configs:\n- ", "configs: yes\nx:\n- ", 1), "list of entries"),
+        (
+            put("path: data/sa_000000/train-*.arrow", "path: 5"),
+            r"configs\[0\].data_files: expected",
+        ),
+        (put("- split: train\n    path", "- path"), r"configs\[0\].data_files: expected patterns"),
+        (
+            put("config_name: sa_000000\n  data", "data"),
+            r"configs\[0\].config_name: expected a string",
+        ),
+        (
+            put("config_name: sa_000000\n  data", "config_name: [a]\n  data"),
+            r"found \['a'\]; correct",
+        ),
+        (
+            put("config_name: sa_000000\n  splits", "config_name: {}\n  splits"),
+            r"dataset_info\[0\]",
+        ),
+        (put("configs:\n- ", "configs:\n- 7\n- "), r"configs\[0\]: expected an entry .* found 7"),
+        (put("tags:\n", "tags:\n- [a]\n"), r"tags: expected a list of words, found \[\['a'\]"),
+        (put("task_ids:\n", "task_ids:\n- {a: b}\n"), "task_ids: expected a list of words"),
     ],
 )
 def test_a_card_broken_by_hand_is_told(index: Index, damage: Any, message: str) -> None:
     with pytest.raises(HubError, match=message):
         render_card([index], existing=damage(render_card([index])))
+
+
+@pytest.mark.parametrize(
+    ("written", "licence"),
+    [("[mit, apache-2.0]", ["mit", "apache-2.0"]), ("[other]", ["other"]), ("mit", "mit")],
+)
+def test_a_licence_or_several_that_a_person_wrote_stay(
+    index: Index, written: str, licence: object
+) -> None:
+    card = re.sub(r"license: .*\n", f"license: {written}\n", render_card([index]), count=1)
+    again = render_card([index], existing=card)
+    assert data(again)["license"] == licence
+    assert render_card([index], existing=again) == again
+
+
+@pytest.mark.parametrize(
+    "files", ["data/camo/test-*.arrow", ["data/camo/test-*.arrow"], {"test": "data/camo/*.arrow"}]
+)
+def test_other_forms_of_data_files_are_taken(index: Index, files: object) -> None:
+    entry = {"config_name": "camo", "data_files": files}
+    assert is_own(entry)
+    card = "---\n" + yaml.safe_dump({"configs": [entry]}) + "---\n"
+    both = render_card([], existing=card)
+    split = "test" if isinstance(files, dict) else "train"
+    assert f'"camo", split="{split}"' in both
+    assert data(render_card([index], existing=both))["configs"][1] == entry
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"# caf\xe9\n", f"{CARD}: expected UTF-8, found the byte 0xe9 at 5; save it as UTF-8"),
+        (b"---\nconfigs: 7\n---\n", "configs: expected a list of entries, found 7; correct it"),
+        (None, f"{CARD}: expected a file or nothing there, found a folder"),
+    ],
+)
+def test_a_card_that_cant_be_merged_stops_a_build_before_its_first_shard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, message: str
+) -> None:
+    tar = write_tar(tmp_path / "sa_000000.tar", members([1]))
+    card = tmp_path / "dist" / CARD
+    card.parent.mkdir()
+    if content is None:
+        card.mkdir()
+    else:
+        card.write_bytes(content)
+    argv = [str(tar), "--out", str(card.parent), "--quiet"]
+    assert run_command(builder.build.main, argv) == EXIT_FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert [path.name for path in card.parent.iterdir()] == [CARD]
+
+
+def test_the_picture_of_a_config_that_is_shown_no_more_goes(tmp_path: Path) -> None:
+    dist = make_dist(tmp_path / "dist", [1], shards=1)
+    make_dist(dist, [20], config="sa_000001", shards=1)
+    (dist / "assets/mine.png").write_bytes(b"a maintainer's")
+    shutil.rmtree(config_folder(dist, "sa_000000"))
+    write_top(dist)
+    assert {path.name for path in (dist / "assets").iterdir()} == {"sa_000001.jpg", "mine.png"}
 
 
 def test_the_gaps_say_what_part_of_sa1b_is_here(index: Index) -> None:

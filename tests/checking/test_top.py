@@ -11,7 +11,7 @@ import pytest
 
 from builder.card.parts import read_parts
 from builder.card.top import write_top
-from builder.checking.shards import plan_checks
+from builder.checking.shards import ShardCheck, check_shard, plan_checks
 from builder.checking.tree import Folder
 from builder.core.errors import ContractError
 from builder.core.layout import CARD, MANIFEST, PLAN, SCRIPT, picture_name, receipts_folder
@@ -29,7 +29,10 @@ def dist(tmp_path: Path) -> Path:
 
 
 def found(dist: Path, only: list[str] | None = None) -> list[str]:
-    return [str(problem) for problem in plan_checks(Folder(dist), only)[0]]
+    problems, shards = plan_checks(Folder(dist), only)
+    for index, shard in shards:
+        problems += check_shard(ShardCheck.of(dist, index, shard, fast=True))
+    return [str(problem) for problem in problems]
 
 
 def append(text: str, name: str) -> Callable[[Path], None]:
@@ -53,6 +56,16 @@ def remove(name: str) -> Callable[[Path], None]:
     return lambda dist: (dist / name).unlink()
 
 
+def to_folder(name: str) -> Callable[[Path], None]:
+    def change(dist: Path) -> None:
+        (dist / name).unlink()
+        (dist / name).mkdir()
+
+    return change
+
+
+SHARD = f"data/{CONFIG}/train-00000-of-00001.arrow"
+RECEIPT = f".receipts/{CONFIG}/train-00000-of-00001.arrow.json"
 AGAIN = "build it again"
 CHANGED = "the dist/README.md: what the builder wrote in it has changed"
 
@@ -76,6 +89,19 @@ CHANGED = "the dist/README.md: what the builder wrote in it has changed"
         (replace("configs:\n", "configs: [\n"), "the dist/README.md: it can't be read: "),
         (lambda d: (d / CARD).write_bytes(b"\xff"), "the dist/README.md: it can't be read: "),
         (append("", "dist.py"), "the dist/dist.py: load_dataset takes it for the script"),
+        (append("a,b", "train.csv"), "the dist/train.csv: no part of it, but load_dataset may"),
+        (append("", "data/test-1.json"), "the dist/data/test-1.json: no part of it, but"),
+        (append("", "data/more.parquet"), "the dist/data/more.parquet: no part of it, but"),
+        (append("", "notes.txt"), ""),
+        (
+            append("", "assets/sa_000009.jpg"),
+            "the dist/assets/sa_000009.jpg: manifest.json doesn't",
+        ),
+        (remove(SHARD), f"{CONFIG}/train-00000-of-00001.arrow: expected "),
+        (to_folder(RECEIPT), f"{CONFIG}/train-00000-of-00001.arrow: its receipt can't be used: "),
+        (to_folder(f".receipts/{CONFIG}/{PLAN}"), f"{CONFIG}/{PLAN}: it can't be used: "),
+        (to_folder(CARD), "the dist/README.md: there is none, so load_dataset knows"),
+        (to_folder(MANIFEST), "the dist/manifest.json: there is none, so"),
         (append("{}", "dataset_infos.json"), "the dist/dataset_infos.json: no part of it"),
         (append("", ".huggingface.yaml"), "the dist/.huggingface.yaml: no part of it"),
         (append(" ", f".receipts/{CONFIG}/{PLAN}"), ""),  # white space at the end of JSON

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from builder.core.errors import HubError, ShardError
 from builder.core.layout import config_folder
 from builder.hub.check import check_repo
 from tests.hub.dists import QUICK, REPO, api_of, make_dist
+from tests.loading.format1 import downgrade
 from tests.loopback import LoopbackHub
 
 
@@ -94,6 +96,59 @@ def test_what_the_card_and_the_folder_say_is_checked(hub: LoopbackHub, dist: Pat
     hub.commit(REPO, {"README.md": b"# nothing\n"})
     found = problems(hub, "sa_000000")
     assert "sa_000000/README.md: the card's entries for it are absent" in found[1]
+
+
+def flip(content: bytes) -> bytes:
+    """The content with a bit in its middle flipped."""
+    damaged = bytearray(content)
+    damaged[len(damaged) // 2] ^= 1
+    return bytes(damaged)
+
+
+SHARD = "train-00000-of-00001.arrow"
+
+
+@pytest.mark.parametrize(
+    ("path", "flipped", "missing"),
+    [
+        (f"data/sa_000001/{SHARD}", f"sa_000001/{SHARD}: expected sha256", "found no file"),
+        ("data/sa_000001/index.json", "sa_000001/index.json: its index can't be used", "no index"),
+        ("data/sa_000001/rejects.jsonl", "sa_000001/rejects.jsonl: it is not the", "no such file"),
+        ("asam_datasets.py", "the repo/asam_datasets.py: expected sha256", "no such file"),
+        ("assets/sa_000001.jpg", "the repo/assets/sa_000001.jpg: expected sha256", "no such file"),
+        ("manifest.json", "the repo/manifest.json: it can't be used", "there is none"),
+        ("README.md", "the repo/README.md: what the builder wrote in it has changed", "there is"),
+    ],
+)
+def test_a_fault_of_any_file_of_a_repo_is_one_problem(
+    hub: LoopbackHub, dist: Path, path: str, flipped: str, missing: str
+) -> None:
+    hub.seed(REPO, dist)
+    whole = hub.read(REPO, path)
+    for change, message in ((flip(whole or b" "), flipped), (None, missing)):
+        hub.commit(REPO, {path: change})
+        (found,) = problems(hub)
+        assert message in found
+    hub.commit(REPO, {path: whole})
+    assert problems(hub) == []
+
+
+def test_files_that_are_no_part_of_a_repo_are_one_problem_each(
+    hub: LoopbackHub, dist: Path
+) -> None:
+    hub.seed(REPO, dist)
+    others = ("assets/other.jpg", "train.csv", "data/test.json", "dataset_infos.json")
+    hub.commit(REPO, dict.fromkeys((*others, "notes.txt", "more/train.csv"), b"x"))
+    assert sorted(line.split(": ")[0] for line in problems(hub)) == sorted(
+        f"the repo/{path}" for path in others
+    )
+
+
+def test_a_repo_of_format_1_is_told_so(hub: LoopbackHub, dist: Path, tmp_path: Path) -> None:
+    shutil.copytree(dist, tmp_path / "dist")
+    downgrade(tmp_path / "dist", "sa_000001")
+    hub.seed(REPO, tmp_path / "dist")
+    assert problems(hub) == ["sa_000001: its index is of format 1; publish it again"]
 
 
 def test_what_cannot_be_checked_is_told(hub: LoopbackHub, dist: Path) -> None:
