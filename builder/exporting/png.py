@@ -64,7 +64,7 @@ def rgb_control(png: bytes) -> bytes:
     try:
         with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
             mode = image.mode
-            palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+            palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
             indices = np.asarray(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ShardError(f"a control image can't be read: {what_went_wrong(error)}") from error

@@ -162,7 +162,7 @@ def test_ids_that_are_not_there_are_listed(tmp_path: Path) -> None:
         "builder.build", tar, "--image-ids", tmp_path / "ids.txt", "--out", tmp_path / "dist"
     )
     assert done.returncode == EXIT_OK
-    assert "not found: 77" in done.stderr
+    assert "not found: 1 of 2 image ids asked for: 77" in done.stderr
     assert "1 image, " in done.stderr
 
 
