@@ -162,9 +162,7 @@ class Sa1bSource:
                 where = f"another, {member.size} bytes at byte {member.offset}"
                 rejects.append(Reject(self.name, member.name, "duplicate_image", expected, where))
         if others:
-            notes.append(
-                f"ignored {counted(len(others), 'member')} of other names: {some(others)}"
-            )
+            notes.append(f"ignored {counted(len(others), 'member')} of other names: {some(others)}")
         return found[".jpg"], found[".json"]
 
     def _unpaired(self, jpgs: dict[int, Member], jsons: dict[int, Member]) -> Iterator[Reject]:
