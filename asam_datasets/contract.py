@@ -19,6 +19,7 @@ from asam_datasets.errors import ContractError
 
 MAX_CONTRACT_BYTES = 256 << 20  # the index of a whole SA-1B tar has about 2 MB
 MAX_DEPTH = 64  # lists and objects within one another; an index has 8
+_NESTED = (dict, list)
 MAX_COUNT = 2**53  # what JSON readers of any language hold exactly
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHECKSUM = "sha256"  # the field that holds a document's own checksum
@@ -168,11 +169,11 @@ def parse_json(content: bytes, file: str) -> Any:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or far too deep
         raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH + 1):
-        objects = [node.values() for node in level if isinstance(node, dict)]
-        lists = [node for node in level if isinstance(node, list)]
-        level = list(chain.from_iterable((*objects, *lists)))
+    level = [value] if type(value) in _NESTED else []
+    for _ in range(MAX_DEPTH):
+        objects = (node.values() for node in level if type(node) is dict)
+        lists = (node for node in level if type(node) is list)
+        level = [x for node in chain(objects, lists) for x in node if type(x) in _NESTED]
         if not level:
             return value
     raise ContractError(

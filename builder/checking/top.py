@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from builder.card.metadata import data_paths
-from builder.card.parts import Parts, read_parts
+from builder.card.parts import Parts, decode_card, read_parts
 from builder.checking.problem import Problem
 from builder.checking.tree import Tree
 from builder.core.errors import ContractError, HubError
@@ -102,9 +102,11 @@ def _check_card(
         yield Problem(tree.what, what, CARD)
         return
     try:
-        parts = read_parts(tree.read(CARD).decode())
-    except (ContractError, HubError, UnicodeDecodeError) as error:
-        yield Problem(tree.what, f"it can't be read: {error}; {_again(tree)}", CARD)
+        content = tree.read(CARD)
+        decode_card(content, CARD)
+        parts = read_parts(content.decode())  # with its line ends, which the checksums include
+    except (ContractError, HubError) as error:
+        yield Problem(tree.what, f"it can't be read: {error}", CARD)
         return
     stated = manifest or Manifest({}, parts.regions, parts.configs)
     if differing := _differing(stated.regions, parts.regions):
