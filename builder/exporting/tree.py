@@ -21,7 +21,7 @@ import filelock
 
 from asam_datasets.contract import signed
 from asam_datasets.index import Index
-from builder.core.console import Progress
+from builder.core.console import Progress, counted
 from builder.core.errors import CaptionError, ContractError, SettingsError, ShardError
 from builder.core.files import (
     read_object,
@@ -298,7 +298,7 @@ def _refuse(index: Index, missing_captions: str, image_root: Path | None) -> Non
     missing = counts.captions_missing
     if index.kind == "train" and missing and missing_captions == REFUSE:
         raise CaptionError(
-            f"{missing} of {counts.images} images of {config} have no caption, and ASAM's "
+            f"{missing:,} of {counted(counts.images, 'image')} of {config} have no caption, and ASAM's "
             "scripts stop with a KeyError at the first of them: caption them (python -m "
             "builder.caption), leave them out (--missing-captions skip), or give them an empty "
             "caption (--missing-captions empty)"
