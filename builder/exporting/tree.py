@@ -298,8 +298,8 @@ def _refuse(index: Index, missing_captions: str, image_root: Path | None) -> Non
     missing = counts.captions_missing
     if index.kind == "train" and missing and missing_captions == REFUSE:
         raise CaptionError(
-            f"{missing:,} of {counted(counts.images, 'image')} of {config} have no caption, and ASAM's "
-            "scripts stop with a KeyError at the first of them: caption them (python -m "
+            f"{missing:,} of {counted(counts.images, 'image')} of {config} have no caption, and "
+            "ASAM's scripts stop with a KeyError at the first of them: caption them (python -m "
             "builder.caption), leave them out (--missing-captions skip), or give them an empty "
             "caption (--missing-captions empty)"
         )
