@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from asam_datasets.contract import Node, parse_json
+from builder.core import strict_json
 from builder.core.errors import CaptionError, CaptionsFileError, ContractError
 from builder.core.files import read_object, remove_unfinished, write_json
 from builder.core.records import Json, Reject
@@ -143,9 +144,11 @@ def parse_line(line: bytes) -> tuple[str, str]:
         The line can't be used. The message says what was found.
     """
     try:
-        entry = json.loads(line.decode())
+        entry = strict_json.loads(line.decode())
     except UnicodeDecodeError as error:
         raise ValueError(f"bytes that are not UTF-8 at column {error.start + 1}") from error
+    except strict_json.DuplicateKeyError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ValueError(f"no JSON ({str(error)[:80]}): {line[:80]!r}") from error
     if not isinstance(entry, dict):

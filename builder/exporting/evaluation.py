@@ -53,6 +53,16 @@ def has_one_mask(config: str) -> bool:
     return dataset_name(config) in ONE_MASK
 
 
+def clashing(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two names of images whose masks would have the same name, or None."""
+    seen: dict[PurePosixPath, str] = {}
+    for name in names:
+        first = seen.setdefault(PurePosixPath(name).with_suffix(".png"), name)
+        if first != name:
+            return first, name
+    return None
+
+
 def write_image(folder: Path, scratch: Path, row: Json, *, one_mask: bool) -> Json:
     """Write a row's image and, with `one_mask`, its mask.
 

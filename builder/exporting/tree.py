@@ -269,6 +269,12 @@ def _finish_eval(
             files.append(folder / evaluation.INSTANCES)
             write_json(files[-1], evaluation.coco(entries))
         names = [entry["file_name"] for entry in entries]
+        if one_mask and (clash := evaluation.clashing(names)):
+            raise ShardError(
+                f"{folder}: {clash[0]} and {clash[1]} would have the same mask file, because ASAM "
+                "finds it by the name without its suffix: rename one of them in the release, build "
+                "it again, and export into another --out"
+            )
         loaders += evaluation.loaders(config, folder, names, one_mask=one_mask)
     return files, loaders
 

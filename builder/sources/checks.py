@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import simplejpeg
 
+from builder.core import strict_json
 from builder.core.records import Json
 
 MAX_SIDE = 16_384  # pixels; SA-1B's longest side is 2650, the largest evaluation set's 5000
@@ -56,7 +57,9 @@ def parse_json(data: bytes) -> Json | Problem:
     NaN is accepted here. A later check rejects the annotation that holds it, not the whole image.
     """
     try:
-        value = json.loads(data)
+        value = strict_json.loads(data)
+    except strict_json.DuplicateKeyError as error:
+        return Problem("json_duplicate_key", "each key once in an object", brief(str(error)))
     except UnicodeDecodeError as error:
         return Problem("json_invalid", "UTF-8 JSON", str(error))
     except json.JSONDecodeError as error:

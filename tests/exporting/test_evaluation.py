@@ -95,6 +95,16 @@ def export(tmp_path: Path, source: MadeSource) -> Exported:
     return export_config(Origin(str(tmp_path / "dist"), source.config), tmp_path / "out")
 
 
+@pytest.mark.parametrize("names", [("a.jpg", "a.png"), ("b/c.JPG", "d.jpg", "b/c.jpg")])
+def test_two_images_that_want_one_mask_file_are_named(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    wanted = rf"{names[0]} and {names[-1]} would have the same mask file"
+    with pytest.raises(ShardError, match=wanted):
+        export(tmp_path, MadeSource("camo_asam", dict.fromkeys(names, 1)))
+    export(tmp_path / "coco", MadeSource("ade20k", dict.fromkeys(names, 1)))  # it has one file
+
+
 def test_one_mask_sets_become_imgs_and_gts(tmp_path: Path) -> None:
     counts = {"a.jpg": 1, "b/c.jpg": 1, "b/d.JPG": 1, "empty.jpg": 0}
     exported = export(tmp_path, MadeSource("camo_asam", counts))

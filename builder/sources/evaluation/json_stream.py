@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from builder.core.errors import SourceError
+from builder.core.strict_json import repeated_key
 
 WINDOW = 1 << 22  # bytes of text in memory at once, unless one element needs more
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -26,12 +27,16 @@ _AFTER_A_VALUE = tuple(" \t\r\n,:]}")
 
 
 class Element(NamedTuple):
-    """An element of the array `key`, at `file[offset : offset + length]`."""
+    """An element of the array `key`, at `file[offset : offset + length]`.
+
+    `repeated` is a key that stands twice in an object of it. Then `value` lacks something.
+    """
 
     key: str
     offset: int
     length: int
     value: Any
+    repeated: str | None
 
 
 def elements(path: Path) -> Iterator[Element]:
@@ -40,7 +45,7 @@ def elements(path: Path) -> Iterator[Element]:
     Raises
     ------
     SourceError
-        The file can't be read, is not a JSON object, or is cut off.
+        The file can't be read, is not a JSON object, holds a key twice, or is cut off.
     """
     try:
         with path.open("rb") as file:
@@ -58,7 +63,8 @@ class _Scanner:
             0,
         )  # the window, the position in it, its offset in the file
         self.ended = False
-        self.decoder = json.JSONDecoder()
+        self.repeated: str | None = None  # a key that stands twice in the value last parsed
+        self.decoder = json.JSONDecoder(object_pairs_hook=self._object)
 
     def elements(self) -> Iterator[Element]:
         self._more()
@@ -67,10 +73,14 @@ class _Scanner:
         self._expect("{")
         if self._peek() == "}":
             return
+        seen: set[str] = set()
         while True:
             key = self._value()[2]
             if not isinstance(key, str):
                 raise self._error("a key in quotes")
+            if key in seen:
+                raise self._error(f"one key {key!r}, not another")
+            seen.add(key)
             self._expect(":")
             if self._peek() == "[":
                 yield from self._array(key)
@@ -85,7 +95,7 @@ class _Scanner:
             self.at += 1
             return
         while True:
-            yield Element(key, *self._value())
+            yield Element(key, *self._value(), self.repeated)
             if self._expect(",]") == "]":
                 return
 
@@ -93,6 +103,7 @@ class _Scanner:
         """The next value, with its offset and length."""
         self._peek()
         while True:
+            self.repeated = None
             try:
                 value, end = self.decoder.raw_decode(self.text, self.at)
             except (ValueError, RecursionError) as error:
@@ -110,6 +121,12 @@ class _Scanner:
             except ValueError as error:
                 raise self._error("UTF-8 text", error) from error
         return self.start + begin, end - begin, value
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            self.repeated = repeated_key(pairs)
+        return value
 
     def _peek(self) -> str:
         """The next character that is not a space, or "" at the end."""

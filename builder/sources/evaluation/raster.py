@@ -25,6 +25,11 @@ HDF5_KEY = "dataset"
 _EIGHT_BITS = ("1", "L", "P")
 _MORE_BITS = ("I;16", "I;16B", "I;16L", "I")
 _COLOUR = ("RGB", "RGBA")
+_LOSSY = ("JPEG", "MPO")
+_NOISE = 16  # a JPEG without foreground has values up to about this
+_VALUES = 6  # listed in a message
+_MEAN_RUN = 2.0  # pixels; a value whose runs down the columns are shorter on average is scattered
+_SCATTERED = 4  # such values, and more than half of all, make a map a noisy one
 
 
 def check_size(array: npt.NDArray[np.generic], height: int, width: int, what: str) -> None:
@@ -62,6 +67,8 @@ def read_ids(
         return _read_hdf5(path)
     with _opened(path) as image:
         mode = image.mode
+        if image.format in _LOSSY:
+            raise Fault("truth_lossy", "a lossless image such as PNG", f"{path.name}: JPEG")
         if mode in _COLOUR and colour != "refuse":
             rgb = np.asarray(image)[:, :, :3].astype(np.int32)
             ids: Ids = rgb[:, :, 0] + 256 * rgb[:, :, 1] + 65536 * rgb[:, :, 2]
@@ -82,15 +89,94 @@ def read_ids(
         return np.asarray(image).astype(np.int32)
 
 
-def read_binary(path: Path) -> Mask:
-    """A binary mask (H, W): the first channel above `THRESHOLD`, or a 1-bit image's ones."""
+def read_binary(path: Path, *, lenient: bool = False) -> Mask:
+    """A binary mask: the first channel above `THRESHOLD`, or a 1-bit image's ones.
+
+    Parameters
+    ----------
+    path
+        An image that PIL opens.
+    lenient
+        Also read a mask of 0 and 1, and one in another channel (alpha, green) if the first has one
+        value only.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) bool. It is empty if all pixels are 0.
+
+    Raises
+    ------
+    Fault
+        The file can't be read, or the mask has other values or stands in another channel.
+    """
     with _opened(path) as image:
+        lossy = image.format in _LOSSY
         if image.mode == "1":
             return np.asarray(image, np.bool_)
         if image.mode in _MORE_BITS:
             raise Fault("truth_mode", "8-bit gray or colour", f"{path.name}: mode {image.mode}")
-        pixels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
-        return (pixels if pixels.ndim == 2 else pixels[:, :, 0]) > THRESHOLD
+        if image.mode == "P":
+            image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+        pixels, bands = np.atleast_3d(np.asarray(image)), image.getbands()
+    plane = pixels[:, :, _channel(pixels, bands, path, lenient=lenient)]
+    mask: Mask = plane > THRESHOLD
+    highest = plane.max(initial=0)
+    if mask.any() or highest == 0 or (lossy and highest <= _NOISE):
+        return mask
+    if lenient and highest == 1 and not lossy:
+        return np.asarray(plane == 1)
+    found = f"{path.name} holds {_shown(plane)}"
+    raise Fault("mask_values", f"0 and 255 (foreground is above {THRESHOLD})", found)
+
+
+def _channel(
+    pixels: npt.NDArray[np.generic], bands: tuple[str, ...], path: Path, *, lenient: bool
+) -> int:
+    """The channel that a mask stands in: the first, unless it has one value and another has not."""
+    varied = [i for i in range(len(bands)) if np.ptp(pixels[:, :, i]) > 0] if pixels.size else []
+    if not varied or varied[0] == 0:
+        return 0
+    same = all(np.array_equal(pixels[:, :, i], pixels[:, :, varied[0]]) for i in varied)
+    if lenient and same:
+        return varied[0]
+    held = [f"{bands[i]} holds {_shown(pixels[:, :, i])}" for i in (0, *varied)]
+    expected = "the mask in one channel" if lenient else "the mask in the first channel"
+    raise Fault("mask_channel", expected, f"{path.name}: {', '.join(held)}")
+
+
+def _shown(plane: npt.NDArray[np.generic]) -> str:
+    """The values of a channel, in the words of a message."""
+    values = [str(value) for value in np.unique(plane).tolist()]
+    if len(values) > _VALUES:
+        return f"{', '.join(values[:_VALUES])} and {len(values) - _VALUES} more values"
+    return " and ".join(filter(None, (", ".join(values[:-1]), values[-1])))
+
+
+def check_labels(ids: Ids, what: str) -> None:
+    """Raise a Fault if most values of a map stand in scattered pixels.
+
+    A map that was resized with interpolation, or saved as JPEG in between, has such values along
+    all edges. Each would become an instance.
+
+    Parameters
+    ----------
+    ids
+        The map, (H, W).
+    what
+        The file, for the message.
+    """
+    if ids.size == 0:
+        return
+    flat = ids.ravel(order="F")
+    begins = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
+    values, which, runs = np.unique(flat[begins], return_inverse=True, return_counts=True)
+    pixels = np.bincount(which, np.diff(begins, append=flat.size))
+    scattered = int((pixels < _MEAN_RUN * runs).sum())
+    if scattered >= _SCATTERED and 2 * scattered > len(values):
+        found = f"{what}: {len(values)} values, {scattered} of them in scattered pixels"
+        expected = "labels of whole regions (was it resized, or saved as JPEG?)"
+        raise Fault("truth_noise", expected, found)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ class Protocol:
     """A way to evaluate on a dataset.
 
     Each item of `parts` is one part: its alternative layouts, in the order they are tried.
+    `counts` has the published numbers of images by split, and `masks` that of all masks.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Protocol:
     parts: tuple[tuple[Options, ...], ...]
     same_as: str | None = None
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    masks: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ def _row(name: str, table: Mapping[str, Any]) -> Row:
             parts=like.parts if like else _parts(entry["parts"], names, f"row {name}.{protocol}"),
             same_as=entry.get("same_as"),
             counts=entry.get("counts", like.counts if like else {}),
+            masks=entry.get("masks"),
         )
     fields |= {key: tuple(fields[key]) for key in ("download", "cite")}
     return Row(name=name, protocols=protocols, **{"checked_note": "", **fields})

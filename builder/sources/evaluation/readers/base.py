@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from builder.core import strict_json
 from builder.core.console import counted
 from builder.core.errors import SourceError
 from builder.core.records import Reject
 from builder.sources.evaluation.faults import Fault
+from builder.sources.evaluation.json_stream import Element
 from builder.sources.evaluation.patterns import Pattern
 from builder.sources.evaluation.photos import scan_images
 from builder.sources.evaluation.raster import Mask
@@ -269,11 +270,18 @@ class Images:
 def load_json(path: Path) -> Any:
     """Parse a JSON file. Raises SourceError if it can't be read or is not JSON."""
     try:
-        return json.loads(path.read_bytes())
+        return strict_json.loads(path.read_bytes())
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path}: expected JSON, found {error}; download it again") from error
+
+
+def reject_repeated(element: Element, source: str, file: str, found: Found) -> None:
+    """Add a reject for an element of a JSON in which a key stands twice."""
+    what = f"{element.repeated!r} twice in an element of {element.key}, byte {element.offset}"
+    expected = "each key once in an object"
+    found.rejects.append(Reject(source, file, "json_duplicate_key", expected, what))
 
 
 def note_dropped(found: Found, part: Options, dropped: int) -> None:

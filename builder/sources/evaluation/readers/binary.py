@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.patterns import Pattern
@@ -23,12 +23,16 @@ class BinaryOptions(Options):
         Template of the image's id.
     category
         The category of every instance: a constant, or a placeholder of the image's pattern.
+    foreground
+        `threshold` reads the first channel above 127. `any` also reads masks of 0 and 1 and masks
+        in another channel. It is for releases that say only that their masks are binary.
     """
 
     reader: ClassVar[str] = "binary"
 
     image_id: str = "{id}"
     category: str | None = None
+    foreground: Literal["threshold", "any"] = "threshold"
 
     def open(self, root: Path, source: str) -> BinaryMasks:
         return BinaryMasks(root, self, source)
@@ -51,7 +55,8 @@ class BinaryMasks:
         truth = Truth()
         for i, path in enumerate(entry.truth):
             try:
-                mask = read_binary(self.root / path)
+                lenient = self.part.foreground == "any"
+                mask = read_binary(self.root / path, lenient=lenient)
                 check_size(mask, height, width, path)
             except Fault as fault:
                 if len(entry.truth) == 1:

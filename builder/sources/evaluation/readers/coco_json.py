@@ -25,6 +25,7 @@ from builder.sources.evaluation.readers.base import (
     integer,
     missing_fields,
     note_dropped,
+    reject_repeated,
 )
 from builder.sources.evaluation.readers.options import Options
 from builder.sources.evaluation.readers.segmentation import to_counts
@@ -98,7 +99,9 @@ class CocoJson:
         places: dict[Any, array[int]] = {}
         for element in elements(self.root / self.part.truth):
             record = element.value
-            if element.key == "images":
+            if element.repeated is not None:
+                reject_repeated(element, self.source, self.part.truth, found)
+            elif element.key == "images":
                 self._image(record, images, on_disk, found)
             elif element.key == "categories":
                 categories |= category_names(record)

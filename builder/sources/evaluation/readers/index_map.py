@@ -14,7 +14,6 @@ What a value means (`IndexOptions.rule`):
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,17 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from builder.core import strict_json
 from builder.sources.evaluation.faults import Fault, optional
 from builder.sources.evaluation.patterns import Pattern
-from builder.sources.evaluation.raster import HDF5, Ids, check_size, read_ids, rle_of_ids
+from builder.sources.evaluation.raster import (
+    HDF5,
+    Ids,
+    check_labels,
+    check_size,
+    read_ids,
+    rle_of_ids,
+)
 from builder.sources.evaluation.readers.base import Annotation, Entry, Found, Truth, pair
 from builder.sources.evaluation.readers.options import Options
 
@@ -137,6 +144,7 @@ class IndexMaps:
         part = self.part
         ids = read_ids(self.root / path, colour=part.colour, bits=part.bits)
         check_size(ids, height, width, path)
+        check_labels(ids, path)
         classes = self._classes(entry, ids)
         void = []
         for value, counts in rle_of_ids(ids):
@@ -207,7 +215,7 @@ class IndexMaps:
         except OSError:
             return {}
         try:
-            record = json.loads(data.decode("utf-8", "replace"))
+            record = strict_json.loads(data.decode("utf-8", "replace"))
             objects = record["annotation"]["object"]
             return {int(thing["name_ndx"]): str(thing["name"]) for thing in objects}
         except (ValueError, KeyError, TypeError) as error:
@@ -226,6 +234,7 @@ class IndexMaps:
             return {}
         classes = read_ids(path)
         check_size(classes, ids.shape[0], ids.shape[1], path.name)
+        check_labels(classes, path.name)
         pairs = ids.astype(np.int64) << 32 | (classes.astype(np.int64) & 0xFFFFFFFF)
         best: dict[int, tuple[int, int]] = {}
         found, counts = np.unique(pairs, return_counts=True)

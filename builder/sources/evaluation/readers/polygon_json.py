@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from pycocotools import mask as coco
 
+from builder.core import strict_json
 from builder.core.errors import SourceError
 from builder.sources.evaluation import polygons
 from builder.sources.evaluation.faults import Fault
@@ -202,7 +203,7 @@ class PolygonJson:
 
     def _woodscape(self, path: str, height: int, width: int) -> list[Any]:
         try:
-            data = json.loads((self.root / path).read_bytes())
+            data = strict_json.loads((self.root / path).read_bytes())
             record = next(iter(data.values()))
             objects = list(record["annotation"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:

@@ -20,6 +20,7 @@ from builder.sources.evaluation.readers.base import (
     integer,
     missing_fields,
     note_dropped,
+    reject_repeated,
 )
 from builder.sources.evaluation.readers.coco_json import Places, category_names, category_of
 from builder.sources.evaluation.readers.options import Options
@@ -60,7 +61,9 @@ class YoutubeVis:
         frames: dict[Any, set[int]] = {}
         for element in elements(self.root / self.part.truth):
             record = element.value
-            if element.key == "videos":
+            if element.repeated is not None:
+                reject_repeated(element, self.source, self.part.truth, found)
+            elif element.key == "videos":
                 videos.append(record)
             elif element.key == "categories":
                 categories |= category_names(record)
