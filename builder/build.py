@@ -18,6 +18,7 @@ from builder.core.console import (
     EXIT_OK,
     counted,
     emit_json,
+    number,
     out_folder,
     parser,
     positive,
@@ -27,7 +28,7 @@ from builder.core.console import (
 )
 from builder.core.errors import SettingsError
 from builder.core.extras import needs
-from builder.core.layout import CAPTIONS, FORMATS
+from builder.core.layout import CAPTIONS, CARD, FORMATS, configs
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
@@ -41,6 +42,12 @@ _EXAMPLES = (
     "python -m builder.build sa_000000.tar --captions sa_000000-blip2-caption.json --out dist",
     "python -m builder.build 'tars/sa_*.tar' --out dist --workers 16",
     "python -m builder.build --eval camo --source camo --out suite",
+)
+MAX_REJECTS = 0.05  # the share that no good source has
+_REFUSED = (
+    "  No index was written, so the config can't be loaded, verified or pushed. Its rejects.jsonl "
+    "has them all. Build from a source that is whole and of this form, or accept it as it is by "
+    "the same command with --max-rejects 1."
 )
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
@@ -58,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args.dry_run:
             prepare_top(dist)
         documents, failed = _build_all(sources, args)
-        if not args.dry_run and documents:
+        if not args.dry_run and documents and (configs(dist) or (dist / CARD).exists()):
             write_top(dist)
     if args.json:
         emit_json(documents)
@@ -97,9 +104,9 @@ def _build_all(
         if captions and captions.warning:
             say(captions.warning)
             document["notes"] = [*document["notes"], captions.warning]
-        if not args.dry_run and not document["counts"]["images"]:
-            failed += 1  # load_dataset refuses a split without rows
-            say(f"error: {source.config}: no image could be used; see its rejects.jsonl")
+        if refused := document.get("refused"):
+            failed += 1
+            say(*(f"error: {source.config}: {reason}" for reason in refused), _REFUSED)
     return documents, failed
 
 
@@ -116,6 +123,7 @@ def _build_one(source: Source, args: argparse.Namespace) -> dict[str, Any]:
         settings,
         workers=args.workers,
         resume=not args.no_resume,
+        max_rejects=args.max_rejects,
         quiet=args.quiet,
     )
     return _report(source, args.out, built, args)
@@ -223,6 +231,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="the device of --caption-model: auto, cpu, cuda, cuda:N, or several with commas "
         "(default: auto)",
+    )
+    how.add_argument(
+        "--max-rejects",
+        type=number(0, 1, open_low=False),
+        default=MAX_REJECTS,
+        metavar="SHARE",
+        help="the largest share of the records, images, masks or lines of captions that may be "
+        f"rejected, 0 to 1; with more the build fails (default: {MAX_REJECTS})",
     )
     how.add_argument("--no-resume", action="store_true", help="rebuild even what is done")
     how.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
@@ -347,6 +363,9 @@ def _report(source: Source, dist: Path, built: Built, args: argparse.Namespace) 
     missing = counted(counts.captions_missing, "caption")
     for note in built.listing.notes:
         say(f"note: {note}")
+    warnings = [*built.listing.warnings, *_other_masks(built)]
+    for warning in warnings:
+        say(f"warning: {source.config}: {warning}")
     say(
         f"{source.config}: {counted(counts.images, 'image')}, {counted(counts.masks, 'mask')}, "
         f"{counted(rejected, 'reject')}"
@@ -359,7 +378,7 @@ def _report(source: Source, dist: Path, built: Built, args: argparse.Namespace) 
         say(f"  rejected {count:,} x {reason} (see rejects.jsonl)")
     for key, count in counts.unknown_keys.items():
         say(f"  {count:,} x undocumented key {key}: left out of the rows")
-    if not args.quiet:
+    if not args.quiet and not built.refused:
         say(f'  load_dataset("{dist}", "{source.config}")')
     return {
         "config": source.config,
@@ -368,8 +387,16 @@ def _report(source: Source, dist: Path, built: Built, args: argparse.Namespace) 
         "shards_reused": built.reused,
         "bytes": index.num_bytes,
         "seconds": round(built.seconds, 3),
-        "notes": built.listing.notes,
+        "notes": [*built.listing.notes, *warnings],
+        "refused": list(built.refused),
     }
+
+
+def _other_masks(built: Built) -> Iterator[str]:
+    """A warning if the number of masks differs from the published one."""
+    known, found = built.listing.masks, built.index.counts.masks
+    if known not in (None, found):
+        yield f"{found:,} masks; {known:,} were published"
 
 
 def _size(text: str) -> int:

@@ -23,7 +23,7 @@ from builder.core.console import (
     sized,
 )
 from builder.core.errors import HubError, SettingsError, ShardError
-from builder.core.layout import configs
+from builder.core.layout import DATA, absent_configs, configs
 from builder.hub.patience import Patience
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
@@ -127,8 +127,9 @@ def _indexes(dist: Path, only: Sequence[str] | None) -> list[Index]:
     known = configs(dist)
     if not known:
         raise ShardError(f"{dist}: no data/<config>/index.json in it; is it a dist?")
-    if absent := sorted(set(only or ()) - set(known)):
-        raise ShardError(f"{dist}: no config {', '.join(absent)}; it holds {', '.join(known)}")
+    folders = [path.name for path in (dist / DATA).iterdir()]
+    if absent := absent_configs(only or (), known, folders):
+        raise ShardError(f"{dist}: {absent}")
     return [read_index(dist, config) for config in sorted(set(only or known))]
 
 

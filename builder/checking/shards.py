@@ -17,7 +17,7 @@ from builder.checking.rows import check_row, check_train_row, read_rows
 from builder.checking.top import check_top
 from builder.checking.tree import Folder, Tree
 from builder.core.errors import ShardError
-from builder.core.layout import config_folder
+from builder.core.layout import absent_configs, config_folder
 from builder.shards.write import arrow_batches
 
 
@@ -62,8 +62,8 @@ def plan_checks(
     known = tree.configs
     if not known:
         raise ShardError(f"{tree.name}: no data/<config>/index.json in it; is it a dist?")
-    if absent := sorted(set(only or ()) - set(known)):
-        raise ShardError(f"{tree.name}: no config {', '.join(absent)}; it holds {', '.join(known)}")
+    if absent := absent_configs(only or (), known, tree.folders):
+        raise ShardError(f"{tree.name}: {absent}")
     problems: list[Problem] = []
     shards: list[tuple[Index, Shard]] = []
     for config in only or known:

@@ -159,7 +159,8 @@ def _check_strays(tree: Tree, only: Collection[str] | None) -> Iterator[Problem]
         names = tree.names(f"{DATA}/{config}")
         formats |= {match["format"] for name in names if (match := SHARD_NAME.fullmatch(name))}
         if only is None and config not in tree.configs and any(map(SHARD_NAME.fullmatch, names)):
-            yield Problem(config, f"it holds shards and no {INDEX}; {_again(tree)}")
+            what = f"it holds shards and no {INDEX}: its build did not end, or refused its rejects"
+            yield Problem(config, f"{what}; {_again(tree)}")
     if len(formats) > 1:
         yield Problem(tree.what, f"Arrow and Parquet shards: {tree.what} must have one format")
 

@@ -19,6 +19,7 @@ In a config's folder only shards may have names that start with a split's name, 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from asam_datasets.names import FORMATS as FORMATS
@@ -75,3 +76,24 @@ def temporary_folder(dist: Path, config: str) -> Path:
 def configs(dist: Path) -> list[str]:
     """The configs that have an index, by name."""
     return sorted(path.parent.name for path in (dist / DATA).glob(f"*/{INDEX}"))
+
+
+def absent_configs(wanted: Iterable[str], known: Iterable[str], folders: Iterable[str]) -> str:
+    """What a message says of configs that were asked for and have no index; empty if all have.
+
+    Parameters
+    ----------
+    wanted
+        The configs asked for.
+    known
+        Those that have an index.
+    folders
+        The names of the folders in data/.
+    """
+    absent = sorted(set(wanted) - set(known))
+    if unfinished := sorted(set(absent) & set(folders)):
+        return (
+            f"{', '.join(unfinished)}: its build did not finish, or refused its rejects "
+            f"({DATA}/{unfinished[0]}/{REJECTS}); run the same builder.build command again"
+        )
+    return f"no config {', '.join(absent)}; it holds {', '.join(sorted(known))}" if absent else ""

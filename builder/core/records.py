@@ -56,13 +56,20 @@ class Listing:
 
     `fingerprint` identifies the input: name, size, number of members, and the sha256 of the table
     of members. A run that finds another fingerprint knows that the source changed. `notes` are
-    lines for the summary.
+    lines for the summary, and `warnings` those that say what may be wrong. `records` counts the
+    usable records of the whole source, where only some of them were selected. `captions` counts the
+    captions that it was given. `masks` is how many masks the whole source has, where that was
+    published.
     """
 
     items: list[Item]
     fingerprint: Json
     rejects: list[Reject] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    records: int | None = None
+    captions: int = 0
+    masks: int | None = None
 
 
 @dataclass(slots=True)

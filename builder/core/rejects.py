@@ -12,10 +12,12 @@ from builder.core.files import dump_json
 from builder.core.records import Reject
 
 ANNOTATION, RECORD, CAPTION_LINE = ("annotation", "record", "caption_line")
+NO_INSTANCE = "no_instance"  # an image that a protocol leaves out because nothing is in it
+UNKNOWN_IMAGE = "caption_of_unknown_image"
 # The reasons of rejects that are about a line of the captions file, not about a record.
 _OF_CAPTION_LINES = (
     *("captions_broken_line", "captions_duplicate", "captions_empty"),
-    "caption_of_unknown_image",
+    UNKNOWN_IMAGE,
 )
 
 _TEXTS = ("source", "member", "reason", "expected", "found")

@@ -41,12 +41,17 @@ _PROBES = 8  # a dry run reads this many records for its estimate
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """The result of a build. `reused` counts the shards that were done before."""
+    """The result of a build.
+
+    `reused` counts the shards that were done before. `refused` says of what too much was rejected;
+    the index was then not written.
+    """
 
     index: Index
     listing: Listing
     reused: int
     seconds: float
+    refused: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ def build_config(
     *,
     workers: int | None = None,
     resume: bool = True,
+    max_rejects: float = 1.0,
     quiet: bool = False,
     engine: Engine = pool.run,
 ) -> Built:
@@ -87,6 +93,8 @@ def build_config(
         The number of processes. By default it follows from the source's size.
     resume
         Whether to keep shards that are done. If not, the config is deleted first.
+    max_rejects
+        The largest share of rejects that is accepted, 0 to 1. With more, the config gets no index.
     quiet
         Whether to show no progress bar.
     engine
@@ -135,9 +143,9 @@ def build_config(
             processes = workers or _workers(listing)
             results = engine(partial(build_shard, job), shards, processes, on_row)
         receipts = [receipt for receipt, _ in results]
-        index = write_index(dist, source, settings, listing, receipts)
+        index, refused = write_index(dist, source, settings, listing, receipts, max_rejects)
     reused = sum(not built for _, built in results)
-    return Built(index, listing, reused, time.monotonic() - started)
+    return Built(index, listing, reused, time.monotonic() - started, refused)
 
 
 def estimate_config(source: Source, settings: Settings, *, workers: int | None = None) -> Estimate:

@@ -21,15 +21,24 @@ from builder.core.records import Listing, Source
 from builder.core.rejects import count_reasons, write_rejects
 from builder.shards.plan import Settings
 from builder.shards.receipt import Receipt
+from builder.shards.refusal import refusals
 
 
 def write_index(
-    dist: Path, source: Source, settings: Settings, listing: Listing, receipts: Sequence[Receipt]
-) -> Index:
+    dist: Path,
+    source: Source,
+    settings: Settings,
+    listing: Listing,
+    receipts: Sequence[Receipt],
+    max_rejects: float,
+) -> tuple[Index, list[str]]:
     """Write a config's rejects table and index, and remove shards that no receipt names.
 
     In the rejects table, those of the listing come first. Those of the shards follow in order.
     Before the index is written, it is checked as every reader checks it.
+
+    A config with too many rejects gets no index, and an earlier one is removed. So nothing loads,
+    verifies or publishes it. Its shards stay, and a run that accepts more rejects finishes it.
 
     Parameters
     ----------
@@ -43,13 +52,18 @@ def write_index(
         The listing that the plan was made from.
     receipts
         Those of all shards, in order.
+    max_rejects
+        The largest share of rejects that is accepted, 0 to 1.
 
     Returns
     -------
     Index
         The index as a reader gets it.
+    list of str
+        Why the config was refused. If there is a reason, the index was not written.
     """
-    rejects = [*listing.rejects, *(reject for receipt in receipts for reject in receipt.rejects)]
+    read_rejects = [reject for receipt in receipts for reject in receipt.rejects]
+    rejects = [*listing.rejects, *read_rejects]
     table = write_rejects(rejects)
     write_bytes(rejects_path(dist, source.config), table)
 
@@ -83,9 +97,14 @@ def write_index(
     path = index_path(dist, source.config)
     content = dump_json(index.to_json())
     read = parse_index(content, str(path), source.config)
-    write_bytes(path, content)
+    images, masks = counts["images"], counts["masks"]
+    refused = refusals(listing, read_rejects, images=images, masks=masks, most=max_rejects)
+    if refused:
+        path.unlink(missing_ok=True)
+    else:
+        write_bytes(path, content)
     _remove_others(dist, source.config, {shard.file for shard in read.shards})
-    return read
+    return read, refused
 
 
 def read_index(dist: Path, config: str) -> Index:

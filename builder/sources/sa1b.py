@@ -121,7 +121,7 @@ class Sa1bSource:
         SourceError
             The source can't be read, or holds no pair of `sa_<id>.jpg` and `sa_<id>.json`.
         SettingsError
-            The source holds none of the images that the selection names.
+            The source holds none of the images that the selection or the captions file names.
         """
         contents = self.archive.contents()
         rejects = list(contents.rejects)
@@ -132,11 +132,14 @@ class Sa1bSource:
         rejects += self._unpaired(jpgs, jsons)
         pairs = self._select(jpgs, jsons, notes)
         rejects += self._captions_left_over(jpgs)
+        self._check_captions(jpgs)
         return Listing(
             items=[_item(pair) for pair in pairs],
             fingerprint=contents.fingerprint(self.name),
             rejects=rejects,
             notes=notes,
+            records=len(jpgs.keys() & jsons.keys()),
+            captions=len(self.captions),
         )
 
     @contextmanager
@@ -205,6 +208,18 @@ class Sa1bSource:
                 "an image of this source",
                 "no such jpg",
             )
+
+    def _check_captions(self, jpgs: dict[int, Member]) -> None:
+        """Refuse a captions file that names no image of the source."""
+        names = [posixpath.basename(member.name) for member in jpgs.values()]
+        if self.captions_sha256 is None or any(name in self.captions for name in names):
+            return
+        held = f"{len(self.captions)} captions, of {some(sorted(self.captions))}"
+        raise SettingsError(
+            f"{self.archive.url}: the captions given are of none of its images: expected names "
+            f"such as {names[0]}, found {held if self.captions else 'no caption'}; give the "
+            "captions of this source, or leave them out"
+        )
 
     def _nothing(self, contents: Contents) -> str:
         names = [member.name for member in contents.members]

@@ -243,9 +243,13 @@ def test_settings_tell_protocols_apart(releases: dict[str, Path]) -> None:
     assert set(visor) == {"pillow", "pycocotools", "opencv-python-headless"}
 
 
-def test_counts_that_differ_from_the_release_are_noted(releases: dict[str, Path]) -> None:
-    notes = open_source("cityscapes", "sam", releases["cityscapes"]).listing().notes
-    assert notes == ["split val: 4 images; the whole has 500"]
+def test_counts_that_differ_from_the_release_are_warned_of(releases: dict[str, Path]) -> None:
+    listing = open_source("cityscapes", "sam", releases["cityscapes"]).listing()
+    assert listing.warnings == ["split val: 4 images; the whole has 500"]
+    assert listing.masks is None
+    assert open_source("gtea", "sam", releases["gtea"]).listing().masks == 1208
+    some = open_source("gtea", "sam", releases["gtea"], limit=1).listing()
+    assert (some.warnings, some.masks) == ([], None)
 
 
 def test_a_missing_split_is_noted_in_native_only(tmp_path: Path) -> None:

@@ -113,10 +113,13 @@ class EvalSource:
         if not listing.items:
             lines = [f"{self.folder}: nothing of {self.config}", *listing.notes]
             raise SourceError("\n  ".join(lines))
-        listing.items = self._limited(self._unique(listing.items, listing.rejects))
+        items = self._unique(listing.items, listing.rejects)
+        listing.items, listing.records = self._limited(items), len(items)
         self._probe(parts, listing.items)
         listing.fingerprint = self._fingerprint(files)
-        listing.notes += self._counted(listing.items)
+        if self.limit is None and self.splits is None:
+            listing.warnings += self._counted(listing.items)
+            listing.masks = self.protocol.masks
         return listing
 
     def _items(self, index: int, part: Options, entries: list[Entry]) -> Iterator[Item]:
@@ -230,9 +233,7 @@ class EvalSource:
         return "\n  ".join(lines)
 
     def _counted(self, items: list[Item]) -> list[str]:
-        """A note for each split whose number of images differs from the published one."""
-        if self.limit is not None:
-            return []
+        """A warning for each split whose number of images differs from the published one."""
         found = Counter(item.split for item in items)
         return [
             f"split {split}: {counted(found[split], 'image')}; the whole has {count}"
