@@ -396,7 +396,7 @@ def _other_masks(built: Built) -> Iterator[str]:
     """A warning if the number of masks differs from the published one."""
     known, found = built.listing.masks, built.index.counts.masks
     if known not in (None, found):
-        yield f"{found:,} masks; {known:,} were published"
+        yield f"{counted(found, 'mask')}; {known:,} were published"
 
 
 def _size(text: str) -> int:

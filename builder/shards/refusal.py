@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from builder.core.console import counted
 from builder.core.records import Listing, Reject
 from builder.core.rejects import (
     ANNOTATION,
@@ -60,7 +61,7 @@ def refusals(
         *_share("lines of captions", lines, listing.captions + len(lines), most),
     ]
     if not masks and not annotations and most < 1:
-        found.append(f"none of the {images:,} images has a mask")
+        found.append(f"not one mask in {counted(images, 'image')}")
     return found
 
 

@@ -18,6 +18,7 @@ import tenacity
 from fsspec.implementations.local import LocalFileSystem
 
 from asam_datasets.tars import list_tar
+from builder.core.console import counted
 from builder.core.errors import SourceError, TruncatedSourceError
 from builder.core.records import Json, Reject
 
@@ -191,7 +192,7 @@ class Archive:
                 )
         if folders:
             contents.notes.append(
-                f"{len(folders)} folders in {self.name} were not read: {some(sorted(folders))}"
+                f"{counted(len(folders), 'folder')} in {self.name} not read: {some(sorted(folders))}"
             )
         contents.members.sort(key=lambda m: (len(m.name), m.name))  # sa_9.jpg before sa_10.jpg
         contents.rejects.sort(key=lambda reject: reject.member)

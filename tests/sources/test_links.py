@@ -90,7 +90,7 @@ def test_links_to_nothing_are_rejected_by_name(tmp_path: Path) -> None:
         ("sa_4.jpg", "not_a_regular_file"),
         ("sa_2.json", "json_without_jpg"),
     ]
-    assert found.notes == ["1 folders in sa_000000 were not read: more"]
+    assert found.notes == ["1 folder in sa_000000 not read: more"]
     assert [item.key for item in found.items] == ["sa_1"]
 
 
