@@ -191,9 +191,8 @@ class Archive:
                     Reject(self.name, name, "not_a_regular_file", "a regular file", found)
                 )
         if folders:
-            contents.notes.append(
-                f"{counted(len(folders), 'folder')} in {self.name} not read: {some(sorted(folders))}"
-            )
+            left = counted(len(folders), "folder")
+            contents.notes.append(f"{left} in {self.name} not read: {some(sorted(folders))}")
         contents.members.sort(key=lambda m: (len(m.name), m.name))  # sa_9.jpg before sa_10.jpg
         contents.rejects.sort(key=lambda reject: reject.member)
         contents.size = sum(m.size for m in contents.members)
