@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from asam_datasets.contract import Node
+from builder.captioning.provenance import read_provenance
 from builder.captioning.store import (
     captions_path,
     provenance_path,
     read_captions,
-    read_provenance,
     rejects_path,
 )
 from builder.core.errors import CaptionError, ContractError
@@ -52,7 +52,7 @@ def join_captions(source: Sa1bSource, path: Path) -> Sa1bSource:
 
 def _model(path: Path) -> str | None:
     """The model, revision and preset in one line, from the provenance beside a captions file."""
-    value = read_provenance(path)
+    value = read_provenance(provenance_path(path))
     if value is None:
         return None
     try:

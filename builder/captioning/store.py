@@ -21,10 +21,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from asam_datasets.contract import Node, parse_json
+from asam_datasets.contract import parse_json
+from builder.captioning.provenance import read_provenance
 from builder.core import strict_json
 from builder.core.errors import CaptionError, CaptionsFileError, ContractError
-from builder.core.files import read_object, remove_unfinished, write_json
+from builder.core.files import remove_unfinished, write_json
 from builder.core.records import Json, Reject
 from builder.core.rejects import read_rejects
 
@@ -114,25 +115,6 @@ def read_captions(path: Path) -> Captions:
             f"{LINE}, found at {problems[0].member}: {problems[0].found}"
         )
     return Captions(Path(path), hashlib.sha256(data).hexdigest(), prompts, problems)
-
-
-def read_provenance(captions: Path) -> Json | None:
-    """What is recorded of how a captions file was made, or None if there is no record.
-
-    Raises
-    ------
-    CaptionsFileError
-        The record can't be read, or one of its lists does not hold objects.
-    """
-    path = provenance_path(captions)
-    try:
-        found = read_object(path)
-        for key in {"runs", "mixed_with"} & (found or {}).keys():
-            for item in Node(str(path), "", found)[key].items():
-                item.mapping()
-    except ContractError as error:
-        raise CaptionsFileError(str(error)) from error
-    return found
 
 
 def parse_line(line: bytes) -> tuple[str, str]:
@@ -284,7 +266,7 @@ class CaptionsWriter:
         self.close()
 
     def _check_identity(self, identity: Json, force_mix: bool) -> None:
-        earlier = read_provenance(self.path)
+        earlier = read_provenance(provenance_path(self.path))
         if earlier is None:
             if self._captions.size and not force_mix:
                 raise CaptionsFileError(
