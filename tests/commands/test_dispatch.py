@@ -13,6 +13,7 @@ import builder
 from builder.__main__ import COMMANDS, main
 from builder.core.console import EXIT_FAILED, EXIT_OK, EXIT_USAGE, SCRIPT
 from tests.commands.test_help import commands
+from tests.factory import members, write_tar
 
 # In a process of its own: which modules does a command import before it has shown its help?
 IMPORTED = """
@@ -53,7 +54,8 @@ def test_a_command_that_does_not_exist_is_a_usage_error(
 def test_a_command_gets_its_arguments_and_gives_its_output(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    arguments = ["--sample", "--dry-run", "--json", "--out", str(tmp_path / "dist")]
+    tar = write_tar(tmp_path / "sa_000000.tar", members([1]))
+    arguments = [str(tar), "--dry-run", "--json", "--out", str(tmp_path / "dist")]
     assert main(["build", *arguments]) == EXIT_OK
     (plan,) = json.loads(capsys.readouterr().out)
     assert plan["config"] == "sa_000000"

@@ -20,22 +20,23 @@ from tests.masks.test_decode import sample
 from tests.masks.test_device import check_fill, filled, parsed
 
 
-@pytest.mark.parametrize("size", [(20, 30), (33, 140), (7, 9)])
-def test_the_kernels_fill_the_same(size: tuple[int, int]) -> None:
-    check_fill(parse_by_kernel, fill_by_kernel, [size])
+@pytest.mark.parametrize(("size", "step"), [((20, 30), 5), ((33, 140), 4), ((7, 9), 7)])
+def test_the_kernels_fill_the_same(size: tuple[int, int], step: int) -> None:
+    """The interpreter is slow: each size has some of the masks, together they have all kinds."""
+    check_fill(parse_by_kernel, fill_by_kernel, [size], step)
 
 
 def test_the_kernels_fill_tall_masks_and_many_edges_a_column() -> None:
     rng = np.random.default_rng(4)
-    masks = np.zeros((5, 300, 9), np.uint8)
-    masks[0] = rng.integers(0, 2, (300, 9))
+    masks = np.zeros((5, 100, 9), np.uint8)
+    masks[0] = rng.integers(0, 2, (100, 9))
     masks[1, ::2] = 1
-    masks[2, 299:] = 1
+    masks[2, 99:] = 1
     masks[3] = 1
     masks[4, 31:33, 3] = 1
     annotations = annotate(masks)
     edges = parsed(parse_by_kernel, annotations)
-    for size in ((300, 9), (47, 9)):
+    for size in ((100, 9), (47, 9)):
         found = filled(fill_by_kernel, edges, len(masks), size, False)
         assert np.array_equal(found, sample(masks, size))
 
@@ -49,7 +50,7 @@ def runs_of(edges: Any) -> list[list[tuple[int, int]]]:
     return found
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=10)
 @given(mask_stacks())
 def test_strings_are_parsed_as_by_numpy(masks: Masks) -> None:
     annotations = annotate(masks)
@@ -78,7 +79,7 @@ pieces = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=15)
 @given(st.lists(pieces, min_size=1, max_size=6), st.integers(1, 9), st.integers(1, 9))
 def test_what_numpy_refuses_is_refused_with_the_same_words(
     counts: list[str], height: int, width: int

@@ -31,12 +31,15 @@ DEVICES = ["cpu", pytest.param("cuda", marks=on_gpu)]
 OUTPUTS = [(20, 30), (200, 150), (7, 9), (64, 310), (1, 1)]
 
 
-def mixed(seed: int) -> tuple[list[dict[str, Any]], list[Masks]]:
-    """Annotations of three sizes in turn, and each one's masks as a stack of one."""
+def mixed(seed: int, step: int = 1) -> tuple[list[dict[str, Any]], list[Masks]]:
+    """Annotations of three sizes in turn, and each one's masks as a stack of one.
+
+    Of the 24 every one is taken, or each `step`-th. A step that 3 does not divide keeps all sizes.
+    """
     stacks = [draw(seed, 20, 30, 8), draw(seed + 1, 90, 70, 8), draw(seed + 2, 1, 200, 8)]
     annotations = [a for group in zip(*map(annotate, stacks), strict=True) for a in group]
     masks = [stack[i : i + 1] for i in range(8) for stack in stacks]
-    return annotations, masks
+    return annotations[::step], masks[::step]
 
 
 def parsed(parse: Any, annotations: list[dict[str, Any]]) -> Any:
@@ -52,9 +55,9 @@ def filled(
     return np.asarray(out)
 
 
-def check_fill(parse: Any, fill: Any, sizes: list[tuple[int, int]]) -> None:
+def check_fill(parse: Any, fill: Any, sizes: list[tuple[int, int]], step: int = 1) -> None:
     """Masks of several sizes at once, sampled down and up, as bytes and as bits."""
-    annotations, masks = mixed(5)
+    annotations, masks = mixed(5, step)
     edges = parsed(parse, annotations)
     for size in sizes:
         expected = np.concatenate([sample(mask, size) for mask in masks])
