@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +18,9 @@ import filelock
 import hypothesis
 import pytest
 
+import builder.build
+from builder.core.console import EXIT_OK
+from builder.sources import sample
 from builder.sources.sample import CAPTIONS, TAR, SamplePaths, write_sample
 from tests.loopback import LoopbackHub
 
@@ -58,16 +61,34 @@ def sample_source(tmp_path_factory: pytest.TempPathFactory) -> SamplePaths:
     return SamplePaths(folder / TAR, folder / CAPTIONS)
 
 
-def _build_sample(folder: Path) -> None:
-    dist = folder / "dist"
-    command = [sys.executable, "-m", "builder.build", "--sample", "--workers", "1"]
-    done = subprocess.run([*command, "--out", str(dist)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "0 rejects, 0 captions missing" in done.stderr
-    assert f"python -m builder.verify {dist}" in done.stderr
+@pytest.fixture(scope="session")
+def sample_dist(tmp_path_factory: pytest.TempPathFactory, sample_source: SamplePaths) -> Path:
+    """The sample as the command builds it, in one shard; read only.
+
+    Its pictures were drawn before, which takes longer than the build.
+    """
+
+    def build(folder: Path) -> None:
+        arguments = ["--sample", "--workers", "1", "--out", str(folder / "dist")]
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stderr(io.StringIO()) as said,
+        ):
+            patch.setattr(sample, "write_sample", lambda _: sample_source)
+            status = builder.build.main(arguments)
+        assert status == EXIT_OK, said.getvalue()
+        assert "0 rejects, 0 captions missing" in said.getvalue()
+        assert f"python -m builder.verify {folder / 'dist'}" in said.getvalue()
+
+    return made_once(tmp_path_factory, "sample", build) / "dist"
 
 
 @pytest.fixture(scope="session")
-def sample_dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample as the command builds it, in one shard; read only."""
-    return made_once(tmp_path_factory, "sample", _build_sample) / "dist"
+def eval_dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every evaluation set, native, as the command builds it from the fixtures; read only."""
+
+    def build(folder: Path) -> None:
+        arguments = ["--eval-fixtures", "--out", str(folder / "dist"), "--quiet"]
+        assert builder.build.main(arguments) == EXIT_OK
+
+    return made_once(tmp_path_factory, "eval", build) / "dist"

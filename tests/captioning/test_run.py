@@ -6,7 +6,6 @@ import gc
 import io
 import itertools
 import json
-import multiprocessing
 import os
 import random
 import resource
@@ -36,7 +35,7 @@ from builder.captioning.run import CaptionSummary, caption_sources, choose_devic
 from builder.captioning.settings import CaptionSettings, RunOptions
 from builder.captioning.store import captions_path, provenance_path, read_captions, rejects_path
 from builder.captioning.stream import CaptionStream
-from builder.core.console import EXIT_INTERRUPTED, run_command
+from builder.core.console import EXIT_INTERRUPTED
 from builder.core.errors import CaptionError, ContractError, SettingsError, SourceError
 from tests.loading.conftest import write_config
 
@@ -132,29 +131,9 @@ def test_how_it_is_run_does_not_change_the_file(
     assert made.splitlines() == undisturbed.splitlines()[: options.limit]
 
 
-def child(arguments: list[str], captions: Path, most: int) -> None:
-    """A process that captions, and is killed when the file has so many bytes, within a write."""
-    torch.set_num_threads(1)
-    write = os.write
-
-    # In this process alone, which ends here.
-    def limited(file: int, data: bytes) -> int:
-        if Path(f"/proc/self/fd/{file}").readlink() == captions:
-            room = most - os.fstat(file).st_size
-            if len(data) > room:
-                write(file, data[:room])
-                os.kill(os.getpid(), signal.SIGKILL)
-        return write(file, data)
-
-    os.write = limited  # type: ignore[assignment]
-    sys.exit(run_command(main, arguments))
-
-
 def test_killed_and_resumed_ten_times_the_file_is_that_of_an_undisturbed_run(
     tar: Path, settings: CaptionSettings, undisturbed: bytes, tmp_path: Path
 ) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["builder.caption", "transformers", "tests.captioning.test_run"])
     common = [
         "--model",
         settings.model,
@@ -169,12 +148,12 @@ def test_killed_and_resumed_ten_times_the_file_is_that_of_an_undisturbed_run(
     common += ["--search", settings.search]
     arguments = [str(tar), "--out", str(tmp_path), "--batch-size", "2", *common]
     path = captions_path(tmp_path, "sa_000000")
-    for most in sorted(random.Random(7).sample(range(len(undisturbed)), 10)):
-        process = context.Process(target=child, args=(arguments, path, most))
-        process.start()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-        assert path.read_bytes() == undisturbed[:most]
+    moments = sorted(random.Random(7).sample(range(len(undisturbed)), 10))
+    command = [sys.executable, "-m", "tests.captioning.killed", str(path)]
+    command += [json.dumps(moments), json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found == [[-signal.SIGKILL, undisturbed[:most].decode()] for most in moments]
     run(tar, tmp_path, settings)
     assert path.read_bytes() == undisturbed
 

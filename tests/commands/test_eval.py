@@ -16,25 +16,18 @@ from builder.shards.index import read_index
 from builder.sources.evaluation import row
 
 
-@pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    dist = tmp_path_factory.mktemp("eval") / "dist"
-    assert builder.build.main(["--eval-fixtures", "--out", str(dist), "--quiet"]) == EXIT_OK
-    return dist
-
-
-def test_every_dataset_is_built_verified_and_listed(dist: Path) -> None:
-    assert builder.verify.main([str(dist), "--quiet"]) == EXIT_OK
-    names = datasets.get_dataset_config_names(str(dist))
+def test_every_dataset_is_built_verified_and_listed(eval_dist: Path) -> None:
+    assert builder.verify.main([str(eval_dist), "--quiet"]) == EXIT_OK
+    names = datasets.get_dataset_config_names(str(eval_dist))
     assert sorted(names) == sorted(EVAL_DATASETS)
 
 
-def test_every_dataset_streams_with_one_schema_alone_and_interleaved(dist: Path) -> None:
+def test_every_dataset_streams_with_one_schema_alone_and_interleaved(eval_dist: Path) -> None:
     streams = []
     for name in EVAL_DATASETS:
-        index = read_index(dist, name)
+        index = read_index(eval_dist, name)
         for split, described in index.splits.items():
-            stream = datasets.load_dataset(str(dist), name, split=split, streaming=True)
+            stream = datasets.load_dataset(str(eval_dist), name, split=split, streaming=True)
             rows = list(stream.decode(False))
             assert len(rows) == described.num_rows > 0, name
             assert list(rows[0]) == list(EVAL_FEATURES)
@@ -45,9 +38,7 @@ def test_every_dataset_streams_with_one_schema_alone_and_interleaved(dist: Path)
 
 
 @pytest.mark.parametrize("protocol", [p for p in PROTOCOLS if p != "native"])
-def test_the_other_protocols_are_configs_of_their_own(
-    dist: Path, tmp_path: Path, protocol: str
-) -> None:
+def test_the_other_protocols_are_configs_of_their_own(tmp_path: Path, protocol: str) -> None:
     arguments = ["--eval-fixtures", "--protocol", protocol, "--out", str(tmp_path), "--quiet"]
     assert builder.build.main(arguments) == EXIT_OK
     found = {path.parent.name for path in tmp_path.glob("data/*/index.json")}

@@ -12,7 +12,7 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 from builder.core.console import EXIT_FAILED, EXIT_USAGE, run_command
-from builder.sources.evaluation.fixtures import write_fixtures
+from builder.sources.evaluation.fixtures import write_fixture
 from tests.examples.conftest import built
 from tests.factory import members, write_tar
 
@@ -122,7 +122,7 @@ def test_a_model_that_is_nowhere(
 def test_a_config_without_the_split_is_told_before_a_model_is_loaded(
     program: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    release = write_fixtures(tmp_path / "releases")["coco2017"]
+    release = write_fixture("coco2017", tmp_path)
     asam = ("--eval", "coco2017", "--protocol", "asam")
     dist = built(tmp_path / "dist", *asam, "--source", str(release))
     options = ["--data", str(dist), "--config", "coco2017_asam", "--out", str(tmp_path / "out")]

@@ -29,7 +29,7 @@ from tests.loopback import LoopbackHub
 # huggingface_hub hands httpx a file in the deprecated way.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
-KILLS = 20
+KILLS = 7
 OLD, NEW = range(1, 9), range(101, 117)
 
 

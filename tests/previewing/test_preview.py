@@ -172,13 +172,14 @@ def test_each_fault_of_a_file_is_told_once(
     dist = build_train(tmp_path)
     receipt = receipts_folder(dist, "sa_000000") / "train-00000-of-00008.arrow.json"
     shard = config_folder(dist, "sa_000000") / "train-00001-of-00008.arrow"
+    arguments = (dist, "sa_000000", "--out", tmp_path, "--rows", "1")
     for path, extra in ((receipt, b"#"), (shard, b"#"), (rejects_path(dist, "sa_000000"), b"\n")):
         whole = path.read_bytes()
         path.write_bytes(whole + extra)
-        assert len(preview(capsys, dist, "sa_000000", "--out", tmp_path)["disagreements"]) == 1
+        assert len(preview(capsys, *arguments)["disagreements"]) == 1
         path.write_bytes(whole)
     receipt.unlink()
-    written = preview(capsys, dist, "sa_000000", "--out", tmp_path)
+    written = preview(capsys, *arguments)
     assert written["disagreements"] == [f"sa_000000/{receipt.stem}: it has no receipt"]
 
 
