@@ -11,6 +11,7 @@ from pathlib import Path
 
 from asam_datasets.errors import ImageRootError
 from asam_datasets.folders import walk_folder
+from asam_datasets.headers import is_tar
 from asam_datasets.tars import TarListing, list_tar
 
 
@@ -40,7 +41,7 @@ class ImageRoot:
                 for folder, _, names in walk_folder(path):
                     for name in names:
                         self._add_file(str(Path(folder, name)))
-            elif tarfile.is_tarfile(path):
+            elif is_tar(path):
                 self._add_tar(path)
             else:
                 self._add(path, path, 0, -1)

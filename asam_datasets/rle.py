@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 MAX_GROUP = 12  # characters of one count: 60 bits, so that no sum below leaves int64
+# The characters that a mask may have: its counts add up to its pixels, so without counts of zero
+# there are at most two for each. Twice that leaves room for those.
+_PER_PIXEL, _MORE = 4, 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,15 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     """
     number = len(counts)
     sizes = np.broadcast_to(np.asarray(pixels, np.int64), (number,))
-    data, lengths = characters(counts)
     problems: dict[int, tuple[str, str, str]] = {}
+    for i, most in enumerate((_PER_PIXEL * sizes + _MORE).tolist()):
+        if len(counts[i]) > most:  # before it is parsed, which takes 60 times its bytes
+            expected = f"at most {most} characters for {sizes[i]} pixels"
+            problems[i] = ("rle_too_long", expected, f"{len(counts[i])} characters")
+    data, lengths = characters([b"" if i in problems else c for i, c in enumerate(counts)])
     for i in np.flatnonzero(lengths == 0).tolist():
+        if i in problems:
+            continue
         problems[i] = ("rle_empty", "a compressed COCO RLE", "an empty string")
     if not len(data):
         nothing = np.zeros(0, np.int64)

@@ -8,12 +8,16 @@ bytes that are missing: of a header that was lost, or of a download that has not
 
 from __future__ import annotations
 
+import bisect
 import posixpath
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
+from asam_datasets.headers import tar_entries
+
+MAX_NAME = 1024  # characters of a member's path or target; each of its rejects holds it
 TAR_BLOCK = tarfile.BLOCKSIZE
 _END = 2 * TAR_BLOCK
 _USUAL_RECORDS = (1, tarfile.RECORDSIZE // TAR_BLOCK)  # in blocks
@@ -95,19 +99,22 @@ class _Members:
         self.last: TarPlace | None = None  # the last file that stands in the tar
         self.order: list[TarPlace | tarfile.TarInfo] = []  # files, and links to settle
         self._known: dict[str, TarPlace] = {}
-        self._folders = {".", ""}
+        self._names: list[str] = []  # of files, links and folders
 
     def take(self, entry: tarfile.TarInfo) -> None:
         """Add one member."""
         self.count += 1
         name = posixpath.normpath(entry.name)
-        if entry.isdir():
-            self._add_folder(name)
+        if len(entry.name) > MAX_NAME or len(entry.linkname) > MAX_NAME:
+            found = f"{max(len(entry.name), len(entry.linkname))}"
+            self._refuse(entry, "name_too_long", f"at most {MAX_NAME} characters", found)
+        elif entry.isdir():
+            self._names.append(name)
         elif entry.name.startswith("/") or ".." in entry.name.split("/"):
             self._refuse(entry, "unsafe_member_name", "a relative path without ..", entry.name)
         elif entry.islnk() or entry.issym():
             self.order.append(entry)
-            self._add_folder(posixpath.dirname(name))
+            self._names.append(name)
         elif not entry.isreg() or entry.issparse():
             kind = f"tar type {entry.type!r}"
             self._refuse(entry, "not_a_regular_file", "a regular file", kind)
@@ -117,7 +124,7 @@ class _Members:
         else:
             self.last = self._known[name] = TarPlace(name, entry.offset_data, entry.size)
             self.order.append(self.last)
-            self._add_folder(posixpath.dirname(name))
+            self._names.append(name)
 
     def settle(self) -> TarListing:
         """Give each link to a file the place of that file; other links are unusable."""
@@ -125,6 +132,7 @@ class _Members:
             posixpath.normpath(e.name): e for e in self.order if isinstance(e, tarfile.TarInfo)
         }
         settled: dict[str, TarPlace | str] = {**self._known}
+        self._names.sort()
         for entry in self.order:
             if isinstance(entry, TarPlace):
                 self.listing.places.append(entry)
@@ -145,18 +153,20 @@ class _Members:
         return self.listing
 
     def _elsewhere(self, target: str) -> str:
-        if target in self._folders:
+        first = bisect.bisect_left(self._names, target)
+        inside = bisect.bisect_left(self._names, f"{target}/")
+        if (
+            target == "."
+            or target in self._names[first : first + 1]
+            or any(name.startswith(f"{target}/") for name in self._names[inside : inside + 1])
+        ):
             return "folder"
         outside = target.startswith(("/", "../")) or target == ".."
         return "link_outside" if outside else "link_to_nothing"
 
-    def _add_folder(self, name: str) -> None:
-        while name not in self._folders:
-            self._folders.add(name)
-            name = posixpath.dirname(name)
-
     def _refuse(self, entry: tarfile.TarInfo, reason: str, expected: str, found: str) -> None:
-        self.listing.unusable.append(TarReject(entry.name, reason, expected, found))
+        name, found = entry.name[:MAX_NAME], found[:MAX_NAME]
+        self.listing.unusable.append(TarReject(name, reason, expected, found))
 
 
 def _target(link: tarfile.TarInfo) -> str:
@@ -167,15 +177,13 @@ def _target(link: tarfile.TarInfo) -> str:
 
 def _read_archive(file: BinaryIO, start: int, found: _Members, most: int) -> int:
     """Read the members of the archive at `start`; returns the offset at which they end."""
-    file.seek(start)
-    with tarfile.open(fileobj=file, mode="r:") as tar:
-        for entry in tar:
-            if tar.offset < entry.offset_data or entry.size < 0:
-                raise _Damage(f"{entry.name!r} has {entry.size} bytes by its header")
-            found.take(entry)
-            if found.count > most:
-                break
-        return tar.offset
+    end = file.seek(start)
+    for entry, following in tar_entries(file):
+        end = following
+        found.take(entry)
+        if found.count > most:
+            break
+    return end
 
 
 def _next_archive(file: BinaryIO, start: int, end: int, last: TarPlace | None) -> int | None:

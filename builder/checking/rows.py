@@ -23,10 +23,11 @@ from asam_datasets import AsamDatasetsError, decode_masks
 from asam_datasets.values import check_values
 from builder.core.errors import what_went_wrong
 from builder.core.records import Json
+from builder.core.text import brief
 from builder.masks.control import decode_control
 from builder.masks.png import read_bits
 from builder.masks.rle import RleBatch
-from builder.sources.checks import BBOX_TOLERANCE, box_distance, brief
+from builder.sources.checks import BBOX_TOLERANCE, box_distance
 
 _AT_A_TIME = 64  # masks, of half a megabyte each
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Json = dict[str, Any]
+LONGEST_TEXT = 500  # characters of what a reject expected or found
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,11 @@ class Reject:
     found: str
     annotation_id: int | str | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("expected", "found"):
+            if len(text := getattr(self, name)) > LONGEST_TEXT:
+                object.__setattr__(self, name, f"{text[: LONGEST_TEXT - 3]}...")
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -40,7 +46,8 @@ class Item:
 
     `num_bytes` estimates the row's size. `locator` tells the source where the record is; nothing
     else reads it. `version`, an mtime or an ETag, changes when the file was written again. It does
-    not decide the shard of an item. A shard with an item of another version is built again.
+    not decide the shard of an item. If it differs from that of an earlier build, the item's bytes
+    are compared with those that the shard was made of.
     """
 
     key: str
@@ -78,12 +85,13 @@ class Outcome:
 
     `row` maps the columns of the config's features to Python values, or is None if the record can't
     be used. Images are `{"bytes": ..., "path": ...}`. `unknown_keys` counts the keys that the
-    source's format does not document, by name.
+    source's format does not document, by name. `inputs` is what `Reader.inputs` gives of the item.
     """
 
     row: dict[str, Any] | None
     rejects: list[Reject] = field(default_factory=list)
     unknown_keys: Counter[str] = field(default_factory=Counter)
+    inputs: str = ""
 
 
 class Reader(Protocol):
@@ -91,6 +99,10 @@ class Reader(Protocol):
 
     def read(self, item: Item) -> Outcome:
         """Read and check one item."""
+        ...
+
+    def inputs(self, item: Item) -> str:
+        """A checksum of all bytes that `read` would read of the item. It decodes nothing."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from asam_datasets.contract import Node
@@ -19,6 +19,9 @@ _OF_CAPTION_LINES = (
     *("captions_broken_line", "captions_duplicate", "captions_empty"),
     UNKNOWN_IMAGE,
 )
+
+MAX_KEYS = 1_000  # undocumented keys that a config counts by name
+OTHER_KEYS = "(others)"  # the name of those beyond
 
 _TEXTS = ("source", "member", "reason", "expected", "found")
 
@@ -67,6 +70,12 @@ def count_reasons(rejects: Iterable[Reject]) -> dict[str, int]:
     """Rejects by reason, most first."""
     counts = Counter(reject.reason for reject in rejects)
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def add_keys(total: Counter[str], more: Mapping[str, int]) -> None:
+    """Add numbers of undocumented keys. `total` grows to MAX_KEYS names, and OTHER_KEYS."""
+    for key, count in sorted(more.items()):
+        total[key if key in total or len(total) < MAX_KEYS else OTHER_KEYS] += count
 
 
 def subject(reject: Reject) -> str:

@@ -207,3 +207,24 @@ def test_an_image_without_an_instance_is_dropped_where_the_protocol_says_so(tmp_
     native = read(open_source("egohos", "native", folder, splits=["val"]))
     assert [len(row["masks"]) for row in native.rows.values()] == [0, 3]
     assert native.rejects == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_of_ids_saved_on_windows_names_the_same_images(
+    tmp_path: Path, encoding: str
+) -> None:
+    folder = write_fixture("voc2012", tmp_path)
+    before = [item.key for item in open_source("voc2012", "native", folder).listing().items]
+    lists = [path for path in folder.rglob("*.txt") if "Segmentation" in str(path)]
+    for path in lists:
+        path.write_bytes("\r\n".join(path.read_text().split("\n")).encode(encoding))
+    assert lists
+    assert [i.key for i in open_source("voc2012", "native", folder).listing().items] == before
+
+
+def test_a_list_of_ids_in_another_encoding_is_an_error(tmp_path: Path) -> None:
+    folder = write_fixture("voc2012", tmp_path)
+    for path in folder.rglob("*.txt"):
+        path.write_bytes(b"caf\xe9\n")
+    with pytest.raises(SourceError, match=r"\.txt: expected UTF-8, .*0xe9.*: save it as UTF-8"):
+        open_source("voc2012", "native", folder).listing()

@@ -112,3 +112,13 @@ def test_text_that_is_no_utf8_is_an_error(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="No such file"):
         list(elements(tmp_path / "none.json"))
+
+
+def test_an_element_is_bounded_before_it_is_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 MB of empty lists took 1.6 GB."""
+    monkeypatch.setattr(json_stream, "MAX_ELEMENT", 1 << 12)
+    path = write(tmp_path, '{"a": [1, [' + "[]," * 4000 + "[]]]}")
+    with pytest.raises(SourceError, match=r"expected an element of at most 4096 bytes"):
+        list(with_window(path, 1 << 10))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +160,51 @@ def test_hdf5_holds_signed_ids(tmp_path: Path) -> None:
             read_ids(tmp_path / f"{name}.hdf5")
         assert caught.value.reason == reason
         assert str(tmp_path) not in caught.value.found
+
+
+def hdf5(path: Path, make: Callable[[Any], object]) -> Path:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w") as file:
+        make(file)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda file: file.create_group("dataset"), "truth_unreadable"),
+        (lambda file: file.create_dataset("other", data=[1]), "truth_unreadable"),
+        (
+            lambda file: file.create_dataset("dataset", (10**6, 10**6), "u1", chunks=(512, 512)),
+            "image_too_large",
+        ),
+    ],
+    ids=["a group", "no dataset", "a size that no image has"],
+)
+def test_hdf5_of_another_form_is_a_fault(
+    tmp_path: Path, make: Callable[[Any], object], reason: str
+) -> None:
+    with pytest.raises(Fault) as caught:
+        read_ids(hdf5(tmp_path / "map.hdf5", make))
+    assert caught.value.reason == reason
+
+
+def test_damaged_hdf5_is_a_fault(tmp_path: Path) -> None:
+    ids = np.arange(64 * 64).reshape(64, 64)
+    path = hdf5(
+        tmp_path / "map.hdf5",
+        lambda file: file.create_dataset("dataset", data=ids, compression="gzip", chunks=(16, 16)),
+    )
+    whole = path.read_bytes()
+    rng = random.Random(3)
+    faults = 0
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(rng.randrange(1, 6)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        path.write_bytes(data[: rng.randrange(1, len(data))] if rng.random() < 0.2 else data)
+        try:
+            read_ids(path)
+        except Fault:
+            faults += 1
+    assert faults > 50

@@ -22,6 +22,7 @@ from builder.core.errors import SourceError
 from builder.core.strict_json import repeated_key
 
 WINDOW = 1 << 22  # bytes of text in memory at once, unless one element needs more
+MAX_ELEMENT = 1 << 24  # bytes of one element; parsed, it takes up to 25 times as many
 _SPACE = re.compile(r"[ \t\r\n]*")
 _AFTER_A_VALUE = tuple(" \t\r\n,:]}")
 
@@ -118,7 +119,7 @@ class _Scanner:
         if not text.isascii():
             try:
                 value = json.loads(text.encode("latin-1"))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise self._error("UTF-8 text", error) from error
         return self.start + begin, end - begin, value
 
@@ -148,6 +149,8 @@ class _Scanner:
         """Drop the text that was parsed, and read more: a window, or as much as is left if more."""
         self.start += self.at
         left = self.text[self.at :]
+        if len(left) > MAX_ELEMENT:
+            raise self._error(f"an element of at most {MAX_ELEMENT} bytes")
         self.at = 0
         data = self.file.read(max(self.window, len(left)))
         self.ended = not data

@@ -39,7 +39,9 @@ def measure(data: bytes) -> tuple[int, int]:
             image.load()
             width, height = image.size
             orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except Fault:
+        raise
+    except Exception as error:  # Pillow's plugins raise errors of any kind for a damaged file
         found = what_went_wrong(error)
         raise Fault("image_unreadable", "a whole image file", found) from error
     return (height, width) if orientation in _ON_THEIR_SIDE else (width, height)

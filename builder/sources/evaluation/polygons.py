@@ -53,7 +53,7 @@ def checked(polygons: Sequence[Any], height: int, width: int) -> list[Points]:
     for polygon in polygons:
         try:
             points = np.asarray(polygon, np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise Fault("polygon_malformed", "a list of x and y", str(error)) from error
         if points.ndim not in (1, 2) or (points.ndim == 2 and points.shape[1:] != (2,)):
             raise Fault("polygon_malformed", "pairs of x and y", f"shape {points.shape}")

@@ -14,6 +14,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from builder.core.errors import what_went_wrong
+from builder.core.text import brief
 from builder.sources.evaluation.faults import Fault, optional
 
 Ids = npt.NDArray[np.int32]
@@ -22,6 +23,7 @@ Mask = npt.NDArray[np.bool_]
 THRESHOLD = 127  # a binary mask is foreground above this
 HDF5 = (".hdf5", ".h5")
 HDF5_KEY = "dataset"
+_HDF5_BYTES = 8 * 10**8  # 100 megapixels of 8 bytes
 _EIGHT_BITS = ("1", "L", "P")
 _MORE_BITS = ("I;16", "I;16B", "I;16L", "I")
 _COLOUR = ("RGB", "RGBA")
@@ -186,7 +188,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with decompression_bound(), Image.open(path) as image:
             image.load()
             yield image
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except Fault:
+        raise
+    except Exception as error:  # Pillow's plugins raise errors of any kind for a damaged file
         found = f"{path.name}: {what_went_wrong(error, str(path))}"
         raise Fault("truth_unreadable", "an image file", found) from error
 
@@ -207,10 +211,16 @@ def _read_hdf5(path: Path) -> Ids:
     h5py = optional("h5py", "reading HDF5 ground truth")
     try:
         with h5py.File(path, "r") as file:
-            if HDF5_KEY not in file:
-                raise Fault("truth_unreadable", f"a dataset {HDF5_KEY!r}", f"{list(file)}")
-            array = np.asarray(file[HDF5_KEY])
-    except OSError as error:
+            stored = file.get(HDF5_KEY)
+            if not isinstance(stored, h5py.Dataset):
+                raise Fault("truth_unreadable", f"a dataset {HDF5_KEY!r}", brief(list(file)))
+            if (stored.nbytes or 0) > _HDF5_BYTES:  # a small file can state any size
+                found = f"{path.name}: {stored.nbytes} bytes"
+                raise Fault("image_too_large", f"at most {_HDF5_BYTES} bytes", found)
+            array = np.asarray(stored)
+    except Fault:
+        raise
+    except Exception as error:  # h5py raises errors of any kind for a damaged file
         found = f"{path.name}: {what_went_wrong(error, str(path))}"
         raise Fault("truth_unreadable", "an HDF5 file", found) from error
     if array.ndim != 2 or array.dtype.kind not in "iu":

@@ -94,6 +94,10 @@ class EvalSource:
             return self._list()
         except OSError as error:
             raise SourceError(f"{self.folder} can't be listed: {error}") from error
+        except RecursionError as error:
+            raise SourceError(
+                f"{self.folder} can't be listed: a JSON is nested too deeply; unpack it again"
+            ) from error
 
     def _list(self) -> Listing:
         parts, notes = self._settled
@@ -261,14 +265,34 @@ class EvalReader:
 
     def __init__(self, source: EvalSource, parts: list[Options], readers: list[Reader]) -> None:
         self.source, self.parts, self.readers = source, parts, readers
+        self._sums: dict[str, str] = {}
+
+    def inputs(self, item: Item) -> str:
+        """The checksums of the image and of all files of its ground truth."""
+        _, entry = item.locator
+        return " ".join(map(self._sha256, (entry.image, *entry.files)))
 
     def read(self, item: Item) -> Outcome:
         """Read and check one image with its ground truth."""
         index, entry = item.locator
         try:
-            return self._read(self.parts[index], self.readers[index], entry)
+            outcome = self._read(self.parts[index], self.readers[index], entry)
         except Fault as fault:
-            return Outcome(None, [self._reject(entry, fault)])
+            outcome = Outcome(None, [self._reject(entry, fault)])
+        except RecursionError:
+            deep = Fault("truth_unreadable", "the release's nesting", "JSON nested too deeply")
+            outcome = Outcome(None, [self._reject(entry, deep)])
+        outcome.inputs = self.inputs(item)
+        return outcome
+
+    def _sha256(self, path: str) -> str:
+        """The checksum of a file, which is read once. Many images may share a file."""
+        if path not in self._sums:
+            try:
+                self._sums[path] = sha256_file(self.source.folder / path)
+            except OSError as error:
+                self._sums[path] = str(error.strerror)
+        return self._sums[path]
 
     def _read(self, part: Options, reader: Reader, entry: Entry) -> Outcome:
         path = self.source.folder / entry.image

@@ -11,6 +11,7 @@ from builder.core import strict_json
 from builder.core.console import counted
 from builder.core.errors import SourceError
 from builder.core.records import Reject
+from builder.core.text import encoding_of
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.json_stream import Element
 from builder.sources.evaluation.patterns import Pattern
@@ -184,9 +185,12 @@ def leads_nowhere(root: Path, path: str, source: str, found: Found) -> bool:
 
 def _ids(path: Path) -> set[str]:
     try:
-        lines = path.read_text("utf-8").splitlines()
+        data = path.read_bytes()
+        lines = data.decode(encoding_of(data[:4])).splitlines()
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}: expected one id a line") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path}: expected UTF-8, found {error}: save it as UTF-8") from error
     return {line.split()[0] for line in lines if line.strip()}
 
 

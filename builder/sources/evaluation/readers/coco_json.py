@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from builder.core.errors import SourceError
 from builder.core.records import Reject
+from builder.core.text import brief
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.json_stream import Element, elements
 from builder.sources.evaluation.readers.base import (
@@ -115,7 +116,7 @@ class CocoJson:
         on_disk.finish(found)
         for image_id in (i for i in places if i not in images):
             expected = "the id of an image in the list"
-            self._reject(found, "image_unknown", expected, f"image_id {image_id}")
+            self._reject(found, "image_unknown", expected, f"image_id {brief(image_id)}")
         dropped = 0
         for image_id, image in images.items():
             spans = places.get(image_id, array("q"))
@@ -157,11 +158,11 @@ class CocoJson:
         if key == "file_name" and isinstance(record, dict) and "file_name" not in record:
             key = "coco_url"  # LVIS v1
         if lacking := missing_fields(record, (*_IMAGE_FIELDS, key)):
-            self._reject(found, "image_fields", f"the fields {lacking}", str(record)[:80])
+            self._reject(found, "image_fields", f"the fields {lacking}", brief(record))
             return
         image_id, name = record["id"], str(record[key])
         if not isinstance(image_id, (int, str)) or image_id in images:
-            self._reject(found, "image_id", "an id of its own", repr(image_id)[:80])
+            self._reject(found, "image_id", "an id of its own", brief(image_id))
             return
         if key == "coco_url":
             name = "/".join(name.rsplit("/", 2)[-2:])
@@ -173,7 +174,7 @@ class CocoJson:
         record = element.value
         image_id = record.get("image_id") if isinstance(record, dict) else None
         if not isinstance(image_id, (int, str)):
-            self._reject(found, "annotation_fields", "an object with image_id", str(record)[:80])
+            self._reject(found, "annotation_fields", "an object with image_id", brief(record))
             return
         places.setdefault(image_id, array("q")).extend((element.offset, element.length))
 
@@ -198,5 +199,5 @@ def category_of(record: Any, categories: dict[Any, str]) -> tuple[str | None, in
         return None, None
     if not isinstance(category_id, (int, str)) or category_id not in categories:
         known = f"one of the {len(categories)} categories listed"
-        raise Fault("category_unknown", known, repr(category_id))
+        raise Fault("category_unknown", known, brief(category_id))
     return categories[category_id], category_id if isinstance(category_id, int) else None

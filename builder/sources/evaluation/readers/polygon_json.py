@@ -18,6 +18,7 @@ from pycocotools import mask as coco
 
 from builder.core import strict_json
 from builder.core.errors import SourceError
+from builder.core.text import brief
 from builder.sources.evaluation import polygons
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.patterns import Pattern
@@ -192,7 +193,7 @@ class PolygonJson:
     def _via_shape(self, region: Any, i: int) -> Shape:
         shape = region["shape_attributes"]
         if shape.get("name", "polygon") != "polygon":
-            raise Fault("shape_unknown", "a polygon", str(shape.get("name")))
+            raise Fault("shape_unknown", "a polygon", brief(shape.get("name")))
         xs, ys = shape["all_points_x"], shape["all_points_y"]
         if len(xs) != len(ys):
             raise Fault("polygon_malformed", "as many x as y", f"{len(xs)} x, {len(ys)} y")
@@ -217,7 +218,7 @@ class PolygonJson:
 
     def _not(self, path: str, expected: str, found: Any) -> SourceError:
         return SourceError(
-            f"{self.root / path}: expected {expected}, found {str(found)[:80]!r}: is it the file "
+            f"{self.root / path}: expected {expected}, found {brief(found)}: is it the file "
             "of another release?"
         )
 

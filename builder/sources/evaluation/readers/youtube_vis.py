@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from builder.core.errors import SourceError
 from builder.core.records import Reject
+from builder.core.text import brief
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.json_stream import elements
 from builder.sources.evaluation.readers.base import (
@@ -70,7 +71,7 @@ class YoutubeVis:
             elif element.key == "annotations":
                 if not _is_annotation(record):
                     expected = "an object with video_id and a list of segmentations"
-                    self._reject(found, "annotation_fields", expected, str(record)[:80])
+                    self._reject(found, "annotation_fields", expected, brief(record))
                     continue
                 video = record["video_id"]
                 places.setdefault(video, array("q")).extend((element.offset, element.length))
@@ -86,7 +87,7 @@ class YoutubeVis:
         for video in videos:
             if not _is_video(video):
                 expected = f"the fields {', '.join(_VIDEO_FIELDS)}"
-                self._reject(found, "image_fields", expected, str(video)[:80])
+                self._reject(found, "image_fields", expected, brief(video))
                 continue
             spans = Places(places.get(video["id"], array("q")).tobytes(), categories)
             size = (integer(video["width"], -1), integer(video["height"], -1))
