@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from asam_datasets.redaction import redacted
+
 
 class AsamDatasetsError(Exception):
-    """Base of every error that this project raises on purpose."""
+    """Base of every error that this project raises on purpose.
+
+    Its message holds no password: see `asam_datasets.redaction`.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(x) if isinstance(x, str) else x for x in args))
 
 
 class UnknownNameError(AsamDatasetsError, ValueError):

@@ -17,6 +17,7 @@ from huggingface_hub import DatasetCardData
 
 from asam_datasets import REPO_ID, TRAIN_CONFIG
 from asam_datasets.index import Index
+from asam_datasets.redaction import redacted
 from builder.card import terms
 from builder.card.metadata import (
     data_files,
@@ -29,6 +30,7 @@ from builder.card.metadata import (
 )
 from builder.card.parts import REGION, metadata, read_card, regions
 from builder.core.layout import picture_name
+from builder.core.text import markdown
 
 _ROW = re.compile(r"^\| `([^`]+)` \|.*$", re.MULTILINE)
 _BIBTEX = re.compile(r"^@\w+\{([^,\s]+),.*?^\}", re.MULTILINE | re.DOTALL)
@@ -143,7 +145,7 @@ def _table(indexes: Iterable[Index], old: str, mine: Collection[str]) -> dict[st
 def _table_row(index: Index) -> str:
     of = terms.terms_of(index)
     counts = index.counts
-    source = _SAMPLE_SOURCE if index.sample else f"{of.title}, {index.source_name}"
+    source = _SAMPLE_SOURCE if index.sample else f"{of.title}, {redacted(index.source_name)}"
     cells = [
         f"`{index.config}`",
         f"{index.num_rows:,}",
@@ -152,7 +154,7 @@ def _table_row(index: Index) -> str:
         f"{sum(counts.rejects.values()):,}",
         f"{counts.captions_missing:,}" if index.kind == "train" else "-",
         f"{index.num_bytes:,}",
-        source.replace("|", "/"),
+        markdown(source),
         "no" if index.annotations_only else "yes",
         of.cell,
     ]
@@ -185,7 +187,7 @@ def _caption_rows(indexes: Iterable[Index], old: str, mine: Collection[str]) -> 
     rows = {m[1]: m[0] for m in _ROW.finditer(old) if m[1] not in mine}
     for index in indexes:
         if index.captions_model:
-            shown = re.sub(r"[|<>`\s]+", " ", index.captions_model)
+            shown = markdown(redacted(index.captions_model))
             rows[index.config] = f"| `{index.config}` | {shown} |"
     if not rows:
         return "No config here records which model made its captions."
