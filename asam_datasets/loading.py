@@ -14,6 +14,7 @@ from asam_datasets.errors import AsamDatasetsError, CorruptDataError
 from asam_datasets.images import ImageRoot
 from asam_datasets.index import Index, open_index
 from asam_datasets.names import REPO_ID
+from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.reading import Reader
 from asam_datasets.script import AnyConfig
 from asam_datasets.shards import Split
@@ -35,7 +36,9 @@ def load(
     shuffle_seed: int | None = None,
     epoch: int = 0,
     verify: bool = False,
-    retries: int = 5,
+    retries: int = PATIENT.retries,
+    timeout: float = PATIENT.timeout,
+    rate: float = PATIENT.rate,
     cache_dir: str | Path | None = None,
 ) -> datasets.Dataset | datasets.IterableDataset:
     """Load a split of a config.
@@ -63,9 +66,17 @@ def load(
         numbers give the same order, and every row comes once. From datasets 5 on, `set_epoch`
         replaces `epoch`.
     verify
-        Hash every local shard before it is used (streams are checked as they are read).
+        Compare the sha256 of each shard with the index, and check every value, before a Dataset is
+        returned. Without it, a Dataset's shards are mapped into memory after their sizes, columns
+        and numbers of rows were compared; a flipped byte in them is not noticed. What is copied
+        into `cache_dir`, and every stream, is checked against the index as it is read.
     retries
-        How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds.
+        How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds, or as long as the
+        server asks, if that is no more than 330 seconds. Defaults to 5.
+    timeout, rate
+        A request of N bytes is given up after timeout + N / rate seconds. They default to 60
+        seconds and to 20,000 bytes a second. They hold for this project's own requests; those of
+        plain `load_dataset` have no such bound.
     cache_dir
         Where a Dataset is kept that can't be a view of shards: chosen columns of a remote config,
         joined images, or Parquet. Defaults to the library's cache.
@@ -85,6 +96,8 @@ def load(
         The index or a shard is damaged.
     UnreachableError
         The Hub can't be reached or refuses access.
+    SlowError
+        An answer did not come in time.
     ImageRootError
         An image is missing from `image_root`, or has another sha256.
     AsamDatasetsError
@@ -96,7 +109,12 @@ def load(
         raise AsamDatasetsError(
             f"shuffle_seed and epoch must be 0 or more, not {shuffle_seed} and {epoch}"
         )
-    store = open_store(repo_or_path, revision, token, retries)
+    if retries < 0 or not (timeout > 0 and rate > 0):
+        raise AsamDatasetsError(
+            f"retries must be 0 or more, timeout and rate above 0, not {retries}, {timeout}, {rate}"
+        )
+    patience = Patience(timeout, rate, retries)
+    store = open_store(repo_or_path, revision, token, patience)
     index = open_index(store, config)
     chosen = index.split(split)
     names = index.columns(columns)
@@ -118,10 +136,11 @@ def load(
     builder = AnyConfig(
         cache_dir=None if cache_dir is None else str(cache_dir),
         config_name=config,
-        repo_or_path=store.name,
+        repo_or_path=store.url,
         columns=names if columns else None,
         image_root=str(image_root) if image_root else None,
         token=token,
+        patience=patience,
     )
     if streaming:
         return builder.as_streaming_dataset(chosen.name)

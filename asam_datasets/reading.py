@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub.errors import HfHubHTTPError
 
-from asam_datasets.errors import CorruptDataError, UnreachableError
+from asam_datasets.errors import AsamDatasetsError, CorruptDataError, UnreachableError
 from asam_datasets.images import ImageRoot
 from asam_datasets.index import Index
 from asam_datasets.shards import Place
@@ -109,6 +109,8 @@ class Reader:
                 data = self._store.read(place.path, first, stop)
             except FileNotFoundError:
                 return {}, "the file is not there"
+            except UnreachableError as error:
+                raise type(error)(f"{where}: {error}") from error
             except Exception as error:  # whatever the transport raises after its retries
                 raise UnreachableError(f"{where}, bytes {first} to {stop}: {error!r}") from error
             if len(data) != end - start:
@@ -152,6 +154,8 @@ class Reader:
                     for batch in file.read_row_group(group, columns=[*self._fields]).to_batches():
                         batch.validate(full=True)
                         yield self._chosen({name: batch.column(name) for name in self._fields})
+        except AsamDatasetsError:
+            raise
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             kind = UnreachableError if isinstance(error, HfHubHTTPError) else CorruptDataError
             raise kind(f"{where}: can't be read: {error}") from error

@@ -16,6 +16,7 @@ import pyarrow as pa
 from asam_datasets.images import ImageRoot
 from asam_datasets.index import open_index
 from asam_datasets.names import REPO_ID, config_names
+from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.reading import Reader
 from asam_datasets.shards import Place, Shard
 from asam_datasets.stores import open_store
@@ -41,8 +42,14 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     BUILDER_CONFIGS: ClassVar = [AsamConfig(name=n, version=VERSION) for n in config_names()]
 
     def __init__(
-        self, cache_dir: str | None = None, dataset_name: str | None = None, *args: Any, **kw: Any
+        self,
+        cache_dir: str | None = None,
+        dataset_name: str | None = None,
+        *args: Any,
+        patience: Patience = PATIENT,
+        **kw: Any,
     ) -> None:
+        self._patience = patience  # no option of the config, whose options name the cache's folder
         # `dataset_name` names the cache's folder. The default would be the module's name.
         super().__init__(cache_dir, dataset_name or "asam_datasets", *args, **kw)
 
@@ -52,7 +59,9 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         The id holds the index's checksum, so that other data are kept in another folder.
         """
         config, config_id = super()._create_builder_config(**kwargs)
-        self.store = open_store(config.data_dir or config.repo_or_path, token=self.token)
+        self.store = open_store(
+            config.data_dir or config.repo_or_path, token=self.token, patience=self._patience
+        )
         self.index = open_index(self.store, config.name)
         return config, f"{config_id}-{self.index.sha256[:16]}"
 

@@ -6,40 +6,86 @@ import logging
 import os
 import posixpath
 import re
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote, unquote, urlsplit
 
 import fsspec
-from huggingface_hub import HfApi, HfFileSystem, constants, hf_hub_download, hf_hub_url
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
+from huggingface_hub import (
+    HfApi,
+    HfFileSystem,
+    get_hf_file_metadata,
+    hf_hub_url,
+    try_to_load_from_cache,
 )
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     build_hf_headers,
+    get_session,
     hf_raise_for_status,
-    http_backoff,
 )
 
-from asam_datasets.errors import UnknownNameError, UnreachableError
+from asam_datasets.deadlines import PatientFile, T, may_pass, persistently, repeatedly
+from asam_datasets.downloads import download, may_be_had_later
+from asam_datasets.errors import AsamDatasetsError, UnknownNameError, UnreachableError
+from asam_datasets.patience import PATIENT, Patience
+from asam_datasets.redaction import hide_in, redact_logs_of_the_hub, redacted
 
 LOG = logging.getLogger("asam_datasets")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# What repeating a request does not change.
+_FINAL = (AsamDatasetsError, FileNotFoundError, PermissionError, ValueError, NotImplementedError)
 
 
 class Files:
-    """A dist that fsspec reads: a folder, or a URL such as s3://bucket/dist."""
+    """A dist that fsspec reads: a folder, or a URL such as s3://bucket/dist.
 
-    def __init__(self, root: str) -> None:
-        self.name = root
-        self._fs, self._root = fsspec.core.url_to_fs(root)
+    Raises
+    ------
+    UnreachableError
+        fsspec can't open such a URL.
+    """
+
+    def __init__(self, root: str, patience: Patience = PATIENT) -> None:
+        self.url, self.name = root, redacted(root)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(root)
+        except (ValueError, ImportError) as error:  # no such protocol, or its package is absent
+            raise UnreachableError(f"{root}: can't be read: {error}") from hide_in(error)
         self.is_local = "file" in self._fs.protocol
+        self._patience = patience
 
     def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
-        """The bytes from `start` to before `end`, fewer where the file ends before."""
-        return bytes(self._fs.cat_file(posixpath.join(self._root, path), start, end))
+        """The bytes from `start` to before `end`, fewer where the file ends before.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        UnreachableError
+            It can't be read.
+        """
+        where = posixpath.join(self._root, path)
+        if self.is_local:
+            return bytes(self._fs.cat_file(where, start, end))
+        if start is not None and end is not None:
+            size = end - start
+        else:
+            size = self._ask(path, lambda: self._fs.size(where)) or 0
+        return self._ask(path, lambda: bytes(self._fs.cat_file(where, start, end)), size)
+
+    def _ask(self, path: str, call: Callable[[], T], size: int = 0) -> T:
+        what = f"{self.name}/{path}"
+        try:
+            return persistently(
+                call, what, self._patience, size, may_pass=lambda e: not isinstance(e, _FINAL)
+            )
+        except (AsamDatasetsError, FileNotFoundError):
+            raise
+        except Exception as error:  # whatever the transport raises
+            raise UnreachableError(f"{what} can't be read: {error!r}; try again") from error
 
     def local(self, path: str) -> str:
         """The file's path on this machine; of use where `is_local`."""
@@ -47,13 +93,18 @@ class Files:
 
     def open(self, path: str) -> BinaryIO:
         """A file to read from anywhere in it."""
-        return cast(BinaryIO, self._fs.open(posixpath.join(self._root, path)))
+        where = posixpath.join(self._root, path)
+        if self.is_local:
+            return cast(BinaryIO, self._fs.open(where))
+        file = self._ask(path, lambda: self._fs.open(where))
+        return cast(BinaryIO, PatientFile(file, f"{self.name}/{path}", self._patience))
 
     def configs(self) -> list[str]:
         """The configs that are there."""
+        folder = posixpath.join(self._root, "data")
         try:
-            found = self._fs.ls(posixpath.join(self._root, "data"), detail=True)
-        except (FileNotFoundError, NotImplementedError):
+            found = self._ask("data", lambda: self._fs.ls(folder, detail=True))
+        except (FileNotFoundError, UnreachableError):
             return []
         folders = (e["name"] for e in found if e["type"] == "directory" or self._leads_on(e))
         return sorted(map(posixpath.basename, folders))
@@ -71,15 +122,17 @@ class Hub:
     """
 
     def __init__(
-        self, repo_id: str, revision: str | None, token: str | bool | None, retries: int
+        self, repo_id: str, revision: str | None, token: str | bool | None, patience: Patience
     ) -> None:
         self.name = f"hf://datasets/{repo_id}" + (f"@{quote(revision, '')}" if revision else "")
+        self.url = self.name
         self._repo: dict[str, Any] = {"repo_id": repo_id, "repo_type": "dataset"}
         self._revision = revision
         self._token = token
-        self._retries = retries
+        self._patience = patience
         self._signed: dict[tuple[int, str], Future[str]] = {}  # by process and path
         self.is_local = False
+        redact_logs_of_the_hub()
 
     def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
         """The bytes from `start` to before `end`, fewer where the file ends before."""
@@ -112,35 +165,50 @@ class Hub:
 
     def _get(self, url: str, headers: dict[str, str], start: int, end: int) -> tuple[bytes, str]:
         """A range, and the URL that it came from in the end."""
-        response = http_backoff(
-            "GET",
-            url,
-            headers={**headers, "Range": f"bytes={start}-{end - 1}"},
-            max_retries=self._retries,
-            retry_on_status_codes=(408, 429, 500, 502, 503, 504),
-            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        )
+        asked = {**headers, "Range": f"bytes={start}-{end - 1}"}
+
+        def get() -> Any:
+            found = get_session().get(url, headers=asked, timeout=self._patience.timeout)
+            if found.status_code != 416:
+                hf_raise_for_status(found)
+            return found
+
+        what = f"{redacted(url)}, bytes {start} to {end}"
+        response = persistently(get, what, self._patience, end - start, may_pass=may_pass)
         if response.status_code == 416:
             return b"", url
-        hf_raise_for_status(response)
         whole = response.status_code != 206
         data = response.content[start:end] if whole else response.content
         return bytes(data), str(response.url)
 
     def local(self, path: str) -> str:
-        """The file's path on this machine, downloaded if it isn't in the cache."""
+        """The file's path on this machine, downloaded if it isn't in the cache.
+
+        Raises
+        ------
+        FileNotFoundError
+            The repo has no such file.
+        UnreachableError
+            It can't be read.
+        """
+        what = f"{self.name}/{path}"
+        if _COMMIT.fullmatch(self._revision or "") and (found := self._cached(path)):
+            return found
         try:
-            found = hf_hub_download(
-                filename=path, revision=self._revision, token=self._token, **self._repo
-            )
-        except LocalEntryNotFoundError as error:
-            raise UnreachableError(f"{self.name}/{path}: {error}") from error
+            found = self._download(path, what)
+        except AsamDatasetsError as error:
+            if found := self._cached(path):
+                LOG.warning("%s; what the cache has is used", error)
+                return found
+            raise
         except EntryNotFoundError as error:
-            raise FileNotFoundError(f"{self.name}/{path} is not there") from error
+            raise FileNotFoundError(f"{what} is not there") from error
         except Exception as error:  # the Hub's answer, or whatever the transport raises
             refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
+            if not refused and (found := self._cached(path)):
+                return found
             raise UnreachableError(
-                f"{self.name}/{path} can't be read: {error!r}; "
+                f"{what} can't be read: {error!r}; "
                 + (
                     "if it exists, log in with `hf auth login` or pass token="
                     if refused
@@ -149,16 +217,61 @@ class Hub:
             ) from error
         # The cache's layout is documented: snapshots/<commit>/<path>.
         self._revision = Path(found).parents[path.count("/")].name
-        return str(found)
+        return found
+
+    def _download(self, path: str, what: str) -> str:
+        url = hf_hub_url(filename=path, revision=self._revision, **self._repo)
+        timeout = self._patience.timeout
+        stated = persistently(
+            lambda: get_hf_file_metadata(url, token=self._token, timeout=timeout),
+            what,
+            self._patience,
+            may_pass=may_pass,
+        )
+        if found := self._cached(path, stated.commit_hash):
+            return found
+        asked = {**self._repo, "filename": path, "revision": self._revision, "token": self._token}
+        size = stated.size or 0
+        return repeatedly(
+            lambda: download(asked, what, self._patience, size),
+            what,
+            self._patience,
+            may_pass=may_be_had_later,
+        )
+
+    def _cached(self, path: str, commit: str | None = None) -> str | None:
+        found = try_to_load_from_cache(
+            filename=path, revision=commit or self._revision, **self._repo
+        )
+        return found if isinstance(found, str) else None
 
     def open(self, path: str) -> BinaryIO:
         """A file to read from anywhere in it; no byte is read that isn't asked for."""
         url = f"hf://datasets/{self._repo['repo_id']}@{quote(self._revision or 'main', '')}/{path}"
-        return cast(BinaryIO, HfFileSystem(token=self._token).open(url, cache_type="none"))
+        what = f"{self.name}/{path}"
+        file = persistently(
+            lambda: HfFileSystem(token=self._token).open(url, cache_type="none"),
+            what,
+            self._patience,
+            may_pass=may_pass,
+        )
+        return cast(BinaryIO, PatientFile(file, what, self._patience))
 
     def configs(self) -> list[str]:
-        """The configs that are there."""
-        files = HfApi(token=self._token).list_repo_files(revision=self._revision, **self._repo)
+        """The configs that are there; raises UnreachableError."""
+        try:
+            files = persistently(
+                lambda: HfApi(token=self._token).list_repo_files(
+                    revision=self._revision, **self._repo
+                ),
+                f"the list of files of {self.name}",
+                self._patience,
+                may_pass=may_pass,
+            )
+        except AsamDatasetsError:
+            raise
+        except Exception as error:  # the Hub's answer, or whatever the transport raises
+            raise UnreachableError(f"{self.name} can't be listed: {error!r}") from error
         return sorted({path.split("/")[1] for path in files if re.match("data/[^/]+/index", path)})
 
 
@@ -166,7 +279,7 @@ def open_store(
     repo_or_path: str | Path,
     revision: str | None = None,
     token: str | bool | None = None,
-    retries: int = 5,
+    patience: Patience = PATIENT,
 ) -> Files | Hub:
     """Where a dist is: a folder, a repo "owner/name", or a URL that fsspec opens.
 
@@ -179,8 +292,8 @@ def open_store(
         The folder, repo or URL.
     revision, token
         The Hub's; None is main, and the token of the usual login.
-    retries
-        How often a request to the Hub is repeated.
+    patience
+        How long a request may take, and how often it is repeated.
 
     Raises
     ------
@@ -190,16 +303,16 @@ def open_store(
     where = str(repo_or_path)
     repo = re.fullmatch(r"(hf://datasets/)?([\w-][\w.-]*/[\w.-]+?)(?:@([^/]+))?/?", where)
     if repo and repo[1]:
-        return Hub(repo[2], unquote(repo[3]) if repo[3] else revision, token, retries)
+        return Hub(repo[2], unquote(repo[3]) if repo[3] else revision, token, patience)
     if "://" in where:
-        return Files(where)
+        return Files(where, patience)
     folder = Path(where).expanduser()
     if folder.is_dir():
         if repo and isinstance(repo_or_path, str):
             LOG.warning("reading the folder %s; hf://datasets/%s is the Hub's repo", where, where)
         return Files(str(folder.resolve()))
     if repo and isinstance(repo_or_path, str):
-        return Hub(where, revision, token, retries)
+        return Hub(where, revision, token, patience)
     raise UnknownNameError(
         f"{where} is not a folder, nor a repo named owner/name, nor a URL such as s3://bucket/dist"
     )

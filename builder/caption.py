@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.captioning.families import FAMILIES
@@ -21,9 +20,12 @@ from builder.captioning.settings import (
 from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
+    add_patience,
     counted,
     emit_json,
+    out_folder,
     parser,
+    patience_of,
     positive,
     run_command,
     say,
@@ -71,7 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         retry_rejects=args.retry_rejects,
         quiet=args.quiet,
     )
-    sources = open_images(args.sources, config=args.config, allow_truncated=args.allow_truncated)
+    sources = open_images(
+        args.sources,
+        config=args.config,
+        allow_truncated=args.allow_truncated,
+        patience=patience_of(args),
+    )
     summaries = caption_sources(sources, args.out, settings, options)
     for summary in summaries:
         if summary.error is None:
@@ -105,7 +112,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a .tar, a folder of images, a glob of either, a URL that fsspec opens, a dist, or a "
         "config's folder in a dist",
     )
-    what.add_argument("--out", type=Path, required=True, help="the folder of the captions files")
+    what.add_argument(
+        "--out", type=out_folder, required=True, help="the folder of the captions files"
+    )
     what.add_argument(
         "--config", help="of a dist, the config to caption; of a tar or folder, the config's name"
     )
@@ -193,6 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--threads", type=positive, help="threads that decode images (default: one per core)"
     )
+    add_patience(result)
     how.add_argument("--json", action="store_true", help="print the result as JSON")
     how.add_argument("--quiet", action="store_true", help="print no progress")
     return result

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from builder.core.console import (
     EXIT_OK,
+    add_patience,
     counted,
     default_workers,
     emit_json,
     out_folder,
     parser,
+    patience_of,
     positive,
     run_command,
     say,
@@ -83,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=default_workers(),
         help="processes (default: one per core)",
     )
+    add_patience(args_parser)
     add("--json", action="store_true", help="print the result as JSON")
     add("--quiet", action="store_true", help="no progress bar, no summary")
     args = args_parser.parse_args(argv)
@@ -91,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from builder.exporting.tree import export_config
 
     exported = export_config(
-        Origin(args.origin, args.config, args.revision, args.image_root),
+        Origin(args.origin, args.config, args.revision, args.image_root, patience_of(args)),
         args.out,
         missing_captions=args.missing_captions,
         skip_empty=args.skip_empty,

@@ -14,10 +14,13 @@ from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
     Progress,
+    add_patience,
     counted,
+    emit,
     emit_json,
     out_folder,
     parser,
+    patience_of,
     positive,
     run_command,
     say,
@@ -36,6 +39,7 @@ SHEET = "contact_sheet.jpg"
 ROWS = 12
 LOCAL_ROWS, REMOTE_ROWS = 20_000, 1_000  # rows for the statistics; 1,000 of a repo are 60 MB
 ALL = "all"
+_SHOWN = 50  # disagreements printed; --json has them all
 
 _EXAMPLES = (
     "python -m builder.preview dist sa_000000 --out preview",
@@ -57,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from builder.previewing.sheet import draw_sheet
         from builder.previewing.views import view_row
 
-    config = Config(args.where, args.config, args.revision, args.image_root)
+    config = Config(args.where, args.config, args.revision, args.image_root, patience_of(args))
     statistics = _statistics(config, args)
     if args.images:
         chosen: dict[int, list[str]] = {number: [] for number in config.find(args.images)}
@@ -125,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         help="your own images, for a config that was built without pixels",
     )
     add("--revision", help="a branch, tag or commit of the Hub repo (default: the newest commit)")
+    add_patience(result)
     add("--json", action="store_true", help="print the counts as JSON")
     add("--quiet", action="store_true", help="no progress bar, no summary")
     return result
@@ -158,8 +163,7 @@ def _report(
             }
         )
     else:
-        for line in faults:
-            sys.stdout.write(f"{line}\n")
+        emit(*faults[:_SHOWN])
     if faults:
         found = counted(len(faults), "disagreement")
         say(f"{config.name}: {found}; build it again, or see builder.verify")

@@ -12,11 +12,12 @@ from asam_datasets import REPO_ID
 from builder.core.console import (
     EXIT_OK,
     Progress,
+    add_patience,
     counted,
     default_workers,
     emit_json,
-    number,
     parser,
+    patience_of,
     positive,
     run_command,
     say,
@@ -24,7 +25,7 @@ from builder.core.console import (
 )
 from builder.core.errors import HubError, SettingsError, ShardError
 from builder.core.layout import DATA, absent_configs, configs
-from builder.hub.patience import Patience
+from builder.hub.patience import PATIENT, Patience
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from huggingface_hub import HfApi
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if target.create_pr and target.revision != "main":
         raise SettingsError("--create-pr starts from main; leave out --revision")
     indexes = _indexes(args.dist, args.configs)
-    patience = Patience(args.timeout, args.attempts)
+    patience = patience_of(args)
     planner = Planner(connect(patience), args.dist, indexes, target, patience)
     publisher = Publisher(planner, quiet=args.quiet)
     _check_terms(indexes, args.i_may_redistribute)
@@ -96,26 +97,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--dry-run", action="store_true", help="print the plan, send nothing")
     result.add_argument(
-        "--timeout",
-        type=number(),
-        default=Patience().timeout,
-        metavar="SECONDS",
-        help="seconds without data before a request is given up (default: 120)",
-    )
-    result.add_argument(
-        "--attempts",
-        type=positive,
-        default=Patience().attempts,
-        metavar="N",
-        help="tries of each request, if the Hub or the network fails (default: 8)",
-    )
-    result.add_argument(
         "--workers",
         type=positive,
         default=default_workers(),
         metavar="N",
         help="processes that verify (default: one per core)",
     )
+    add_patience(result, PATIENT)
     result.add_argument("--json", action="store_true", help="print the result as JSON")
     result.add_argument("--quiet", action="store_true", help="no progress bar")
     return result

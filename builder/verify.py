@@ -14,14 +14,18 @@ from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
     Progress,
+    add_patience,
     counted,
+    emit,
     emit_json,
     parser,
+    patience_of,
     positive,
     run_command,
     say,
 )
 from builder.core.errors import ShardError
+from builder.hub.patience import PATIENT
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from builder.checking.problem import Problem
@@ -45,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         emit_json({"shards": checked, "problems": [asdict(problem) for problem in problems]})
     else:
-        for problem in problems[:_SHOWN]:
-            sys.stdout.write(f"{problem}\n")
+        emit(*map(str, problems[:_SHOWN]))
     only_hashes = args.fast if local_dist else not args.deep
     what = "hashes" if only_hashes else "hashes, rows, images and masks"
     if problems:
@@ -89,7 +92,12 @@ def _check_repo(args: argparse.Namespace) -> tuple[list[Problem], int]:
     from builder.hub.check import check_repo
 
     return check_repo(
-        args.what, args.revision, args.configs, deep=args.deep and not args.fast, quiet=args.quiet
+        args.what,
+        args.revision,
+        args.configs,
+        deep=args.deep and not args.fast,
+        quiet=args.quiet,
+        patience=patience_of(args),
     )
 
 
@@ -119,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="processes (default: one per core, fewer for a small dist)",
     )
+    add_patience(result, PATIENT)
     result.add_argument("--json", action="store_true", help="print the result as JSON")
     result.add_argument("--quiet", action="store_true", help="no progress bar")
     return result

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from asam_datasets.contract import check_size
 from asam_datasets.index import parse_index
+from asam_datasets.patience import PATIENT, Patience
 from builder.core.errors import SettingsError, SourceError
 from builder.core.layout import DATA, INDEX
 from builder.sources.archive import Archive, Member
@@ -178,7 +179,11 @@ class SelectedImages:
 
 
 def open_images(
-    sources: Sequence[str], *, config: str | None = None, allow_truncated: bool = False
+    sources: Sequence[str],
+    *,
+    config: str | None = None,
+    allow_truncated: bool = False,
+    patience: Patience = PATIENT,
 ) -> list[ImageSource]:
     """Open the sources that a user named.
 
@@ -190,6 +195,8 @@ def open_images(
         The name of the config for a tar or folder, or the config to take of a dist.
     allow_truncated
         Whether to use the complete members of a truncated tar.
+    patience
+        How long a request to a remote store may take, and how often it is repeated.
 
     Raises
     ------
@@ -209,7 +216,9 @@ def open_images(
             )
         found += [ConfigImages(folder) for folder in built if config in (None, folder.name)]
         if not built:
-            opened = open_sources([source], config=config, allow_truncated=allow_truncated)
+            opened = open_sources(
+                [source], config=config, allow_truncated=allow_truncated, patience=patience
+            )
             found += [ArchiveImages(each.archive, each.config) for each in opened]
     twice = {x.config for x in found if sum(x.config == y.config for y in found) > 1}
     if twice:

@@ -16,8 +16,13 @@ from tqdm import tqdm
 
 import builder
 from asam_datasets import AsamDatasetsError
+from asam_datasets.patience import PATIENT, Patience
+from asam_datasets.redaction import redacted
+from builder.core.text import printable
 
 SCRIPT = "asam-datasets"  # the console script that pip installs
+
+_LONGEST = 86_400.0  # seconds of a timeout
 
 EXIT_OK = 0
 EXIT_FAILED = 1  # the command ran, and what it found or did is not good
@@ -32,9 +37,16 @@ def default_workers() -> int:
 
 
 def say(*lines: str) -> None:
-    """Print lines to stderr, above any progress bar."""
+    """Print lines to stderr, above any progress bar, safe for a terminal and without passwords."""
     for line in lines:
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(printable(redacted(line)), file=sys.stderr)
+
+
+def emit(*lines: str) -> None:
+    """Print lines to stdout, safe for a terminal and without passwords."""
+    for line in lines:
+        sys.stdout.write(printable(redacted(line)) + "\n")
+    sys.stdout.flush()
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -258,9 +270,45 @@ def number(
     return parse
 
 
+def add_patience(to: argparse.ArgumentParser, patience: Patience = PATIENT) -> None:
+    """Give a parser the options that `patience_of` reads, with the defaults of `patience`."""
+    group = to.add_argument_group("network")
+    group.add_argument(
+        "--timeout",
+        type=number(high=_LONGEST),
+        default=patience.timeout,
+        metavar="SECONDS",
+        help="seconds that any request may take (default: %(default)g)",
+    )
+    group.add_argument(
+        "--rate",
+        type=number(high=1e12),
+        default=patience.rate,
+        metavar="BYTES",
+        help="bytes a second that a server must send or take at least: a request of N bytes may "
+        "take N / BYTES seconds more (default: %(default)g)",
+    )
+    group.add_argument(
+        "--attempts",
+        type=whole(1, 1000),
+        default=patience.retries + 1,
+        metavar="N",
+        help="tries of each request, if the server or the network fails (default: %(default)s)",
+    )
+
+
+def patience_of(args: argparse.Namespace) -> Patience:
+    """What the options of `add_patience` say."""
+    return Patience(args.timeout, args.rate, args.attempts - 1)
+
+
 def out_folder(text: str) -> Path:
     """An argparse type for a folder to write to. It refuses a path that leads through a file."""
     path = Path(text)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8: give another folder") from error
     with suppress(OSError):  # such as a folder that may not be read; the writing reports it
         for place in (path, *path.parents):
             if place.exists() and not place.is_dir():

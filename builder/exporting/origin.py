@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from asam_datasets import ImageRoot, Index, Reader, open_index, open_store
+from asam_datasets.patience import PATIENT, Patience
 from builder.core.errors import SettingsError
 from builder.core.records import Json
 
@@ -27,12 +28,15 @@ class Origin:
         The config's name.
     image_root
         The user's own copy of the images, used in place of those in the rows.
+    patience
+        How long a request may take, and how often it is repeated.
     """
 
     repo_or_path: str
     config: str
     revision: str | None = None
     image_root: Path | None = None
+    patience: Patience = PATIENT
 
     def index(self) -> Index:
         """The config's index.
@@ -73,7 +77,7 @@ class Origin:
 
 @lru_cache(maxsize=1)
 def _open(origin: Origin) -> tuple[Index, Reader]:
-    store = open_store(origin.repo_or_path, origin.revision)
+    store = open_store(origin.repo_or_path, origin.revision, patience=origin.patience)
     index = open_index(store, origin.config)
     images = ImageRoot(origin.image_root) if origin.image_root else None
     return index, Reader(store, index, None, images)

@@ -6,6 +6,8 @@ each file, and the sha256 of each shard and picture.
 
 from __future__ import annotations
 
+import hashlib
+import math
 import tempfile
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,12 +16,12 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from asam_datasets.contract import check_size
+from asam_datasets.downloads import download
 from builder.checking.index import check_stated
 from builder.checking.problem import Problem
 from builder.checking.shards import ShardCheck, check_shard, plan_checks
 from builder.checking.tree import Tree
 from builder.core.console import Progress
-from builder.core.files import sha256_file
 from builder.core.layout import DATA
 from builder.hub.client import connect, plain_errors, retried
 from builder.hub.patience import PATIENT, Patience
@@ -95,23 +97,43 @@ class RepoTree(Tree):
         there = self.remote.files[path]
         if there.lfs is not None:
             return str(there.lfs.sha256)
-        with tempfile.TemporaryDirectory() as folder:
-            return sha256_file(self.fetch(path, folder))
+        return hashlib.sha256(self.read(path)).hexdigest()
 
     def read(self, path: str) -> bytes:
-        check_size(self.remote.files[path].size, f"{self.name}: {path}")
-        with tempfile.TemporaryDirectory() as folder:
-            return self.fetch(path, folder).read_bytes()
+        size = self.remote.files[path].size
+        check_size(size, f"{self.name}: {path}")
+
+        def whole() -> bytes:
+            # Each attempt has a folder of its own, because one that was given up goes on.
+            with tempfile.TemporaryDirectory() as folder:
+                found = self.api.hf_hub_download(
+                    *(self.name, path),
+                    repo_type="dataset",
+                    revision=self.remote.commit,
+                    local_dir=folder,
+                )
+                return Path(found).read_bytes()
+
+        return retried(whole, f"reading {path}", self.patience, size=size)
 
     def fetch(self, path: str, folder: str) -> Path:
-        """Download a file into a folder, where it has the same path as in the repo."""
-
-        def download() -> str:
-            return self.api.hf_hub_download(
-                *(self.name, path),
-                repo_type="dataset",
-                revision=self.remote.commit,
-                local_dir=folder,
+        """Download a large file into a folder, where it has the same path as in the repo."""
+        size = self.remote.files[path].size
+        what = f"reading {path}"
+        asked = {
+            "repo_id": self.name,
+            "filename": path,
+            "repo_type": "dataset",
+            "revision": self.remote.commit,
+            "local_dir": folder,
+            "endpoint": self.api.endpoint,
+            "token": self.api.token,
+        }
+        return Path(
+            retried(
+                lambda: download(asked, what, self.patience, size),
+                what,
+                self.patience,
+                size=math.inf,  # it has a deadline of its own
             )
-
-        return Path(retried(download, f"reading {path}", self.patience))
+        )

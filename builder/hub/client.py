@@ -1,8 +1,8 @@
-"""Adds timeouts, retries and plain error messages to huggingface_hub, for runs without supervision.
+"""Adds deadlines, retries and plain errors to huggingface_hub, for runs without supervision.
 
 By default, and with `timeout=None`, its HTTP client waits forever. Here httpx gets a timeout for
-each request. It also does not retry the commit and the small calls (whoami, create_repo). Here
-tenacity retries them.
+each request, and each call a deadline: see `asam_datasets.patience`. It also does not retry the
+commit and the small calls (whoami, create_repo). Here tenacity retries them.
 """
 
 from __future__ import annotations
@@ -25,24 +25,30 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from asam_datasets.deadlines import (
+    HTTP,
+    RETRIED,
+    TRANSPORT_ERRORS,
+    asked_wait,
+    within,
+)
+from asam_datasets.downloads import RefusedError
+from asam_datasets.errors import UnreachableError
+from asam_datasets.redaction import hide_in, redact_logs_of_the_hub
 from builder.core.console import say
 from builder.core.errors import HubError
 from builder.hub.patience import PATIENT, Patience
 
-if int(huggingface_hub.__version__.split(".")[0]) >= 2:
-    import httpx2 as httpx
-else:
-    import httpx  # type: ignore[import-not-found, no-redef, unused-ignore]
-
 T = TypeVar("T")
 
+_REQUESTS = 8  # that one call of huggingface_hub makes at the most, a commit for example
 MAX_WAIT = 60.0  # seconds between attempts, unless the Hub asks for more
-# 409: another commit holds the lock. 425: too early. 412 is not retried: it means that someone else
-# has committed in the meantime.
-_RETRIED = frozenset((408, 409, 425, 429, 500, 502, 503, 504))
+# 409: another commit holds the lock. 412 is not retried: it means that someone else has committed
+# in the meantime.
+_RETRIED = RETRIED | {409}
+_PASSING = (*TRANSPORT_ERRORS, UnreachableError)
 # Whether a server has answered a request since `connect`. One that has not is not waited for.
 _answered = False
-_PASSING = (httpx.TransportError, ConnectionError, TimeoutError)
 
 
 def connect(patience: Patience = PATIENT) -> HfApi:
@@ -67,7 +73,7 @@ def connect(patience: Patience = PATIENT) -> HfApi:
 
     global _answered
     _answered = False
-    limits = httpx.Timeout(patience.timeout).as_dict()
+    limits = HTTP.Timeout(patience.timeout).as_dict()
 
     def limit(request: Any) -> None:
         asked = request.extensions.get("timeout") or {}
@@ -87,17 +93,21 @@ def connect(patience: Patience = PATIENT) -> HfApi:
         }
         return made
 
+    redact_logs_of_the_hub()
     set_client_factory(client)
     disable_progress_bars()
     return HfApi(library_name="asam-datasets")
 
 
-def retried(call: Callable[[], T], what: str, patience: Patience = PATIENT) -> T:
+def retried(
+    call: Callable[[], T], what: str, patience: Patience = PATIENT, *, size: float = 0
+) -> T:
     """Call a function, and call it again after an error that may pass.
 
-    Such errors are those of the transport and the statuses 408, 409, 425, 429 and 5xx. The wait
-    between calls is that of the header Retry-After, else 1, 2, 4, ... seconds. A connection that
-    is refused, or a name that is not resolved, is tried again only if a server answered before.
+    Such errors are those of the transport, a missed deadline, and the statuses 408, 409, 425, 429
+    and 5xx. The wait between calls is that of the header Retry-After, else 1, 2, 4, ... seconds. A
+    connection that is refused, or a name that is not resolved, is tried again only if a server
+    answered before.
 
     Parameters
     ----------
@@ -106,27 +116,46 @@ def retried(call: Callable[[], T], what: str, patience: Patience = PATIENT) -> T
     what
         What it does, for the message before another call.
     patience
-        How often to call it.
+        How long each call may take, and how often to call it.
+    size
+        The bytes that it moves.
 
     Raises
     ------
+    HubError
+        The Hub asks to wait for longer than `patience.longest_wait`.
     Exception
         The error of the last call.
     """
+
+    def attempt() -> T:
+        try:
+            # A request without a byte ends by the timeout; this is for those that trickle.
+            seconds = (_REQUESTS - 1) * patience.timeout + patience.deadline(size)
+            return within(seconds, what, call)
+        except Exception as error:
+            hide_in(error)
+            if may_pass(error) and (wait := asked_wait(error)) > patience.longest_wait:
+                raise HubError(
+                    f"{what}: the Hub asks to wait for {wait:.0f} s: run the same command again "
+                    "after that; files that are uploaded are not sent again"
+                ) from error
+            raise
+
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: may_pass(error) and not _nobody(error)),
-        stop=tenacity.stop_after_attempt(patience.attempts),
+        stop=tenacity.stop_after_attempt(patience.retries + 1),
         wait=_wait,
         before_sleep=lambda state: _tell(what, state, patience),
         reraise=True,
     )
-    return attempts(call)
+    return attempts(attempt)
 
 
 def may_pass(error: BaseException | None) -> bool:
     """Whether a later attempt may succeed after this error or its cause."""
     while error is not None:
-        if isinstance(error, OfflineModeIsEnabled):
+        if isinstance(error, (OfflineModeIsEnabled, RefusedError, HubError)):
             return False
         if isinstance(error, HfHubHTTPError):
             return status_of(error) in _RETRIED
@@ -139,7 +168,7 @@ def may_pass(error: BaseException | None) -> bool:
 def _nobody(error: BaseException | None) -> bool:
     """Whether no connection was made, and no server has answered before."""
     while error is not None:
-        if isinstance(error, httpx.ConnectError):
+        if isinstance(error, HTTP.ConnectError):
             return not _answered
         error = error.__cause__
     return False
@@ -178,9 +207,16 @@ def plain_errors(repo: str) -> Iterator[None]:
         raise HubError(f"{repo}: no such revision: {_first_line(error)}") from error
     except HfHubHTTPError as error:
         raise HubError(_http_message(repo, error)) from error
+    except RefusedError as error:
+        raise HubError(f"{repo}: {error}") from error
     except (*_PASSING, RuntimeError) as error:
         if not may_pass(error) and not isinstance(error.__cause__, HfHubHTTPError):
             raise
+        if isinstance(error, UnreachableError):
+            raise HubError(
+                f"{repo}: {error}; run the same command again: files that are uploaded are not "
+                "sent again"
+            ) from error
         cause = error.__cause__ or error
         if isinstance(cause, HfHubHTTPError):
             raise HubError(_http_message(repo, cause)) from error
@@ -215,14 +251,12 @@ _backoff = tenacity.wait_exponential(multiplier=1, max=MAX_WAIT)
 
 def _wait(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
-    response = getattr(error, "response", None)
-    asked = "" if response is None else response.headers.get("Retry-After", "")
-    return max(float(asked) if asked.isdigit() else 0.0, _backoff(state))
+    return max(asked_wait(error) if error else 0.0, _backoff(state))
 
 
 def _tell(what: str, state: tenacity.RetryCallState, patience: Patience) -> None:
     error = state.outcome.exception() if state.outcome else None
     wait = state.next_action.sleep if state.next_action else 0
     fault = f"{status_of(error)} of the Hub" if error and status_of(error) else type(error).__name__
-    attempt = f"attempt {state.attempt_number + 1} of {patience.attempts}"
+    attempt = f"attempt {state.attempt_number + 1} of {patience.retries + 1}"
     say(f"{what}: {fault}; {attempt} in {wait:.0f} s")

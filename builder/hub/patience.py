@@ -1,16 +1,7 @@
-"""The timeout of a request to the Hub, and the number of attempts."""
+"""How long a request to the Hub may take when a repo is published or checked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from asam_datasets.patience import Patience as Patience
 
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """The seconds without a byte after which a request fails, and the attempts at one call."""
-
-    timeout: float = 120.0
-    attempts: int = 8
-
-
-PATIENT = Patience()
+PATIENT = Patience(timeout=120.0, retries=7)

@@ -106,7 +106,7 @@ class Planner:
     target
         Where to publish them.
     patience
-        The timeout and the attempts of requests.
+        How long requests may take, and how often they are repeated.
     """
 
     def __init__(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 
 from huggingface_hub import HfApi
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils.sha import git_hash
 
+from asam_datasets.deadlines import within
 from builder.core.files import sha256_file
 from builder.core.layout import DATA, SHARD_NAME
 from builder.hub.client import retried
 from builder.hub.patience import PATIENT, Patience
+
+_PAGE = 1000  # entries that the Hub sends in one answer, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +79,14 @@ def read_remote(api: HfApi, repo: str, revision: str, patience: Patience = PATIE
     """List the files of a repo at the current commit of a revision."""
 
     def read() -> Remote:
-        info = api.dataset_info(repo, revision=revision, timeout=patience.timeout)
+        asked = partial(api.dataset_info, repo, revision=revision, timeout=patience.timeout)
+        info = within(patience.timeout, what, asked)
         commit = str(info.sha)
-        tree = api.list_repo_tree(repo, repo_type="dataset", revision=commit, recursive=True)
-        files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+        tree = iter(api.list_repo_tree(repo, repo_type="dataset", revision=commit, recursive=True))
+        files: dict[str, RepoFile] = {}
+        while page := within(patience.timeout, what, lambda: list(islice(tree, _PAGE))):
+            files |= {entry.path: entry for entry in page if isinstance(entry, RepoFile)}
         return Remote(commit, bool(info.private), files)
 
-    return retried(read, f"listing {repo}", patience)
+    what = f"listing {repo}"
+    return retried(read, what, patience, size=math.inf)  # each request has a deadline of its own

@@ -26,6 +26,7 @@ from builder.hub.plan import Plan, Planner
 from builder.hub.remote import LocalFile
 
 THREADS = 4  # files of a batch; its upload links are valid for about an hour
+_IN_A_COMMIT = 10**7  # bytes of a file that a commit itself may carry; larger ones are uploaded
 _MOVES = 5  # how often a run plans anew because someone else has committed
 _PULLS = 10  # how many of the newest pull requests are searched for that of this plan
 
@@ -143,8 +144,9 @@ class Publisher:
         with Progress(total, "B", "upload", quiet=self.quiet, unit_scale=True) as progress:
             for start in range(0, len(additions), THREADS):
                 batch = additions[start : start + THREADS]
-                self._call(partial(self._preupload, batch), "uploading")
-                progress.update(sum(addition.upload_info.size for addition in batch))
+                size = sum(addition.upload_info.size for addition in batch)
+                self._call(partial(self._preupload, batch), "uploading", size)
+                progress.update(size)
 
     def _preupload(self, batch: Sequence[CommitOperationAdd]) -> None:
         self.api.preupload_lfs_files(
@@ -195,7 +197,8 @@ class Publisher:
                 raise
             return Published(plan, info.oid, info.commit_url, info.pr_url)
 
-        return self._call(commit, "committing")
+        sizes = (addition.upload_info.size for addition in additions)
+        return self._call(commit, "committing", sum(size for size in sizes if size < _IN_A_COMMIT))
 
     def _find(self, plan: Plan, mark: str) -> Published | None:
         """Find the plan's commit by its mark, which an earlier attempt may have made.
@@ -247,8 +250,8 @@ class Publisher:
                 + (f" (and {len(problems) - 1} more)" if problems[1:] else "")
             )
 
-    def _call(self, call: Callable[[], T], what: str) -> T:
-        return retried(call, what, self.patience)
+    def _call(self, call: Callable[[], T], what: str, size: int = 0) -> T:
+        return retried(call, what, self.patience, size=size)
 
 
 def _addition(file: LocalFile) -> CommitOperationAdd:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from asam_datasets import CorruptDataError, ImageRoot, Reader, open_index, open_store
+from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.shards import Place
 from asam_datasets.values import check_values
 from builder.core.errors import SettingsError
@@ -51,6 +52,8 @@ class Config:
         A branch, tag or commit of a repo.
     image_root
         The user's own images, for a config that was built without pixels.
+    patience
+        How long a request may take, and how often it is repeated.
     """
 
     def __init__(
@@ -59,9 +62,10 @@ class Config:
         config: str,
         revision: str | None = None,
         image_root: Path | None = None,
+        patience: Patience = PATIENT,
     ) -> None:
         self.where = where
-        self.store = open_store(where, revision)
+        self.store = open_store(where, revision, patience=patience)
         self.index = open_index(self.store, config)
         self.folder = Path(self.store.local("")) if self.store.is_local else None
         self._images = ImageRoot(image_root) if image_root else None

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import posixpath
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
-import tenacity
 from fsspec.implementations.local import LocalFileSystem
 
+from asam_datasets.deadlines import PatientStore, persistently
+from asam_datasets.patience import PATIENT, Patience
+from asam_datasets.redaction import hide_in, redacted
 from asam_datasets.tars import list_tar
 from builder.core.console import counted
 from builder.core.errors import SourceError, TruncatedSourceError
@@ -25,7 +29,9 @@ from builder.core.records import Json, Reject
 MAX_MEMBERS = 500_000  # of one source; SA-1B's tars have some 22,400
 _SHOWN = 10  # of a long list in a note
 _GZIP = b"\x1f\x8b"
-_ATTEMPTS = 6  # to read from a remote store, with waits that add up to half a minute
+# What making a request again does not change.
+_FINAL = (SourceError, FileNotFoundError, PermissionError, ValueError, NotImplementedError)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +84,13 @@ class Archive:
         A local path, or a URL such as `https://...`, `s3://...`, `hf://datasets/...`.
     allow_truncated
         Accept a tar that was cut off, and use the members that are complete.
+    patience
+        How long a request to a remote store may take, and how often it is repeated.
     """
 
     url: str
     allow_truncated: bool = False
+    patience: Patience = PATIENT
 
     @property
     def name(self) -> str:
@@ -105,11 +114,9 @@ class Archive:
             The tar ends before its end-of-archive marker, unless `allow_truncated`.
         """
         try:
-            fs, path = fsspec.core.url_to_fs(self.url)
-            contents: Contents = _patiently(fs)(
-                self._tar if self.is_tar else self._folder, fs, path
-            )
-            return contents
+            fs, path = self._store()
+            listed = self._tar if self.is_tar else self._folder
+            return self._ask(fs, lambda: listed(fs, path))
         except SourceError:
             raise
         except FileNotFoundError as error:
@@ -118,7 +125,8 @@ class Archive:
                 "a glob of either, or a URL that fsspec opens"
             ) from error
         except Exception as error:  # no such protocol, or whatever the transport raises
-            raise SourceError(f"{self.url}: can't be read: {error}") from error
+            said = str(error) or type(error).__name__
+            raise SourceError(f"{self.url}: can't be read: {said}") from hide_in(error)
 
     def read(self, member: Member) -> bytes:
         """The bytes of a member. A remote read is repeated when the network fails.
@@ -128,17 +136,17 @@ class Archive:
         SourceError
             The member can't be read, is shorter than listed, or its file was written again since.
         """
-        fs, _ = fsspec.core.url_to_fs(self.url)
+        fs, _ = self._store()
         end = member.offset + member.size
         try:
             data: bytes = b""
             if member.size:
-                data = _patiently(fs)(fs.cat_file, member.path, member.offset, end)
+                data = self._ask(fs, lambda: fs.cat_file(member.path, member.offset, end))
         except Exception as error:  # whatever the transport raises
             raise SourceError(
                 f"{self.url}: {member.name}: can't be read: {error!r}; run the same command again "
                 "to go on"
-            ) from error
+            ) from hide_in(error)
         if len(data) > member.size:
             raise SourceError(
                 f"{self.url}: expected {member.size} bytes of {member.name}, found {len(data)}: "
@@ -155,6 +163,27 @@ class Archive:
                 "so its members may have moved; run the same command when the file is complete"
             )
         return data
+
+    def _store(self) -> tuple[Any, str]:
+        """The file system, and the path in it. Each call of a remote one has a deadline."""
+        fs, path = fsspec.core.url_to_fs(self.url)
+        local = isinstance(fs, LocalFileSystem)
+        return fs if local else PatientStore(fs, redacted(self.url), self.patience), path
+
+    def _ask(self, fs: Any, call: Callable[[], T]) -> T:
+        """Make requests, and make them again when the network fails.
+
+        A local failure, an absent file and a SourceError are raised at once.
+        """
+        if isinstance(fs, LocalFileSystem):
+            return call()
+        return persistently(
+            call,
+            redacted(self.url),
+            self.patience,
+            math.inf,  # each request has a deadline of its own
+            may_pass=lambda error: not isinstance(error, _FINAL),
+        )
 
     def _folder(self, fs: Any, path: str) -> Contents:
         if not fs.isdir(path):
@@ -247,20 +276,6 @@ def some(names: list[str]) -> str:
     """The first names of a list, as a note shows them, and how many more there are."""
     shown = ", ".join(names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown}, ... ({len(names) - _SHOWN} more)"
-
-
-def _patiently(fs: Any) -> tenacity.Retrying:
-    """Repeats a call when the network fails.
-
-    A local failure, an absent file and a SourceError are raised at once.
-    """
-    final = (SourceError, FileNotFoundError, PermissionError)
-    return tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(1 if isinstance(fs, LocalFileSystem) else _ATTEMPTS),
-        wait=tenacity.wait_random_exponential(multiplier=1, max=60),
-        retry=tenacity.retry_if_not_exception_type(final),
-        reraise=True,
-    )
 
 
 def _kind(start: bytes) -> str:

@@ -27,7 +27,7 @@ from tests.factory import members, write_tar
 from tests.loopback import LoopbackHub
 
 REPO = "xhk/ASAM-Datasets"
-QUICK = Patience(timeout=20, attempts=4)
+QUICK = Patience(timeout=20, retries=3)
 
 
 def make_dist(

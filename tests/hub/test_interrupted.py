@@ -19,6 +19,7 @@ from huggingface_hub import HfApi
 
 from asam_datasets import Index
 from builder.core.errors import HubError
+from builder.hub.check import check_repo
 from builder.hub.client import connect
 from builder.hub.patience import Patience
 from builder.hub.plan import Planner, Target
@@ -198,7 +199,7 @@ def test_a_stalled_request_is_given_up_and_made_again(
 ) -> None:
     hub.commit(REPO, {"README.md": b"# ours"})
     api = api_of(hub)
-    patience = Patience(timeout=0.7, attempts=3)
+    patience = Patience(timeout=0.7, retries=2)
     connect(patience)
     stall = hub.fault("stall", path=path, seconds=60)
     target = Planner(api, old, indexes_of(old), Target(REPO), patience)
@@ -211,7 +212,7 @@ def test_a_stalled_request_is_given_up_and_made_again(
 def test_a_hub_that_stays_away_is_told_with_what_to_do(hub: LoopbackHub, old: Path) -> None:
     hub.store.create(REPO)
     api = api_of(hub)
-    patience = Patience(timeout=5, attempts=2)
+    patience = Patience(timeout=5, retries=1)
     target = Publisher(Planner(api, old, indexes_of(old), Target(REPO), patience), quiet=True)
     hub.fault("status", path="*/commit/*", status=503, count=-1)
     with pytest.raises(HubError, match=r"the Hub kept answering 503 .* again later"):
@@ -271,3 +272,36 @@ def test_no_request_waits_for_ever(hub: LoopbackHub) -> None:
     hub.fault("stall", path="*/revision/*", seconds=60)
     with pytest.raises(httpx2.ReadTimeout):
         api.dataset_info(REPO, revision="main", timeout=None)
+
+
+def test_a_hub_that_trickles_is_given_up(hub: LoopbackHub) -> None:
+    """No timeout of the HTTP library ends an answer of which some bytes come now and then."""
+    api = api_of(hub)
+    patience = Patience(timeout=1.0, retries=0)
+    connect(patience)
+    hub.store.create(REPO)
+    slow = hub.fault("slow", path="*/revision/*", rate=20)
+    with pytest.raises(HubError, match=r"no whole answer within .* run the same command again"):
+        check_repo(REPO, api=api, quiet=True, patience=patience)
+    assert slow.hits == 1
+
+
+def test_a_hub_that_asks_to_wait_for_a_day_is_not_waited_for(hub: LoopbackHub, old: Path) -> None:
+    hub.store.create(REPO)
+    hub.fault("status", path="*/commit/*", status=429, retry_after=86_400)
+    with pytest.raises(HubError, match=r"asks to wait for 86400 s: run the same command again"):
+        publish(hub, old)
+    publish(hub, old)
+    assert shards_at(hub, REPO) == sums(indexes_of(old))
+
+
+def test_no_error_shows_a_signed_url(hub: LoopbackHub, tmp_path: Path) -> None:
+    dist = make_dist(tmp_path / "dist", [1, 2])
+    publish(hub, dist)
+    hub.fault("status", path="/cdn/*", status=403, count=-1)
+    with pytest.raises(HubError) as caught:
+        check_repo(REPO, deep=True, api=api_of(hub), quiet=True, patience=Patience(retries=0))
+    step: BaseException | None = caught.value
+    while step is not None:
+        assert "Signature" not in str(step)
+        step = step.__cause__

@@ -228,11 +228,15 @@ class Handler(BaseHTTPRequestHandler):
                     self.server.hub.closing.wait(fault.seconds)
                 self._cut(fault)
                 return
-            self.wfile.write(chunk)
-            log.sent += len(chunk)
-            if rate:
-                self.wfile.flush()
-                self.server.hub.closing.wait(len(chunk) / rate)
+            size = max(1, int(rate / 10)) if rate else len(chunk)  # ten times a second
+            for start in range(0, len(chunk), size or 1):
+                piece = chunk[start : start + size]
+                self.wfile.write(piece)
+                log.sent += len(piece)
+                if rate:
+                    self.wfile.flush()
+                    if self.server.hub.closing.wait(len(piece) / rate):
+                        return
 
     def _chunks(self, request: Request, response: Response, log: Logged) -> Iterator[bytes]:
         """The body in pieces, at least one, with a byte flipped where a fault says so."""
