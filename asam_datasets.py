@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import base64
 import bisect
+import contextlib
 import copy
 import difflib
 import functools
 import glob
 import hashlib
+import importlib
 import importlib.util
+import io
 import json
 import logging
 import operator
@@ -24,8 +27,11 @@ import posixpath
 import re
 import reprlib
 import struct
+import subprocess
 import sys
 import tarfile
+import threading
+import time
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -39,6 +45,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from functools import cached_property
+from functools import partial
 from itertools import accumulate
 from itertools import chain
 from itertools import pairwise
@@ -49,6 +56,7 @@ from typing import ClassVar
 from typing import NamedTuple
 from typing import NoReturn
 from typing import TYPE_CHECKING
+from typing import TypeVar
 from typing import cast
 from typing import overload
 from urllib.parse import quote
@@ -65,15 +73,16 @@ import pyarrow.parquet as pq
 from PIL import Image
 from huggingface_hub import HfApi
 from huggingface_hub import HfFileSystem
-from huggingface_hub import constants
-from huggingface_hub import hf_hub_download
+from huggingface_hub import get_hf_file_metadata
 from huggingface_hub import hf_hub_url
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub.utils import are_progress_bars_disabled
 from huggingface_hub.utils import build_hf_headers
+from huggingface_hub.utils import get_session
 from huggingface_hub.utils import hf_raise_for_status
-from huggingface_hub.utils import http_backoff
 
 if TYPE_CHECKING:
     import torch
@@ -136,6 +145,9 @@ __all__ = [
 
 Ints = npt.NDArray[np.int64]
 MAX_GROUP = 12  # characters of one count: 60 bits, so that no sum below leaves int64
+# The characters that a mask may have: its counts add up to its pixels, so without counts of zero
+# there are at most two for each. Twice that leaves room for those.
+_PER_PIXEL, _MORE = 4, 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +201,15 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     """
     number = len(counts)
     sizes = np.broadcast_to(np.asarray(pixels, np.int64), (number,))
-    data, lengths = characters(counts)
     problems: dict[int, tuple[str, str, str]] = {}
+    for i, most in enumerate((_PER_PIXEL * sizes + _MORE).tolist()):
+        if len(counts[i]) > most:  # before it is parsed, which takes 60 times its bytes
+            expected = f"at most {most} characters for {sizes[i]} pixels"
+            problems[i] = ("rle_too_long", expected, f"{len(counts[i])} characters")
+    data, lengths = characters([b"" if i in problems else c for i, c in enumerate(counts)])
     for i in np.flatnonzero(lengths == 0).tolist():
+        if i in problems:
+            continue
         problems[i] = ("rle_empty", "a compressed COCO RLE", "an empty string")
     if not len(data):
         nothing = np.zeros(0, np.int64)
@@ -298,35 +316,106 @@ def characters(counts: Sequence[str | bytes]) -> tuple[npt.NDArray[np.uint8], In
 
 
 # --------------------------------------------------------------------------------------------------
-# errors.py. What is raised on purpose: one base, and a class for each kind of trouble.
+# patience.py. How long a request may take, and how often it is repeated.
 # --------------------------------------------------------------------------------------------------
 
 
-class AsamDatasetsError(Exception):
-    """Base of every error that this project raises on purpose."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """What is asked of a server.
 
-
-class UnknownNameError(AsamDatasetsError, ValueError):
-    """No config, split, column or dataset of that name; the message says which there are."""
-
-
-class UnreachableError(AsamDatasetsError):
-    """A file can't be read: access was refused, or every retry failed."""
-
-
-class CorruptDataError(AsamDatasetsError):
-    """A file is not what the index says."""
-
-
-class ContractError(CorruptDataError):
-    """An index.json or a receipt is damaged, or is no such file.
-
-    The message names the file and the field, and says what was expected and what was found.
+    Parameters
+    ----------
+    timeout
+        Seconds that any request may take.
+    rate
+        Bytes per second. A request of N bytes may take N / rate seconds more.
+    retries
+        How often a request is repeated after a failure that may pass.
+    longest_wait
+        If a server asks to wait for more seconds than these (Retry-After), the request fails.
     """
 
+    timeout: float = 60.0
+    rate: float = 20_000.0
+    retries: int = 5
+    longest_wait: float = 330.0  # the Hub counts requests in windows of five minutes
 
-class ImageRootError(AsamDatasetsError):
-    """An image is missing from `image_root`, or is not the one that was annotated."""
+    def deadline(self, size: float = 0) -> float:
+        """The seconds that a request of so many bytes may take."""
+        return self.timeout + size / self.rate
+
+
+PATIENT = Patience()
+
+
+# --------------------------------------------------------------------------------------------------
+# redaction.py. Hides what grants access in text that a person may see, log or publish.
+#
+# A signed URL is a password: its query holds a signature or a token, and a URL may hold a user's name
+# and password. Every error of this project passes its message through `redacted`.
+# --------------------------------------------------------------------------------------------------
+
+
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)"
+    r"(?P<user>[^\s/?#'\"<>@]*@)?"
+    r"(?P<path>[^\s?#'\"<>]*)"
+    r"(?P<query>\?[^\s#'\"<>]*=[^\s#'\"<>]*)?"  # without "=" it is a glob
+)
+# What is not in a URL, such as a header in a library's message.
+_SECRET = re.compile(r"\b([Bb]earer\s+(?=\S{8})|hf_(?=[A-Za-z0-9]{20}))[A-Za-z0-9._~+/-]+=*")
+
+
+def redacted(text: str) -> str:
+    """The text with users, passwords and queries of URLs hidden, and access tokens too.
+
+    >>> redacted("https://me:secret@host/a.tar?X-Amz-Signature=0f9a: 403")
+    'https://...@host/a.tar?...: 403'
+    >>> redacted("s3://bucket/sa_00000?.tar matches nothing")
+    's3://bucket/sa_00000?.tar matches nothing'
+    """
+    if "://" in text:
+        text = _URL.sub(_hide, text)
+    return _SECRET.sub(lambda match: f"{match[1]}...", text)
+
+
+def _hide(match: re.Match[str]) -> str:
+    user = "...@" if match["user"] else ""
+    query = match["query"] or ""
+    end = query[len(query.rstrip(":;,.)]}")) :]  # the sentence's, not the URL's
+    return f"{match['scheme']}{user}{match['path']}{'?...' if query else ''}{end}"
+
+
+def hide_in(error: BaseException) -> BaseException:
+    """Hide the same in the messages of a library's error and of its causes; returns the error.
+
+    A traceback prints the causes of an error.
+    """
+    seen: set[int] = set()
+    step: BaseException | None = error
+    while step is not None and id(step) not in seen:
+        seen.add(id(step))
+        step.args = tuple(redacted(x) if isinstance(x, str) else x for x in step.args)
+        step = step.__cause__ or step.__context__
+    return error
+
+
+class _Redacting(logging.Filter):
+    """Hides the same in log records."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redacted(record.getMessage()), ()
+        return True
+
+
+_REDACTING = _Redacting()
+
+
+def redact_logs_of_the_hub() -> None:
+    """Hide the same in what huggingface_hub logs when it repeats a request to a signed URL."""
+    for name in ("huggingface_hub.utils._http", "huggingface_hub.file_download"):
+        logging.getLogger(name).addFilter(_REDACTING)  # a filter is added once
 
 
 # --------------------------------------------------------------------------------------------------
@@ -364,235 +453,86 @@ def _raise(error: OSError) -> None:
 
 
 # --------------------------------------------------------------------------------------------------
-# tars.py. What a tar holds: the members whose bytes can be read in place, and whether it is whole.
+# headers.py. Walks the headers of a plain tar that may come from anyone.
 #
-# A tar ends with two zero blocks of 512 bytes. GNU tar, Python, Java and star fill the last record of
-# 10,240 bytes with zeros, and GNU tar with -b N one of N blocks. Go, Rust, libarchive and npm add
-# nothing (the tools' own sources; POSIX, pax, "ustar Interchange Format"). Any other zeros stand for
-# bytes that are missing: of a header that was lost, or of a download that has not finished.
+# `tarfile` trusts what a header states. A negative size sends it back to where it was, a size of
+# terabytes makes it allocate them, and a chain of extended headers recurses. Here each member costs a
+# bounded number of bytes, and the next header lies behind the one before.
 # --------------------------------------------------------------------------------------------------
 
 
-TAR_BLOCK = tarfile.BLOCKSIZE
-_END = 2 * TAR_BLOCK
-_USUAL_RECORDS = (1, tarfile.RECORDSIZE // TAR_BLOCK)  # in blocks
-# GNU tar's -b in use: up to 20, powers of two, and those of old tape drives. Not any number, since
-# a small tar with a hole at its end could always be one large record.
-_OTHER_RECORDS = (*range(2, 20), *(32, 64, 126, 127, 128, 256, 512, 1024, 2048))
+# Of the headers of one member. A path and the target of a link have 4,096 bytes each at the most.
+MAX_HEADER_BYTES = 64 << 10
 
 
-class TarPlace(NamedTuple):
-    """A file of a tar: `size` bytes from `offset` on."""
+class _Headers:
+    """A file that gives no more than MAX_HEADER_BYTES until `begin` is called again."""
 
-    name: str
-    offset: int
-    size: int
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = MAX_HEADER_BYTES
 
+    def begin(self) -> None:
+        self._left = MAX_HEADER_BYTES
 
-class TarReject(NamedTuple):
-    """A member that is no file of the tar, and why."""
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= self._left:
+            raise tarfile.ReadError(
+                f"a header at byte {self._file.tell()} states {size} bytes of its own: expected 0 "
+                f"to {self._left}"
+            )
+        self._left -= size
+        return self._file.read(size)
 
-    name: str
-    reason: str
-    expected: str
-    found: str
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
 
-
-@dataclass(slots=True)
-class TarListing:
-    """What a tar holds.
-
-    `places` are its files in its own order. A link to one of them is a file, too. `starts` says
-    where each archive begins, if several stand one behind the other. `damage` says what is wrong
-    with the end of what was read, and is empty if the tar is whole.
-    """
-
-    places: list[TarPlace] = field(default_factory=list)
-    unusable: list[TarReject] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    damage: str = ""
+    def tell(self) -> int:
+        return self._file.tell()
 
 
-class _Damage(Exception):
-    """Raised and caught within this module: the tar ends where it should not."""
+def is_tar(path: str) -> bool:
+    """Whether a file is a tar, also one that is compressed; reads no more than its start."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return tarfile.is_tarfile(_Headers(file))  # type: ignore[arg-type]
+    except (OSError, ValueError, OverflowError, RecursionError, LookupError, EOFError):
+        return False
 
 
-def list_tar(file: BinaryIO, size: int, most: int) -> TarListing:
-    """List a tar, and the archives that were joined to it (`cat a.tar b.tar`).
+def tar_entries(file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, int]]:
+    """Yield each header of a plain tar, and the byte at which the next one is expected.
+
+    The walk ends at the first block that is no header. The caller checks what stands there.
 
     Parameters
     ----------
     file
-        The tar. It must be seekable.
-    size
-        Its length in bytes.
-    most
-        The listing ends after this many members and one more, so that the caller can refuse it.
+        A file to read from anywhere in it, which stands where the tar begins.
+
+    Raises
+    ------
+    tarfile.ReadError
+        The file is no tar, a header can't be read, or it leads backwards.
     """
-    found = _Members(size)
-    listing = found.listing
-    start: int | None = 0
+    end = file.tell()
+    headers = _Headers(file)
     try:
-        while start is not None:
-            listing.starts.append(start)
-            end = _read_archive(file, start, found, most)
-            if found.count > most:
-                break
-            start = _next_archive(file, start, end, found.last)
-    except (tarfile.ReadError, _Damage) as error:
-        listing.damage = str(error)
-    return found.settle()
-
-
-class _Members:
-    """Collects the members of a tar, and settles its links when all of them are known."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.listing = TarListing()
-        self.count = 0
-        self.last: TarPlace | None = None  # the last file that stands in the tar
-        self.order: list[TarPlace | tarfile.TarInfo] = []  # files, and links to settle
-        self._known: dict[str, TarPlace] = {}
-        self._folders = {".", ""}
-
-    def take(self, entry: tarfile.TarInfo) -> None:
-        """Add one member."""
-        self.count += 1
-        name = posixpath.normpath(entry.name)
-        if entry.isdir():
-            self._add_folder(name)
-        elif entry.name.startswith("/") or ".." in entry.name.split("/"):
-            self._refuse(entry, "unsafe_member_name", "a relative path without ..", entry.name)
-        elif entry.islnk() or entry.issym():
-            self.order.append(entry)
-            self._add_folder(posixpath.dirname(name))
-        elif not entry.isreg() or entry.issparse():
-            kind = f"tar type {entry.type!r}"
-            self._refuse(entry, "not_a_regular_file", "a regular file", kind)
-        elif entry.offset_data + entry.size > self.size:
-            found = f"{self.size - entry.offset_data} bytes before the tar ends"
-            self._refuse(entry, "truncated_member", f"{entry.size} bytes", found)
-        else:
-            self.last = self._known[name] = TarPlace(name, entry.offset_data, entry.size)
-            self.order.append(self.last)
-            self._add_folder(posixpath.dirname(name))
-
-    def settle(self) -> TarListing:
-        """Give each link to a file the place of that file; other links are unusable."""
-        links = {
-            posixpath.normpath(e.name): e for e in self.order if isinstance(e, tarfile.TarInfo)
-        }
-        settled: dict[str, TarPlace | str] = {**self._known}
-        for entry in self.order:
-            if isinstance(entry, TarPlace):
-                self.listing.places.append(entry)
-                continue
-            name = target = posixpath.normpath(entry.name)
-            passed: list[str] = []
-            while target in links and target not in settled:
-                passed.append(target)
-                settled[target] = "link_in_a_circle"
-                target = _target(links[target])
-            place = settled.get(target) or self._elsewhere(target)
-            settled |= dict.fromkeys(passed, place)
-            place = settled[name]
-            if isinstance(place, TarPlace):
-                self.listing.places.append(place._replace(name=name))
-            elif place != "folder":  # its files have names of their own
-                self._refuse(entry, place, "a link to a file of the tar", entry.linkname)
-        return self.listing
-
-    def _elsewhere(self, target: str) -> str:
-        if target in self._folders:
-            return "folder"
-        outside = target.startswith(("/", "../")) or target == ".."
-        return "link_outside" if outside else "link_to_nothing"
-
-    def _add_folder(self, name: str) -> None:
-        while name not in self._folders:
-            self._folders.add(name)
-            name = posixpath.dirname(name)
-
-    def _refuse(self, entry: tarfile.TarInfo, reason: str, expected: str, found: str) -> None:
-        self.listing.unusable.append(TarReject(entry.name, reason, expected, found))
-
-
-def _target(link: tarfile.TarInfo) -> str:
-    """The path that a link names: a hard link from the tar's root, a symbolic from its folder."""
-    folder = "" if link.islnk() else posixpath.dirname(link.name)
-    return posixpath.normpath(posixpath.join(folder, link.linkname))
-
-
-def _read_archive(file: BinaryIO, start: int, found: _Members, most: int) -> int:
-    """Read the members of the archive at `start`; returns the offset at which they end."""
-    file.seek(start)
-    with tarfile.open(fileobj=file, mode="r:") as tar:
-        for entry in tar:
-            if tar.offset < entry.offset_data or entry.size < 0:
-                raise _Damage(f"{entry.name!r} has {entry.size} bytes by its header")
-            found.take(entry)
-            if found.count > most:
-                break
-        return tar.offset
-
-
-def _next_archive(file: BinaryIO, start: int, end: int, last: TarPlace | None) -> int | None:
-    """Check what stands behind the members; returns where a joined archive begins, if one does.
-
-    Raises _Damage if it is not the end of a tar.
-    """
-    file.seek(end)
-    most = _END + TAR_BLOCK * max(_OTHER_RECORDS)
-    tail = file.read(most)
-    zeros = len(tail) - len(tail.lstrip(b"\0"))
-    expected = f"expected a header or the end-of-archive marker at byte {end}"
-    if not tail:
-        raise _Damage(f"{expected}, found the file's end")
-    if zeros < min(TAR_BLOCK, len(tail)):
-        raise _Damage(f"{expected}, found something that is not a tar header")
-    to_the_end = zeros == len(tail) < most
-    gap = zeros if to_the_end else zeros // TAR_BLOCK * TAR_BLOCK
-    joined = not to_the_end and _is_header(tail[gap : gap + TAR_BLOCK])
-    whole = _fills(_USUAL_RECORDS, end + gap - start, gap)
-    if not whole and to_the_end and _fills(_OTHER_RECORDS, end + gap - start, gap):
-        # A hole in a file rarely begins where a member ends, and a JPEG or JSON ends in no zero.
-        whole = not _ends_in_zero(file, last)
-    if whole and (joined or to_the_end):
-        return end + gap if joined else None
-    more = "" if zeros < len(tail) or to_the_end else "at least "
-    behind = "the file's end" if to_the_end else "more zeros" if more else "other data"
-    if joined:
-        behind = "another header"
-    raise _Damage(
-        f"{expected}: {_END} zero bytes, and as many as fill a record of "
-        f"{tarfile.RECORDSIZE} bytes; found {more}{zeros} zero bytes, then {behind}: a header was "
-        "lost, or a download has not finished"
-    )
-
-
-def _fills(records: Iterable[int], length: int, gap: int) -> bool:
-    """Whether an archive of `length` bytes ends in `gap` zeros to fill one of these records.
-
-    The zeros are the end marker and less than a record. Records are given in blocks.
-    """
-    sizes = (blocks * TAR_BLOCK for blocks in records)
-    return gap >= _END and any(gap - _END < size and length % size == 0 for size in sizes)
-
-
-def _ends_in_zero(file: BinaryIO, last: TarPlace | None) -> bool:
-    if last is None or last.size == 0:
-        return False
-    file.seek(last.offset + last.size - 1)
-    return file.read(1) == b"\0"
-
-
-def _is_header(block: bytes) -> bool:
-    try:
-        tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
-    except tarfile.HeaderError:
-        return False
-    return True
+        with tarfile.open(fileobj=headers, mode="r:") as tar:  # type: ignore[call-overload]
+            while (entry := tar.next()) is not None:
+                if entry.size < 0 or tar.offset <= end:
+                    raise tarfile.ReadError(
+                        f"the header at byte {end} states a size of {entry.size} bytes"
+                    )
+                end = tar.offset
+                tar.members = []  # they would fill the memory
+                yield entry, end
+                headers.begin()
+    # A field that is no number, an offset that no file has, an extended header without its end.
+    except (ValueError, OverflowError, IndexError, RecursionError) as error:
+        raise tarfile.ReadError(
+            f"the header at byte {end} can't be read: {error or type(error).__name__}"
+        ) from error
 
 
 # --------------------------------------------------------------------------------------------------
@@ -770,6 +710,281 @@ def mask_bits(
                 block = canvas[end - start - high * wide : end - start].reshape(wide, high)
                 bits = np.ascontiguousarray(block[:, :-1].T).view(np.uint8)
                 yield i, top, left, right, bits[:, : (right - left + 7) // 8]
+
+
+# --------------------------------------------------------------------------------------------------
+# errors.py. What is raised on purpose: one base, and a class for each kind of trouble.
+# --------------------------------------------------------------------------------------------------
+
+
+class AsamDatasetsError(Exception):
+    """Base of every error that this project raises on purpose.
+
+    Its message holds no password: see `asam_datasets.redaction`.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(x) if isinstance(x, str) else x for x in args))
+
+
+class UnknownNameError(AsamDatasetsError, ValueError):
+    """No config, split, column or dataset of that name; the message says which there are."""
+
+
+class UnreachableError(AsamDatasetsError):
+    """A file can't be read: access was refused, or every retry failed."""
+
+
+class CorruptDataError(AsamDatasetsError):
+    """A file is not what the index says."""
+
+
+class ContractError(CorruptDataError):
+    """An index.json or a receipt is damaged, or is no such file.
+
+    The message names the file and the field, and says what was expected and what was found.
+    """
+
+
+class ImageRootError(AsamDatasetsError):
+    """An image is missing from `image_root`, or is not the one that was annotated."""
+
+
+# --------------------------------------------------------------------------------------------------
+# tars.py. What a tar holds: the members whose bytes can be read in place, and whether it is whole.
+#
+# A tar ends with two zero blocks of 512 bytes. GNU tar, Python, Java and star fill the last record of
+# 10,240 bytes with zeros, and GNU tar with -b N one of N blocks. Go, Rust, libarchive and npm add
+# nothing (the tools' own sources; POSIX, pax, "ustar Interchange Format"). Any other zeros stand for
+# bytes that are missing: of a header that was lost, or of a download that has not finished.
+# --------------------------------------------------------------------------------------------------
+
+
+MAX_NAME = 1024  # characters of a member's path or target; each of its rejects holds it
+TAR_BLOCK = tarfile.BLOCKSIZE
+_END = 2 * TAR_BLOCK
+_USUAL_RECORDS = (1, tarfile.RECORDSIZE // TAR_BLOCK)  # in blocks
+# GNU tar's -b in use: up to 20, powers of two, and those of old tape drives. Not any number, since
+# a small tar with a hole at its end could always be one large record.
+_OTHER_RECORDS = (*range(2, 20), *(32, 64, 126, 127, 128, 256, 512, 1024, 2048))
+
+
+class TarPlace(NamedTuple):
+    """A file of a tar: `size` bytes from `offset` on."""
+
+    name: str
+    offset: int
+    size: int
+
+
+class TarReject(NamedTuple):
+    """A member that is no file of the tar, and why."""
+
+    name: str
+    reason: str
+    expected: str
+    found: str
+
+
+@dataclass(slots=True)
+class TarListing:
+    """What a tar holds.
+
+    `places` are its files in its own order. A link to one of them is a file, too. `starts` says
+    where each archive begins, if several stand one behind the other. `damage` says what is wrong
+    with the end of what was read, and is empty if the tar is whole.
+    """
+
+    places: list[TarPlace] = field(default_factory=list)
+    unusable: list[TarReject] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    damage: str = ""
+
+
+class _Damage(Exception):
+    """Raised and caught within this module: the tar ends where it should not."""
+
+
+def list_tar(file: BinaryIO, size: int, most: int) -> TarListing:
+    """List a tar, and the archives that were joined to it (`cat a.tar b.tar`).
+
+    Parameters
+    ----------
+    file
+        The tar. It must be seekable.
+    size
+        Its length in bytes.
+    most
+        The listing ends after this many members and one more, so that the caller can refuse it.
+    """
+    found = _Members(size)
+    listing = found.listing
+    start: int | None = 0
+    try:
+        while start is not None:
+            listing.starts.append(start)
+            end = _read_archive(file, start, found, most)
+            if found.count > most:
+                break
+            start = _next_archive(file, start, end, found.last)
+    except (tarfile.ReadError, _Damage) as error:
+        listing.damage = str(error)
+    return found.settle()
+
+
+class _Members:
+    """Collects the members of a tar, and settles its links when all of them are known."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.listing = TarListing()
+        self.count = 0
+        self.last: TarPlace | None = None  # the last file that stands in the tar
+        self.order: list[TarPlace | tarfile.TarInfo] = []  # files, and links to settle
+        self._known: dict[str, TarPlace] = {}
+        self._names: list[str] = []  # of files, links and folders
+
+    def take(self, entry: tarfile.TarInfo) -> None:
+        """Add one member."""
+        self.count += 1
+        name = posixpath.normpath(entry.name)
+        if len(entry.name) > MAX_NAME or len(entry.linkname) > MAX_NAME:
+            found = f"{max(len(entry.name), len(entry.linkname))}"
+            self._refuse(entry, "name_too_long", f"at most {MAX_NAME} characters", found)
+        elif entry.isdir():
+            self._names.append(name)
+        elif entry.name.startswith("/") or ".." in entry.name.split("/"):
+            self._refuse(entry, "unsafe_member_name", "a relative path without ..", entry.name)
+        elif entry.islnk() or entry.issym():
+            self.order.append(entry)
+            self._names.append(name)
+        elif not entry.isreg() or entry.issparse():
+            kind = f"tar type {entry.type!r}"
+            self._refuse(entry, "not_a_regular_file", "a regular file", kind)
+        elif entry.offset_data + entry.size > self.size:
+            found = f"{self.size - entry.offset_data} bytes before the tar ends"
+            self._refuse(entry, "truncated_member", f"{entry.size} bytes", found)
+        else:
+            self.last = self._known[name] = TarPlace(name, entry.offset_data, entry.size)
+            self.order.append(self.last)
+            self._names.append(name)
+
+    def settle(self) -> TarListing:
+        """Give each link to a file the place of that file; other links are unusable."""
+        links = {
+            posixpath.normpath(e.name): e for e in self.order if isinstance(e, tarfile.TarInfo)
+        }
+        settled: dict[str, TarPlace | str] = {**self._known}
+        self._names.sort()
+        for entry in self.order:
+            if isinstance(entry, TarPlace):
+                self.listing.places.append(entry)
+                continue
+            name = target = posixpath.normpath(entry.name)
+            passed: list[str] = []
+            while target in links and target not in settled:
+                passed.append(target)
+                settled[target] = "link_in_a_circle"
+                target = _target(links[target])
+            place = settled.get(target) or self._elsewhere(target)
+            settled |= dict.fromkeys(passed, place)
+            place = settled[name]
+            if isinstance(place, TarPlace):
+                self.listing.places.append(place._replace(name=name))
+            elif place != "folder":  # its files have names of their own
+                self._refuse(entry, place, "a link to a file of the tar", entry.linkname)
+        return self.listing
+
+    def _elsewhere(self, target: str) -> str:
+        first = bisect.bisect_left(self._names, target)
+        inside = bisect.bisect_left(self._names, f"{target}/")
+        if (
+            target == "."
+            or target in self._names[first : first + 1]
+            or any(name.startswith(f"{target}/") for name in self._names[inside : inside + 1])
+        ):
+            return "folder"
+        outside = target.startswith(("/", "../")) or target == ".."
+        return "link_outside" if outside else "link_to_nothing"
+
+    def _refuse(self, entry: tarfile.TarInfo, reason: str, expected: str, found: str) -> None:
+        name, found = entry.name[:MAX_NAME], found[:MAX_NAME]
+        self.listing.unusable.append(TarReject(name, reason, expected, found))
+
+
+def _target(link: tarfile.TarInfo) -> str:
+    """The path that a link names: a hard link from the tar's root, a symbolic from its folder."""
+    folder = "" if link.islnk() else posixpath.dirname(link.name)
+    return posixpath.normpath(posixpath.join(folder, link.linkname))
+
+
+def _read_archive(file: BinaryIO, start: int, found: _Members, most: int) -> int:
+    """Read the members of the archive at `start`; returns the offset at which they end."""
+    end = file.seek(start)
+    for entry, following in tar_entries(file):
+        end = following
+        found.take(entry)
+        if found.count > most:
+            break
+    return end
+
+
+def _next_archive(file: BinaryIO, start: int, end: int, last: TarPlace | None) -> int | None:
+    """Check what stands behind the members; returns where a joined archive begins, if one does.
+
+    Raises _Damage if it is not the end of a tar.
+    """
+    file.seek(end)
+    most = _END + TAR_BLOCK * max(_OTHER_RECORDS)
+    tail = file.read(most)
+    zeros = len(tail) - len(tail.lstrip(b"\0"))
+    expected = f"expected a header or the end-of-archive marker at byte {end}"
+    if not tail:
+        raise _Damage(f"{expected}, found the file's end")
+    if zeros < min(TAR_BLOCK, len(tail)):
+        raise _Damage(f"{expected}, found something that is not a tar header")
+    to_the_end = zeros == len(tail) < most
+    gap = zeros if to_the_end else zeros // TAR_BLOCK * TAR_BLOCK
+    joined = not to_the_end and _is_header(tail[gap : gap + TAR_BLOCK])
+    whole = _fills(_USUAL_RECORDS, end + gap - start, gap)
+    if not whole and to_the_end and _fills(_OTHER_RECORDS, end + gap - start, gap):
+        # A hole in a file rarely begins where a member ends, and a JPEG or JSON ends in no zero.
+        whole = not _ends_in_zero(file, last)
+    if whole and (joined or to_the_end):
+        return end + gap if joined else None
+    more = "" if zeros < len(tail) or to_the_end else "at least "
+    behind = "the file's end" if to_the_end else "more zeros" if more else "other data"
+    if joined:
+        behind = "another header"
+    raise _Damage(
+        f"{expected}: {_END} zero bytes, and as many as fill a record of "
+        f"{tarfile.RECORDSIZE} bytes; found {more}{zeros} zero bytes, then {behind}: a header was "
+        "lost, or a download has not finished"
+    )
+
+
+def _fills(records: Iterable[int], length: int, gap: int) -> bool:
+    """Whether an archive of `length` bytes ends in `gap` zeros to fill one of these records.
+
+    The zeros are the end marker and less than a record. Records are given in blocks.
+    """
+    sizes = (blocks * TAR_BLOCK for blocks in records)
+    return gap >= _END and any(gap - _END < size and length % size == 0 for size in sizes)
+
+
+def _ends_in_zero(file: BinaryIO, last: TarPlace | None) -> bool:
+    if last is None or last.size == 0:
+        return False
+    file.seek(last.offset + last.size - 1)
+    return file.read(1) == b"\0"
+
+
+def _is_header(block: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return True
 
 
 # --------------------------------------------------------------------------------------------------
@@ -980,6 +1195,234 @@ def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
     except ValueError as error:  # an infinite number
         raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
     return node, version
+
+
+# --------------------------------------------------------------------------------------------------
+# deadlines.py. Requests with a deadline, which are repeated after a failure that may pass.
+#
+# The timeouts of HTTP libraries count the time without a byte, so a server that sends a byte a second
+# holds a reader for ever. Here each request has a deadline that follows from its bytes. It is kept by
+# waiting in the caller for a thread that makes the request, so it holds for any library.
+# --------------------------------------------------------------------------------------------------
+
+
+T = TypeVar("T")
+
+# huggingface_hub's HTTP library is httpx or, from version 2 on, httpx2.
+HTTP = importlib.import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
+TRANSPORT_ERRORS = (HTTP.TransportError, ConnectionError, TimeoutError)
+RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))  # statuses that may pass
+_WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before the second attempt, the third, ...
+
+
+class SlowError(UnreachableError):
+    """A request was not answered by its deadline."""
+
+
+def within(seconds: float, what: str, call: Callable[..., T], *args: Any) -> T:
+    """Call a function in a thread, and wait for it no longer than a deadline.
+
+    A call that is given up may go on in its thread. That thread ends with the process.
+
+    Parameters
+    ----------
+    seconds
+        The deadline from now on.
+    what
+        What is done, for the message.
+    call, args
+        The function and its arguments.
+
+    Raises
+    ------
+    SlowError
+        The deadline has passed.
+    Exception
+        What the function raises.
+    """
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append((True, call(*args)))
+        except BaseException as error:
+            outcome.append((False, error))
+
+    thread = threading.Thread(target=run, name="asam_datasets request", daemon=True)
+    thread.start()
+    thread.join(min(seconds, threading.TIMEOUT_MAX))
+    if not outcome:
+        raise SlowError(
+            f"{what}: no whole answer within {seconds:.0f} s: try again later, or allow a longer "
+            "timeout or a lower rate"
+        )
+    good, value = outcome[0]
+    if good:
+        result: T = value
+        return result
+    raise value
+
+
+def persistently(
+    call: Callable[[], T],
+    what: str,
+    patience: Patience,
+    size: float = 0,
+    *,
+    may_pass: Callable[[Exception], bool],
+) -> T:
+    """Make a request, and repeat it after a failure that may pass.
+
+    Parameters
+    ----------
+    call
+        Makes the request. It is called in a thread.
+    what
+        What is asked for, for messages.
+    patience
+        The deadline of each attempt, and how many there are.
+    size
+        The bytes that are asked for.
+    may_pass
+        Whether to repeat the request after an error of it.
+
+    Raises
+    ------
+    UnreachableError
+        The server asks to wait for too long.
+    Exception
+        The error of the last attempt.
+    """
+    return repeatedly(
+        lambda: within(patience.deadline(size), what, call), what, patience, may_pass=may_pass
+    )
+
+
+def repeatedly(
+    call: Callable[[], T],
+    what: str,
+    patience: Patience,
+    *,
+    may_pass: Callable[[Exception], bool],
+) -> T:
+    """The same as `persistently` for a call that keeps its own deadline."""
+    for attempt in range(patience.retries + 1):
+        try:
+            return call()
+        except Exception as error:
+            hide_in(error)
+            if not (isinstance(error, SlowError) or may_pass(error)):
+                raise
+            asked = asked_wait(error)
+            if asked > patience.longest_wait:
+                raise UnreachableError(
+                    f"{what}: the server asks to wait for {asked:.0f} s: try again after that"
+                ) from error
+            if attempt == patience.retries:
+                raise
+            time.sleep(max(_WAITS[min(attempt, len(_WAITS) - 1)], asked))
+    raise AssertionError  # the last attempt returned or raised
+
+
+def may_pass(error: BaseException | None) -> bool:
+    """Whether a later attempt may succeed after this error of huggingface_hub, or its cause."""
+    while error is not None:
+        if isinstance(error, OfflineModeIsEnabled):
+            return False
+        if isinstance(error, HfHubHTTPError):
+            return error.response.status_code in RETRIED
+        if isinstance(error, TRANSPORT_ERRORS):
+            return True
+        error = error.__cause__
+    return False
+
+
+def asked_wait(error: BaseException) -> float:
+    """The seconds for which the answer behind an error asks to wait; 0 if it does not ask."""
+    response = getattr(error, "response", None)
+    stated = "" if response is None else str(response.headers.get("Retry-After") or "")
+    return float(stated) if stated.isdigit() else 0.0
+
+
+class PatientStore:
+    """A file system of fsspec, each call of which has a deadline.
+
+    Parameters
+    ----------
+    store
+        The file system.
+    what
+        Its name, for messages.
+    patience
+        The deadlines.
+    """
+
+    def __init__(self, store: Any, what: str, patience: Patience) -> None:
+        self._store, self._what, self._patience = store, what, patience
+
+    def open(self, path: str, mode: str = "rb") -> PatientFile:
+        """A file to read; raises SlowError, as its reads do."""
+        file = within(self._patience.timeout, self._what, self._store.open, path, mode)
+        return PatientFile(file, self._what, self._patience)
+
+    def cat_file(self, path: str, start: int, end: int) -> bytes:
+        """A range of a file; raises SlowError."""
+        seconds = self._patience.deadline(end - start)
+        data: bytes = within(seconds, self._what, self._store.cat_file, path, start, end)
+        return data
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            asked = partial(getattr(self._store, name), *args, **options)
+            return within(self._patience.timeout, self._what, asked)
+
+        return call
+
+
+class PatientFile(io.RawIOBase):
+    """A file elsewhere, each read of which has a deadline.
+
+    Parameters
+    ----------
+    file
+        The file.
+    what
+        Its name, for messages.
+    patience
+        The deadline of each read.
+    """
+
+    def __init__(self, file: Any, what: str, patience: Patience) -> None:
+        self._file, self._what, self._patience = file, what, patience
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes; raises SlowError."""
+        seconds = self._patience.deadline(max(size, 0))
+        data: bytes = within(seconds, self._what, self._file.read, size)
+        return data
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to an offset, which asks for nothing."""
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """The offset."""
+        return int(self._file.tell())
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def close(self) -> None:
+        """Close the file."""
+        if not self.closed:
+            with contextlib.suppress(Exception):
+                self._file.close()
+        super().close()
 
 
 # --------------------------------------------------------------------------------------------------
@@ -1200,190 +1643,6 @@ def segmentations(annotations: Any) -> Segmentations:
 
 
 # --------------------------------------------------------------------------------------------------
-# stores.py. The places that a dist is read from: a folder, a URL that fsspec opens, a repo on the Hub.
-# --------------------------------------------------------------------------------------------------
-
-
-LOG = logging.getLogger("asam_datasets")
-
-
-class Files:
-    """A dist that fsspec reads: a folder, or a URL such as s3://bucket/dist."""
-
-    def __init__(self, root: str) -> None:
-        self.name = root
-        self._fs, self._root = fsspec.core.url_to_fs(root)
-        self.is_local = "file" in self._fs.protocol
-
-    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
-        """The bytes from `start` to before `end`, fewer where the file ends before."""
-        return bytes(self._fs.cat_file(posixpath.join(self._root, path), start, end))
-
-    def local(self, path: str) -> str:
-        """The file's path on this machine; of use where `is_local`."""
-        return posixpath.join(self._root, path)
-
-    def open(self, path: str) -> BinaryIO:
-        """A file to read from anywhere in it."""
-        return cast(BinaryIO, self._fs.open(posixpath.join(self._root, path)))
-
-    def configs(self) -> list[str]:
-        """The configs that are there."""
-        try:
-            found = self._fs.ls(posixpath.join(self._root, "data"), detail=True)
-        except (FileNotFoundError, NotImplementedError):
-            return []
-        folders = (e["name"] for e in found if e["type"] == "directory" or self._leads_on(e))
-        return sorted(map(posixpath.basename, folders))
-
-    def _leads_on(self, entry: dict[str, Any]) -> bool:
-        """Whether an entry of a listing is a link to a folder."""
-        return entry["type"] != "file" and bool(self._fs.isdir(entry["name"]))
-
-
-class Hub:
-    """A dataset repo on the Hub. All files are read at the commit of the first one.
-
-    The Hub redirects a request for a file to a signed URL. That URL is kept until it expires, so
-    that reading a range takes one request.
-    """
-
-    def __init__(
-        self, repo_id: str, revision: str | None, token: str | bool | None, retries: int
-    ) -> None:
-        self.name = f"hf://datasets/{repo_id}" + (f"@{quote(revision, '')}" if revision else "")
-        self._repo: dict[str, Any] = {"repo_id": repo_id, "repo_type": "dataset"}
-        self._revision = revision
-        self._token = token
-        self._retries = retries
-        self._signed: dict[tuple[int, str], Future[str]] = {}  # by process and path
-        self.is_local = False
-
-    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
-        """The bytes from `start` to before `end`, fewer where the file ends before."""
-        if start is None or end is None:
-            return Path(self.local(path)).read_bytes()
-        url = hf_hub_url(filename=path, revision=self._revision, **self._repo)
-        headers = build_hf_headers(token=self._token)
-        mine: Future[str] = Future()
-        signed = self._signed.setdefault((os.getpid(), path), mine)
-        try:
-            if signed is not mine and (address := signed.result()):
-                try:
-                    return self._get(address, {}, start, end)[0]
-                except HfHubHTTPError as error:
-                    if error.response.status_code >= 500:
-                        raise
-                    self._signed.pop((os.getpid(), path), None)  # it has expired
-            data, address = self._get(url, headers, start, end)
-            if signed is mine and urlsplit(address).netloc != urlsplit(url).netloc:
-                mine.set_result(address)
-            return data
-        except EntryNotFoundError as error:
-            raise FileNotFoundError(f"{self.name}/{path} is not there") from error
-        finally:
-            if not mine.done():
-                mine.set_result("")  # the others ask the Hub themselves
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_signed": {}}
-
-    def _get(self, url: str, headers: dict[str, str], start: int, end: int) -> tuple[bytes, str]:
-        """A range, and the URL that it came from in the end."""
-        response = http_backoff(
-            "GET",
-            url,
-            headers={**headers, "Range": f"bytes={start}-{end - 1}"},
-            max_retries=self._retries,
-            retry_on_status_codes=(408, 429, 500, 502, 503, 504),
-            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        )
-        if response.status_code == 416:
-            return b"", url
-        hf_raise_for_status(response)
-        whole = response.status_code != 206
-        data = response.content[start:end] if whole else response.content
-        return bytes(data), str(response.url)
-
-    def local(self, path: str) -> str:
-        """The file's path on this machine, downloaded if it isn't in the cache."""
-        try:
-            found = hf_hub_download(
-                filename=path, revision=self._revision, token=self._token, **self._repo
-            )
-        except LocalEntryNotFoundError as error:
-            raise UnreachableError(f"{self.name}/{path}: {error}") from error
-        except EntryNotFoundError as error:
-            raise FileNotFoundError(f"{self.name}/{path} is not there") from error
-        except Exception as error:  # the Hub's answer, or whatever the transport raises
-            refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
-            raise UnreachableError(
-                f"{self.name}/{path} can't be read: {error!r}; "
-                + (
-                    "if it exists, log in with `hf auth login` or pass token="
-                    if refused
-                    else "try again: what is complete stays in the cache"
-                )
-            ) from error
-        # The cache's layout is documented: snapshots/<commit>/<path>.
-        self._revision = Path(found).parents[path.count("/")].name
-        return str(found)
-
-    def open(self, path: str) -> BinaryIO:
-        """A file to read from anywhere in it; no byte is read that isn't asked for."""
-        url = f"hf://datasets/{self._repo['repo_id']}@{quote(self._revision or 'main', '')}/{path}"
-        return cast(BinaryIO, HfFileSystem(token=self._token).open(url, cache_type="none"))
-
-    def configs(self) -> list[str]:
-        """The configs that are there."""
-        files = HfApi(token=self._token).list_repo_files(revision=self._revision, **self._repo)
-        return sorted({path.split("/")[1] for path in files if re.match("data/[^/]+/index", path)})
-
-
-def open_store(
-    repo_or_path: str | Path,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    retries: int = 5,
-) -> Files | Hub:
-    """Where a dist is: a folder, a repo "owner/name", or a URL that fsspec opens.
-
-    A folder wins over a repo of the same name, with a warning, as in `load_dataset`.
-    hf://datasets/owner/name[@revision] always means the Hub.
-
-    Parameters
-    ----------
-    repo_or_path
-        The folder, repo or URL.
-    revision, token
-        The Hub's; None is main, and the token of the usual login.
-    retries
-        How often a request to the Hub is repeated.
-
-    Raises
-    ------
-    UnknownNameError
-        The text is neither a folder nor the form of a repo's name or URL.
-    """
-    where = str(repo_or_path)
-    repo = re.fullmatch(r"(hf://datasets/)?([\w-][\w.-]*/[\w.-]+?)(?:@([^/]+))?/?", where)
-    if repo and repo[1]:
-        return Hub(repo[2], unquote(repo[3]) if repo[3] else revision, token, retries)
-    if "://" in where:
-        return Files(where)
-    folder = Path(where).expanduser()
-    if folder.is_dir():
-        if repo and isinstance(repo_or_path, str):
-            LOG.warning("reading the folder %s; hf://datasets/%s is the Hub's repo", where, where)
-        return Files(str(folder.resolve()))
-    if repo and isinstance(repo_or_path, str):
-        return Hub(where, revision, token, retries)
-    raise UnknownNameError(
-        f"{where} is not a folder, nor a repo named owner/name, nor a URL such as s3://bucket/dist"
-    )
-
-
-# --------------------------------------------------------------------------------------------------
 # images.py. The user's own copy of the images, joined to rows that hold only annotations.
 # --------------------------------------------------------------------------------------------------
 
@@ -1414,7 +1673,7 @@ class ImageRoot:
                 for folder, _, names in walk_folder(path):
                     for name in names:
                         self._add_file(str(Path(folder, name)))
-            elif tarfile.is_tarfile(path):
+            elif is_tar(path):
                 self._add_tar(path)
             else:
                 self._add(path, path, 0, -1)
@@ -1864,6 +2123,92 @@ def _feature(node: Node, depth: int) -> Any:
 
 
 # --------------------------------------------------------------------------------------------------
+# downloads.py. Downloads whole files by the Hub's client, in a process that can be ended from outside.
+#
+# A download that was given up in a thread would go on, and would keep the lock of its file in the
+# cache. So another attempt, also one of another process, would wait for it.
+# --------------------------------------------------------------------------------------------------
+
+
+_START = 300.0  # seconds in which a process must have imported huggingface_hub
+# It ends when its input does, which is when this process ends.
+_CODE = """
+import json, os, sys, threading
+given = json.loads(sys.stdin.readline())
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+sys.path[:] = given["path"]
+from huggingface_hub import hf_hub_download
+print("ready", flush=True)
+try:
+    answer = {"file": hf_hub_download(**given["arguments"])}
+except Exception as error:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    answer = {"error": repr(error), "status": status}
+print(json.dumps(answer), flush=True)
+"""
+
+
+class RefusedError(UnreachableError):
+    """The Hub answered that it does not give a file."""
+
+
+def download(arguments: Mapping[str, Any], what: str, patience: Patience, size: int) -> str:
+    """Call `hf_hub_download` in a process of its own, once; returns the file's path.
+
+    Parameters
+    ----------
+    arguments
+        The arguments of `hf_hub_download`.
+    what
+        The file's name, for messages.
+    patience
+        The deadline.
+    size
+        The file's bytes.
+
+    Raises
+    ------
+    SlowError
+        The file did not come in time. The download was ended.
+    RefusedError
+        The Hub refused, and would refuse again.
+    UnreachableError
+        `hf_hub_download` raised another error.
+    """
+    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"} if are_progress_bars_disabled() else {}
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", _CODE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **quiet},
+    ) as process:
+        if process.stdin is None or process.stdout is None:
+            raise AssertionError  # both are pipes
+        try:
+            given = {"path": sys.path, "arguments": dict(arguments)}
+            process.stdin.write(json.dumps(given) + "\n")
+            process.stdin.flush()
+            within(_START, what, process.stdout.readline)
+            said = within(patience.deadline(size), what, process.stdout.readline)
+        except BrokenPipeError:
+            said = ""
+        finally:
+            process.kill()
+    answer = json.loads(said) if said else {"error": "its process ended", "status": None}
+    if "file" in answer:
+        return str(answer["file"])
+    refused = answer["status"] is not None and answer["status"] not in RETRIED
+    kind = RefusedError if refused else UnreachableError
+    raise kind(f"{what} can't be read: {answer['error']}")
+
+
+def may_be_had_later(error: Exception) -> bool:
+    """Whether `download` may succeed at a later attempt."""
+    return not isinstance(error, RefusedError)
+
+
+# --------------------------------------------------------------------------------------------------
 # arrays.py. Masks become a numpy array on the CPU, at any size.
 # --------------------------------------------------------------------------------------------------
 
@@ -2272,6 +2617,296 @@ def _inflated(node: Node, size: int) -> bytes:
     if len(head) != size or not inflater.eof or inflater.unused_data:
         node.fail(f"a message of {size} bytes")
     return head
+
+
+# --------------------------------------------------------------------------------------------------
+# stores.py. The places that a dist is read from: a folder, a URL that fsspec opens, a repo on the Hub.
+# --------------------------------------------------------------------------------------------------
+
+
+LOG = logging.getLogger("asam_datasets")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# What repeating a request does not change.
+_FINAL = (AsamDatasetsError, FileNotFoundError, PermissionError, ValueError, NotImplementedError)
+
+
+class Files:
+    """A dist that fsspec reads: a folder, or a URL such as s3://bucket/dist.
+
+    Raises
+    ------
+    UnreachableError
+        fsspec can't open such a URL.
+    """
+
+    def __init__(self, root: str, patience: Patience = PATIENT) -> None:
+        self.url, self.name = root, redacted(root)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(root)
+        except (ValueError, ImportError) as error:  # no such protocol, or its package is absent
+            raise UnreachableError(f"{root}: can't be read: {error}") from hide_in(error)
+        self.is_local = "file" in self._fs.protocol
+        self._patience = patience
+
+    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """The bytes from `start` to before `end`, fewer where the file ends before.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such file.
+        UnreachableError
+            It can't be read.
+        """
+        where = posixpath.join(self._root, path)
+        if self.is_local:
+            return bytes(self._fs.cat_file(where, start, end))
+        if start is not None and end is not None:
+            size = end - start
+        else:
+            size = self._ask(path, lambda: self._fs.size(where)) or 0
+        return self._ask(path, lambda: bytes(self._fs.cat_file(where, start, end)), size)
+
+    def _ask(self, path: str, call: Callable[[], T], size: int = 0) -> T:
+        what = f"{self.name}/{path}"
+        try:
+            return persistently(
+                call, what, self._patience, size, may_pass=lambda e: not isinstance(e, _FINAL)
+            )
+        except (AsamDatasetsError, FileNotFoundError):
+            raise
+        except Exception as error:  # whatever the transport raises
+            raise UnreachableError(f"{what} can't be read: {error!r}; try again") from error
+
+    def local(self, path: str) -> str:
+        """The file's path on this machine; of use where `is_local`."""
+        return posixpath.join(self._root, path)
+
+    def open(self, path: str) -> BinaryIO:
+        """A file to read from anywhere in it."""
+        where = posixpath.join(self._root, path)
+        if self.is_local:
+            return cast(BinaryIO, self._fs.open(where))
+        file = self._ask(path, lambda: self._fs.open(where))
+        return cast(BinaryIO, PatientFile(file, f"{self.name}/{path}", self._patience))
+
+    def configs(self) -> list[str]:
+        """The configs that are there."""
+        folder = posixpath.join(self._root, "data")
+        try:
+            found = self._ask("data", lambda: self._fs.ls(folder, detail=True))
+        except (FileNotFoundError, UnreachableError):
+            return []
+        folders = (e["name"] for e in found if e["type"] == "directory" or self._leads_on(e))
+        return sorted(map(posixpath.basename, folders))
+
+    def _leads_on(self, entry: dict[str, Any]) -> bool:
+        """Whether an entry of a listing is a link to a folder."""
+        return entry["type"] != "file" and bool(self._fs.isdir(entry["name"]))
+
+
+class Hub:
+    """A dataset repo on the Hub. All files are read at the commit of the first one.
+
+    The Hub redirects a request for a file to a signed URL. That URL is kept until it expires, so
+    that reading a range takes one request.
+    """
+
+    def __init__(
+        self, repo_id: str, revision: str | None, token: str | bool | None, patience: Patience
+    ) -> None:
+        self.name = f"hf://datasets/{repo_id}" + (f"@{quote(revision, '')}" if revision else "")
+        self.url = self.name
+        self._repo: dict[str, Any] = {"repo_id": repo_id, "repo_type": "dataset"}
+        self._revision = revision
+        self._token = token
+        self._patience = patience
+        self._signed: dict[tuple[int, str], Future[str]] = {}  # by process and path
+        self.is_local = False
+        redact_logs_of_the_hub()
+
+    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """The bytes from `start` to before `end`, fewer where the file ends before."""
+        if start is None or end is None:
+            return Path(self.local(path)).read_bytes()
+        url = hf_hub_url(filename=path, revision=self._revision, **self._repo)
+        headers = build_hf_headers(token=self._token)
+        mine: Future[str] = Future()
+        signed = self._signed.setdefault((os.getpid(), path), mine)
+        try:
+            if signed is not mine and (address := signed.result()):
+                try:
+                    return self._get(address, {}, start, end)[0]
+                except HfHubHTTPError as error:
+                    if error.response.status_code >= 500:
+                        raise
+                    self._signed.pop((os.getpid(), path), None)  # it has expired
+            data, address = self._get(url, headers, start, end)
+            if signed is mine and urlsplit(address).netloc != urlsplit(url).netloc:
+                mine.set_result(address)
+            return data
+        except EntryNotFoundError as error:
+            raise FileNotFoundError(f"{self.name}/{path} is not there") from error
+        finally:
+            if not mine.done():
+                mine.set_result("")  # the others ask the Hub themselves
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_signed": {}}
+
+    def _get(self, url: str, headers: dict[str, str], start: int, end: int) -> tuple[bytes, str]:
+        """A range, and the URL that it came from in the end."""
+        asked = {**headers, "Range": f"bytes={start}-{end - 1}"}
+
+        def get() -> Any:
+            found = get_session().get(url, headers=asked, timeout=self._patience.timeout)
+            if found.status_code != 416:
+                hf_raise_for_status(found)
+            return found
+
+        what = f"{redacted(url)}, bytes {start} to {end}"
+        response = persistently(get, what, self._patience, end - start, may_pass=may_pass)
+        if response.status_code == 416:
+            return b"", url
+        whole = response.status_code != 206
+        data = response.content[start:end] if whole else response.content
+        return bytes(data), str(response.url)
+
+    def local(self, path: str) -> str:
+        """The file's path on this machine, downloaded if it isn't in the cache.
+
+        Raises
+        ------
+        FileNotFoundError
+            The repo has no such file.
+        UnreachableError
+            It can't be read.
+        """
+        what = f"{self.name}/{path}"
+        if _COMMIT.fullmatch(self._revision or "") and (found := self._cached(path)):
+            return found
+        try:
+            found = self._download(path, what)
+        except AsamDatasetsError as error:
+            if found := self._cached(path):
+                LOG.warning("%s; what the cache has is used", error)
+                return found
+            raise
+        except EntryNotFoundError as error:
+            raise FileNotFoundError(f"{what} is not there") from error
+        except Exception as error:  # the Hub's answer, or whatever the transport raises
+            refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
+            if not refused and (found := self._cached(path)):
+                return found
+            raise UnreachableError(
+                f"{what} can't be read: {error!r}; "
+                + (
+                    "if it exists, log in with `hf auth login` or pass token="
+                    if refused
+                    else "try again: what is complete stays in the cache"
+                )
+            ) from error
+        # The cache's layout is documented: snapshots/<commit>/<path>.
+        self._revision = Path(found).parents[path.count("/")].name
+        return found
+
+    def _download(self, path: str, what: str) -> str:
+        url = hf_hub_url(filename=path, revision=self._revision, **self._repo)
+        timeout = self._patience.timeout
+        stated = persistently(
+            lambda: get_hf_file_metadata(url, token=self._token, timeout=timeout),
+            what,
+            self._patience,
+            may_pass=may_pass,
+        )
+        if found := self._cached(path, stated.commit_hash):
+            return found
+        asked = {**self._repo, "filename": path, "revision": self._revision, "token": self._token}
+        size = stated.size or 0
+        return repeatedly(
+            lambda: download(asked, what, self._patience, size),
+            what,
+            self._patience,
+            may_pass=may_be_had_later,
+        )
+
+    def _cached(self, path: str, commit: str | None = None) -> str | None:
+        found = try_to_load_from_cache(
+            filename=path, revision=commit or self._revision, **self._repo
+        )
+        return found if isinstance(found, str) else None
+
+    def open(self, path: str) -> BinaryIO:
+        """A file to read from anywhere in it; no byte is read that isn't asked for."""
+        url = f"hf://datasets/{self._repo['repo_id']}@{quote(self._revision or 'main', '')}/{path}"
+        what = f"{self.name}/{path}"
+        file = persistently(
+            lambda: HfFileSystem(token=self._token).open(url, cache_type="none"),
+            what,
+            self._patience,
+            may_pass=may_pass,
+        )
+        return cast(BinaryIO, PatientFile(file, what, self._patience))
+
+    def configs(self) -> list[str]:
+        """The configs that are there; raises UnreachableError."""
+        try:
+            files = persistently(
+                lambda: HfApi(token=self._token).list_repo_files(
+                    revision=self._revision, **self._repo
+                ),
+                f"the list of files of {self.name}",
+                self._patience,
+                may_pass=may_pass,
+            )
+        except AsamDatasetsError:
+            raise
+        except Exception as error:  # the Hub's answer, or whatever the transport raises
+            raise UnreachableError(f"{self.name} can't be listed: {error!r}") from error
+        return sorted({path.split("/")[1] for path in files if re.match("data/[^/]+/index", path)})
+
+
+def open_store(
+    repo_or_path: str | Path,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    patience: Patience = PATIENT,
+) -> Files | Hub:
+    """Where a dist is: a folder, a repo "owner/name", or a URL that fsspec opens.
+
+    A folder wins over a repo of the same name, with a warning, as in `load_dataset`.
+    hf://datasets/owner/name[@revision] always means the Hub.
+
+    Parameters
+    ----------
+    repo_or_path
+        The folder, repo or URL.
+    revision, token
+        The Hub's; None is main, and the token of the usual login.
+    patience
+        How long a request may take, and how often it is repeated.
+
+    Raises
+    ------
+    UnknownNameError
+        The text is neither a folder nor the form of a repo's name or URL.
+    """
+    where = str(repo_or_path)
+    repo = re.fullmatch(r"(hf://datasets/)?([\w-][\w.-]*/[\w.-]+?)(?:@([^/]+))?/?", where)
+    if repo and repo[1]:
+        return Hub(repo[2], unquote(repo[3]) if repo[3] else revision, token, patience)
+    if "://" in where:
+        return Files(where, patience)
+    folder = Path(where).expanduser()
+    if folder.is_dir():
+        if repo and isinstance(repo_or_path, str):
+            LOG.warning("reading the folder %s; hf://datasets/%s is the Hub's repo", where, where)
+        return Files(str(folder.resolve()))
+    if repo and isinstance(repo_or_path, str):
+        return Hub(where, revision, token, patience)
+    raise UnknownNameError(
+        f"{where} is not a folder, nor a repo named owner/name, nor a URL such as s3://bucket/dist"
+    )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -3022,6 +3657,8 @@ class Reader:
                 data = self._store.read(place.path, first, stop)
             except FileNotFoundError:
                 return {}, "the file is not there"
+            except UnreachableError as error:
+                raise type(error)(f"{where}: {error}") from error
             except Exception as error:  # whatever the transport raises after its retries
                 raise UnreachableError(f"{where}, bytes {first} to {stop}: {error!r}") from error
             if len(data) != end - start:
@@ -3065,6 +3702,8 @@ class Reader:
                     for batch in file.read_row_group(group, columns=[*self._fields]).to_batches():
                         batch.validate(full=True)
                         yield self._chosen({name: batch.column(name) for name in self._fields})
+        except AsamDatasetsError:
+            raise
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             kind = UnreachableError if isinstance(error, HfHubHTTPError) else CorruptDataError
             raise kind(f"{where}: can't be read: {error}") from error
@@ -3286,8 +3925,14 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     BUILDER_CONFIGS: ClassVar = [AsamConfig(name=n, version=VERSION) for n in config_names()]
 
     def __init__(
-        self, cache_dir: str | None = None, dataset_name: str | None = None, *args: Any, **kw: Any
+        self,
+        cache_dir: str | None = None,
+        dataset_name: str | None = None,
+        *args: Any,
+        patience: Patience = PATIENT,
+        **kw: Any,
     ) -> None:
+        self._patience = patience  # no option of the config, whose options name the cache's folder
         # `dataset_name` names the cache's folder. The default would be the module's name.
         super().__init__(cache_dir, dataset_name or "asam_datasets", *args, **kw)
 
@@ -3297,7 +3942,9 @@ class AsamDatasets(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         The id holds the index's checksum, so that other data are kept in another folder.
         """
         config, config_id = super()._create_builder_config(**kwargs)
-        self.store = open_store(config.data_dir or config.repo_or_path, token=self.token)
+        self.store = open_store(
+            config.data_dir or config.repo_or_path, token=self.token, patience=self._patience
+        )
         self.index = open_index(self.store, config.name)
         return config, f"{config_id}-{self.index.sha256[:16]}"
 
@@ -3358,7 +4005,9 @@ def load(
     shuffle_seed: int | None = None,
     epoch: int = 0,
     verify: bool = False,
-    retries: int = 5,
+    retries: int = PATIENT.retries,
+    timeout: float = PATIENT.timeout,
+    rate: float = PATIENT.rate,
     cache_dir: str | Path | None = None,
 ) -> datasets.Dataset | datasets.IterableDataset:
     """Load a split of a config.
@@ -3386,9 +4035,17 @@ def load(
         numbers give the same order, and every row comes once. From datasets 5 on, `set_epoch`
         replaces `epoch`.
     verify
-        Hash every local shard before it is used (streams are checked as they are read).
+        Compare the sha256 of each shard with the index, and check every value, before a Dataset is
+        returned. Without it, a Dataset's shards are mapped into memory after their sizes, columns
+        and numbers of rows were compared; a flipped byte in them is not noticed. What is copied
+        into `cache_dir`, and every stream, is checked against the index as it is read.
     retries
-        How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds.
+        How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds, or as long as the
+        server asks, if that is no more than 330 seconds. Defaults to 5.
+    timeout, rate
+        A request of N bytes is given up after timeout + N / rate seconds. They default to 60
+        seconds and to 20,000 bytes a second. They hold for this project's own requests; those of
+        plain `load_dataset` have no such bound.
     cache_dir
         Where a Dataset is kept that can't be a view of shards: chosen columns of a remote config,
         joined images, or Parquet. Defaults to the library's cache.
@@ -3408,6 +4065,8 @@ def load(
         The index or a shard is damaged.
     UnreachableError
         The Hub can't be reached or refuses access.
+    SlowError
+        An answer did not come in time.
     ImageRootError
         An image is missing from `image_root`, or has another sha256.
     AsamDatasetsError
@@ -3419,7 +4078,12 @@ def load(
         raise AsamDatasetsError(
             f"shuffle_seed and epoch must be 0 or more, not {shuffle_seed} and {epoch}"
         )
-    store = open_store(repo_or_path, revision, token, retries)
+    if retries < 0 or not (timeout > 0 and rate > 0):
+        raise AsamDatasetsError(
+            f"retries must be 0 or more, timeout and rate above 0, not {retries}, {timeout}, {rate}"
+        )
+    patience = Patience(timeout, rate, retries)
+    store = open_store(repo_or_path, revision, token, patience)
     index = open_index(store, config)
     chosen = index.split(split)
     names = index.columns(columns)
@@ -3441,10 +4105,11 @@ def load(
     builder = AnyConfig(
         cache_dir=None if cache_dir is None else str(cache_dir),
         config_name=config,
-        repo_or_path=store.name,
+        repo_or_path=store.url,
         columns=names if columns else None,
         image_root=str(image_root) if image_root else None,
         token=token,
+        patience=patience,
     )
     if streaming:
         return builder.as_streaming_dataset(chosen.name)

@@ -13,7 +13,7 @@ def _leave_working_directory() -> None:
 
     `python -m` puts it first in that path. A dist holds a file asam_datasets.py, and a dist from
     someone else may hold a numpy.py. Neither may be run. The folder stays in the path only if the
-    builder itself is in it, as in a checkout. `builder.core.processes.safe_path` does the same for
+    builder itself is in it, as in a checkout. `builder.core.processes.safe_start` does the same for
     worker processes.
     """
     try:
@@ -27,5 +27,10 @@ def _leave_working_directory() -> None:
 # While Python looks for the module that `python -m` names, sys.argv[0] is "-m".
 if sys.argv[:1] == ["-m"]:
     _leave_working_directory()
+
+if "ASAM_DATASETS_PARENT" in os.environ:  # this is a worker
+    from builder.core.processes import follow_parent
+
+    follow_parent()
 
 from asam_datasets import __version__ as __version__  # one for the whole project

@@ -16,11 +16,14 @@ from builder.captioning.settings import PRESETS, RunOptions, caption_settings
 from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
+    add_patience,
     counted,
+    emit,
     emit_json,
     number,
     out_folder,
     parser,
+    patience_of,
     positive,
     run_command,
     say,
@@ -49,6 +52,7 @@ _REFUSED = (
     "has them all. Build from a source that is whole and of this form, or accept it as it is by "
     "the same command with --max-rejects 1."
 )
+_SHOWN = 10  # undocumented keys printed; the index has them
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -240,6 +244,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the largest share of the records, images, masks or lines of captions that may be "
         f"rejected, 0 to 1; with more the build fails (default: {MAX_REJECTS})",
     )
+    add_patience(result)
     how.add_argument("--no-resume", action="store_true", help="rebuild even what is done")
     how.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
     how.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -310,7 +315,12 @@ def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
         sample = write_sample(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         paths, args.captions = [str(sample.tar)], args.captions or sample.captions
     ids = read_image_ids(args.image_ids) if args.image_ids else None
-    opened = open_sources(paths, config=args.config, allow_truncated=args.allow_truncated)
+    opened = open_sources(
+        paths,
+        config=args.config,
+        allow_truncated=args.allow_truncated,
+        patience=patience_of(args),
+    )
     for source in opened:
         yield replace(
             source,
@@ -347,10 +357,10 @@ def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> di
 
     plan = estimate_config(source, settings, workers=args.workers)
     if not args.json:
-        sys.stdout.write(
+        emit(
             f"{plan.config}: {counted(plan.images, 'image')}, about {counted(plan.masks, 'mask')}, "
             f"{counted(plan.shards, f'{settings.fmt} shard')}, about {sized(plan.bytes)}, about "
-            f"{plan.seconds:,.0f} s with {counted(plan.workers, 'worker')}\n"
+            f"{plan.seconds:,.0f} s with {counted(plan.workers, 'worker')}"
         )
     probes = counted(plan.probes, "image")
     say(f"{plan.config}: estimated from {probes}; nothing was written")
@@ -376,8 +386,10 @@ def _report(source: Source, dist: Path, built: Built, args: argparse.Namespace) 
     )
     for reason, count in counts.rejects.items():
         say(f"  rejected {count:,} x {reason} (see rejects.jsonl)")
-    for key, count in counts.unknown_keys.items():
+    for key, count in list(counts.unknown_keys.items())[:_SHOWN]:
         say(f"  {count:,} x undocumented key {key}: left out of the rows")
+    if (more := len(counts.unknown_keys) - _SHOWN) > 0:
+        say(f"  and {more:,} more undocumented keys, which its index.json counts")
     if not args.quiet and not built.refused:
         say(f'  load_dataset("{dist}", "{source.config}")')
     return {

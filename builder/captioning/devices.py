@@ -20,7 +20,7 @@ from builder.captioning.model import load
 from builder.captioning.settings import CaptionSettings
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
 from builder.core.errors import CaptionError, SourceError
-from builder.core.processes import end_with_parent, interrupt_deferred, safe_path
+from builder.core.processes import interrupt_deferred, safe_start
 
 _BLOCK = 256  # images; small blocks keep the devices close to each other in the source
 
@@ -50,11 +50,11 @@ class DeviceProcesses:
         self._processes: list[Any] = []
         # Making the first queue starts multiprocessing's resource tracker. Starting that unblocks
         # Ctrl-C, so the queue is made before Ctrl-C is deferred.
-        with safe_path():
+        with safe_start():
             self._outcomes: Any = context.Queue()
             # The number of the source that is being captioned; 0 for none.
             self._source: Any = context.Value("q", 0)
-        with safe_path(), interrupt_deferred():
+        with safe_start(), interrupt_deferred():
             for device in devices:
                 tasks = context.Queue()
                 queues = (self._source, tasks, self._outcomes)
@@ -172,7 +172,6 @@ def _work(
     A source is given up as soon as `current` is no longer its number. The process ends when the
     main process ends.
     """
-    end_with_parent()
     torch.set_num_threads(threads)
     try:
         loaded = load(settings, torch.device(device))

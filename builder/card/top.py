@@ -16,8 +16,8 @@ from builder.card.parts import decode_card, read_entries, read_parts
 from builder.card.pictures import draw_picture
 from builder.card.render import render_card
 from builder.card.script import script_path
-from builder.core.files import read_file, refuse_folders, write_bytes
-from builder.core.layout import CARD, MANIFEST, SCRIPT, configs, picture_name
+from builder.core.files import read_file, refuse_folders, remove_unfinished, write_bytes
+from builder.core.layout import ASSETS, CARD, MANIFEST, SCRIPT, configs, picture_name
 from builder.core.manifest import Manifest, parse_manifest
 from builder.shards.index import read_index
 
@@ -39,6 +39,8 @@ def write_top(dist: Path, *, repo: str = REPO_ID) -> Path:
         An index can't be read.
     """
     with filelock.FileLock(dist / f".{CARD}.lock"):
+        for folder in (dist, dist / ASSETS):
+            remove_unfinished(folder)
         return _write_top(dist, repo)
 
 

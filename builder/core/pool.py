@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from builder.core.console import default_workers
 from builder.core.errors import ShardError
-from builder.core.processes import end_with_parent, interrupt_deferred, safe_path
+from builder.core.processes import interrupt_deferred, safe_start
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -65,13 +65,13 @@ def run(
     if workers == 1 or len(tasks) <= 1:
         return [function(task, on_row) for task in tasks]
     context = multiprocessing.get_context("spawn")
-    with safe_path():
+    with safe_start():
         counts, stop = context.SimpleQueue(), context.Event()
         pool = ProcessPoolExecutor(
             min(workers, len(tasks)), context, initializer=_start_worker, initargs=(counts, stop)
         )
     try:
-        with safe_path(), interrupt_deferred():
+        with safe_start(), interrupt_deferred():
             futures = [pool.submit(_call, function, task) for task in tasks]
         pending: set[Future[R]] = set(futures)
         while pending:
@@ -103,7 +103,6 @@ def _call(function: Callable[[T, OnRow], R], task: T) -> R:
 def _start_worker(counts: Any, stop: Event) -> None:
     global _counts, _stop
     _counts, _stop = counts, stop
-    end_with_parent()
 
 
 def _drain(counts: Any, on_row: OnRow) -> None:

@@ -6,32 +6,39 @@ the folder that the command was started in.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import connection
+
+PARENT = "ASAM_DATASETS_PARENT"  # tells a worker the process that started it
+_POLL = 0.1  # seconds between looks at the parent
 
 
 @contextmanager
-def safe_path() -> Iterator[None]:
-    """Keep the working directory off the module path of the processes that are started meanwhile.
+def safe_start() -> Iterator[None]:
+    """Start processes meanwhile that import nothing from here, and that end with this one.
 
     A worker of `spawn` starts as `python -c`, which puts the working directory first on the module
     path until the worker receives its parent's path. The process that tracks semaphores starts in
     the same way. The first queue or event starts it.
+
+    A worker follows its parent as soon as it imports `builder`, before everything else: see
+    `follow_parent`.
     """
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
+    set_now = {"PYTHONSAFEPATH": "1", PARENT: str(os.getpid())}
+    before = {name: os.environ.get(name) for name in set_now}
+    os.environ.update(set_now)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager
@@ -57,13 +64,17 @@ def interrupt_deferred() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def end_with_parent() -> None:
-    """In a worker: end this process when its parent ends, for whatever reason."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+def follow_parent() -> None:
+    """End this process when the process that started it by `safe_start` ends, for any reason.
+
+    `builder` calls this when it is imported. So a worker whose parent is killed ends at once, also
+    while it still imports the libraries, which can take long on a busy machine.
+    """
+    parent = int(os.environ.pop(PARENT))  # so that the worker's own processes don't follow it, too
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
 
 
-def _follow(sentinel: int) -> None:
-    connection.wait([sentinel])
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:  # a process without its parent gets another one
+        time.sleep(_POLL)
     os._exit(1)

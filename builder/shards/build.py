@@ -6,15 +6,17 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from asam_datasets.batches import Layout
 from asam_datasets.schema import features_of
 from builder.core.errors import ShardError
-from builder.core.files import replace_durably
+from builder.core.files import replace_durably, sha256_json
 from builder.core.layout import config_folder, temporary_folder
 from builder.core.records import Json, Reject, Source
+from builder.core.rejects import add_keys
 from builder.shards.plan import ShardPlan
 from builder.shards.receipt import COUNTED, Receipt, done, write_receipt
 from builder.shards.write import ShardWriter
@@ -51,7 +53,26 @@ class Job:
     resume: bool = True
 
 
-def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> tuple[Receipt, bool]:
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A shard of a build.
+
+    Parameters
+    ----------
+    receipt
+        The shard's receipt.
+    built
+        Whether it was built now. If not, it was done before.
+    why
+        Why it was built again; empty for a shard that had not been built before.
+    """
+
+    receipt: Receipt
+    built: bool
+    why: str = ""
+
+
+def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> Made:
     """Build a shard unless it is done.
 
     The shard is written under a temporary name, read back, synced to disk and then renamed. Its
@@ -66,13 +87,6 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> tuple[Receipt, boo
     on_row
         Called after each item.
 
-    Returns
-    -------
-    receipt : Receipt
-        The shard's receipt.
-    built : bool
-        False if the shard was done before.
-
     Raises
     ------
     ShardError
@@ -82,11 +96,15 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> tuple[Receipt, boo
     """
     config = job.source.config
     features = features_of(job.source.kind)
+    why = ""
     if job.resume:
         layout = Layout(features.arrow_schema) if job.fmt == "arrow" else None
-        receipt = done(job.dist, config, shard, job.fmt, job.settings_sha256, layout)
-        if receipt:
-            return receipt, False
+        earlier, why = done(
+            *(job.dist, config, shard, job.fmt),
+            *(job.settings_sha256, layout, partial(_inputs, job.source)),
+        )
+        if earlier:
+            return Made(earlier, built=False)
     name = shard.file(job.fmt)
     final = config_folder(job.dist, config) / name
     temporary = temporary_folder(job.dist, config) / f"{name}.{os.getpid()}"
@@ -94,6 +112,7 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> tuple[Receipt, boo
     counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
     unknown: Counter[str] = Counter()
     rejects: list[Reject] = []
+    inputs: list[str] = []
     try:
         with (
             ShardWriter(temporary, features, job.fmt) as writer,
@@ -102,7 +121,8 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> tuple[Receipt, boo
             for item in shard.items:
                 outcome = reader.read(item)
                 rejects += outcome.rejects
-                unknown += outcome.unknown_keys
+                inputs.append(outcome.inputs)
+                add_keys(unknown, outcome.unknown_keys)
                 if outcome.row is not None:
                     writer.add(outcome.row)
                     _count(outcome.row, counts)
@@ -122,13 +142,21 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> tuple[Receipt, boo
         shard=entry,
         plan_sha256=shard.sha256(),
         settings_sha256=job.settings_sha256,
+        versions_sha256=shard.versions_sha256(),
+        inputs_sha256=sha256_json(inputs),
         source=job.fingerprint,
         counts=dict(counts),
         unknown_keys=dict(unknown),
         rejects=tuple(rejects),
     )
     write_receipt(job.dist, receipt)
-    return receipt, True
+    return Made(receipt, built=True, why=why)
+
+
+def _inputs(source: Source, shard: ShardPlan) -> str:
+    """The hash of all bytes that the shard's items are read from."""
+    with source.open() as reader:
+        return sha256_json([reader.inputs(item) for item in shard.items])
 
 
 def _count(row: dict[str, Any], counts: Counter[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,14 +28,14 @@ from builder.core.layout import (
     temporary_folder,
 )
 from builder.core.records import Json, Listing, Source
-from builder.shards.build import Job, OnRow, build_shard
+from builder.shards.build import Job, Made, OnRow, build_shard
 from builder.shards.index import read_index, write_index
 from builder.shards.plan import Settings, ShardPlan, make_plan
-from builder.shards.receipt import Receipt, receipt_path
+from builder.shards.receipt import receipt_path
 from builder.shards.state import State, read_state, state_path, write_state
 
-BuildShard = Callable[[ShardPlan, OnRow], tuple[Receipt, bool]]
-Engine = Callable[[BuildShard, Sequence[ShardPlan], int, OnRow], list[tuple[Receipt, bool]]]
+BuildShard = Callable[[ShardPlan, OnRow], Made]
+Engine = Callable[[BuildShard, Sequence[ShardPlan], int, OnRow], list[Made]]
 
 _PROBES = 8  # a dry run reads this many records for its estimate
 
@@ -142,9 +143,12 @@ def build_config(
 
             processes = workers or _workers(listing)
             results = engine(partial(build_shard, job), shards, processes, on_row)
-        receipts = [receipt for receipt, _ in results]
+        receipts = [made.receipt for made in results]
         index, refused = write_index(dist, source, settings, listing, receipts, max_rejects)
-    reused = sum(not built for _, built in results)
+    for why, number in Counter(made.why for made in results if made.why).items():
+        what = f"{number} of {len(results)} shards" if number > 1 else "a shard"
+        say(f"{source.config}: {what} built again: {why}")
+    reused = sum(not made.built for made in results)
     return Built(index, listing, reused, time.monotonic() - started, refused)
 
 

@@ -18,7 +18,7 @@ from builder.core.errors import ShardError
 from builder.core.files import dump_json, read_file, write_bytes
 from builder.core.layout import SHARD_NAME, config_folder, index_path, rejects_path
 from builder.core.records import Listing, Source
-from builder.core.rejects import count_reasons, write_rejects
+from builder.core.rejects import add_keys, count_reasons, write_rejects
 from builder.shards.plan import Settings
 from builder.shards.receipt import Receipt
 from builder.shards.refusal import refusals
@@ -73,7 +73,7 @@ def write_index(
     for receipt in receipts:
         shards.setdefault(receipt.split, []).append(receipt.shard)
         counts.update(receipt.counts)
-        unknown.update(receipt.unknown_keys)
+        add_keys(unknown, receipt.unknown_keys)
     settings_json = settings.as_json(source)
     index = Index(
         config=source.config,

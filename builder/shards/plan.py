@@ -48,8 +48,12 @@ class ShardPlan:
         return shard_name(self.split, self.index, self.total, fmt)
 
     def sha256(self) -> str:
-        """Identifies the shard's input: the items and the versions of their bytes."""
-        return sha256_json([[item.key, item.num_bytes, item.version] for item in self.items])
+        """Identifies the shard's items by their names and sizes."""
+        return sha256_json([[item.key, item.num_bytes] for item in self.items])
+
+    def versions_sha256(self) -> str:
+        """Identifies the versions of the items' files, which a copy of the files changes."""
+        return sha256_json([item.version for item in self.items])
 
 
 @dataclass(frozen=True, slots=True)

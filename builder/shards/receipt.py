@@ -1,14 +1,21 @@
 """Receipts: a small file for each shard, kept beside the data, that proves that the shard is done.
 
-A shard is done if three things hold. Its receipt names the plan and the settings of this build. The
-receipt is not damaged. The shard's file has the size and the checksum in the receipt. Otherwise the
-shard is built again, and nothing of its receipt is used.
+A shard is done if four things hold. Its receipt names the plan and the settings of this build. The
+receipt is not damaged. The shard's file has the size and the checksum in the receipt. And the shard
+was made from the bytes that the source holds now. Otherwise the shard is built again, and nothing
+of its receipt is used.
+
+The source's bytes are the same if its files have the names, sizes and mtimes (or ETags) of the
+earlier build. If only the mtimes differ, as after `touch` or `cp`, the items' bytes are read and
+hashed, and their sha256 is compared with the one in the receipt. That takes a small part of the
+time of a build, and it proves as much as the mtimes do, or more. The receipt then gets the new
+mtimes, so the next run reads nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +47,9 @@ class Receipt:
         The shard as the index describes it.
     plan_sha256, settings_sha256
         The hashes of the shard's plan and of the settings.
+    versions_sha256, inputs_sha256
+        The hashes of the versions of the items' files, and of all bytes that the items were read
+        from.
     source
         The fingerprint of the source.
     counts
@@ -57,6 +67,8 @@ class Receipt:
     shard: Shard
     plan_sha256: str
     settings_sha256: str
+    versions_sha256: str
+    inputs_sha256: str
     source: Mapping[str, Any]
     counts: Mapping[str, int]
     unknown_keys: Mapping[str, int]
@@ -91,6 +103,8 @@ class Receipt:
             shard=Shard.from_json(node["shard"], file, layout),
             plan_sha256=node["plan_sha256"].sha256(),
             settings_sha256=node["settings_sha256"].sha256(),
+            versions_sha256=node["versions_sha256"].sha256(),
+            inputs_sha256=node["inputs_sha256"].sha256(),
             source=source_from_json(node["source"]),
             counts=counts,
             unknown_keys=node["unknown_keys"].counts(),
@@ -110,6 +124,8 @@ class Receipt:
                 "shard": self.shard.to_json(),
                 "plan_sha256": self.plan_sha256,
                 "settings_sha256": self.settings_sha256,
+                "versions_sha256": self.versions_sha256,
+                "inputs_sha256": self.inputs_sha256,
                 "source": dict(self.source),
                 "counts": dict(self.counts),
                 "unknown_keys": dict(self.unknown_keys),
@@ -168,8 +184,9 @@ def done(
     fmt: str,
     settings_sha256: str,
     layout: Layout | None,
-) -> Receipt | None:
-    """The receipt of a shard if the shard is done, or None if it has to be built.
+    inputs: Callable[[ShardPlan], str],
+) -> tuple[Receipt | None, str]:
+    """Find out whether a shard is done.
 
     Parameters
     ----------
@@ -183,19 +200,35 @@ def done(
         The hash of the settings of this build.
     layout
         The layout of the config's schema; None for Parquet.
+    inputs
+        Reads the shard's items from the source, and gives the hash of their bytes.
+
+    Returns
+    -------
+    receipt : Receipt or None
+        The shard's receipt, or None if the shard has to be built.
+    why : str
+        Why a shard that was built before has to be built again. Empty if it was not built before,
+        or is done.
     """
     try:
         receipt = read_receipt(dist, config, shard.file(fmt), layout)
-        if (
-            receipt is None
-            or receipt.settings_sha256 != settings_sha256
-            or receipt.plan_sha256 != shard.sha256()
-        ):
-            return None
+        if receipt is None:
+            return None, ""
+        if receipt.settings_sha256 != settings_sha256:
+            return None, "it was built with other settings"
+        if receipt.plan_sha256 != shard.sha256():
+            return None, "the source has files of other names or sizes"
         check_file(config_folder(dist, config) / receipt.shard.file, receipt.shard)
-    except (ContractError, ShardError):
-        return None
-    return receipt
+    except (ContractError, ShardError) as error:
+        return None, str(error)
+    versions = shard.versions_sha256()
+    if receipt.versions_sha256 != versions:
+        if receipt.inputs_sha256 != inputs(shard):
+            return None, "the source's files have other content"
+        receipt = replace(receipt, versions_sha256=versions)
+        write_receipt(dist, receipt)
+    return receipt, ""
 
 
 def check_file(path: Path, shard: Shard) -> None:

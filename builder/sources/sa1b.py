@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +15,12 @@ from typing import Any, NamedTuple
 import fsspec
 
 from asam_datasets import CONFIG_NAME
+from asam_datasets.patience import PATIENT, Patience
+from asam_datasets.redaction import hide_in
 from builder.core.console import counted
 from builder.core.errors import SettingsError, SourceError
 from builder.core.records import Item, Json, Listing, Outcome, Reject
+from builder.core.text import brief, encoding_of
 from builder.masks.control import mask_order, paint
 from builder.masks.png import encode_masks
 from builder.masks.rle import RleBatch
@@ -29,6 +33,8 @@ _STEM = re.compile(rf"sa_({_ID.pattern})")
 # The bytes of a row beside its jpeg (masks, annotations and control image) for each byte of json.
 # Of real rows the image makes up 82 %, masks 9 %, annotations 6 % and the control image 3 %.
 _BYTES_PER_JSON_BYTE = 3.0
+
+_LONGEST_ID = 100  # characters of an annotation's id in a reject
 
 
 class Pair(NamedTuple):
@@ -236,9 +242,26 @@ class Sa1bReader:
 
     source: Sa1bSource
 
+    def inputs(self, item: Item) -> str:
+        """The checksum of the bytes of the json and the jpg."""
+        pair: Pair = item.locator
+        if self._oversized(pair):
+            return ""
+        read = self.source.archive.read
+        return _inputs(read(pair.json), read(pair.jpg))
+
     def read(self, item: Item) -> Outcome:
         """Read an image and its record, check both, decode the masks, paint the control image."""
         pair: Pair = item.locator
+        if refused := self._oversized(pair):
+            return refused
+        text, jpeg = self.source.archive.read(pair.json), self.source.archive.read(pair.jpg)
+        outcome = self._read(pair, text, jpeg)
+        outcome.inputs = _inputs(text, jpeg)
+        return outcome
+
+    def _oversized(self, pair: Pair) -> Outcome | None:
+        """The reject of a file that is too large to be read."""
         for member, bound, reason in (
             (pair.jpg, checks.MAX_JPEG_BYTES, "jpeg_too_large"),
             (pair.json, checks.MAX_JSON_BYTES, "json_too_large"),
@@ -246,14 +269,16 @@ class Sa1bReader:
             if member.size > bound:
                 problem = Problem(reason, f"at most {bound} bytes", f"{member.size} bytes")
                 return self._rejected(member, problem)
-        record = checks.parse_json(self.source.archive.read(pair.json))
+        return None
+
+    def _read(self, pair: Pair, text: bytes, jpeg: bytes) -> Outcome:
+        record = checks.parse_json(text)
         if isinstance(record, Problem):
             return self._rejected(pair.json, record)
         file_name = posixpath.basename(pair.jpg.name)
         size = checks.check_image_info(record, file_name, pair.image_id)
         if isinstance(size, Problem):
             return self._rejected(pair.json, size)
-        jpeg = self.source.archive.read(pair.jpg)
         if wrong := checks.check_jpeg(jpeg, *size):
             return self._rejected(pair.jpg, wrong)
         annotations, batch, rejects = self._annotations(pair, record["annotations"], *size)
@@ -292,7 +317,11 @@ class Sa1bReader:
             annotation = checks.clean_annotation(value, width, height)
             if isinstance(annotation, Problem):
                 stated = value.get("id") if isinstance(value, dict) else None
-                if isinstance(stated, bool) or not isinstance(stated, int | str):
+                if (
+                    isinstance(stated, bool)
+                    or not isinstance(stated, int | str)
+                    or len(str(stated)) > _LONGEST_ID
+                ):
                     stated = f"annotations[{place}]"
                 reject(stated, annotation)
             elif annotation["id"] in seen:
@@ -325,7 +354,11 @@ class Sa1bReader:
 
 
 def open_sources(
-    sources: Sequence[str], *, config: str | None = None, allow_truncated: bool = False
+    sources: Sequence[str],
+    *,
+    config: str | None = None,
+    allow_truncated: bool = False,
+    patience: Patience = PATIENT,
 ) -> list[Sa1bSource]:
     """The sources that a user's arguments name.
 
@@ -337,6 +370,8 @@ def open_sources(
         The name of the config, for a single source. Defaults to the source's name without .tar.
     allow_truncated
         Accept tars that were cut off, and use the members that are complete.
+    patience
+        How long a request to a remote store may take, and how often it is repeated.
 
     Raises
     ------
@@ -350,7 +385,7 @@ def open_sources(
         raise SettingsError(f"--config {config} can name one source only, found {len(urls)}")
     found: dict[str, Sa1bSource] = {}
     for url in urls:
-        archive = Archive(url, allow_truncated)
+        archive = Archive(url, allow_truncated, patience)
         name = config or archive.name.removesuffix(".tar")
         if not CONFIG_NAME.fullmatch(name):
             raise SettingsError(f"{url}: {name!r} can't name a config; give --config NAME")
@@ -373,18 +408,23 @@ def read_image_ids(path: str) -> frozenset[int]:
     """
     ids = set()
     try:
-        with fsspec.open(path, "rt", encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
+        with fsspec.open(path, "rb") as binary:
+            encoding = encoding_of(binary.read(4))
+            binary.seek(0)
+            for number, line in enumerate(io.TextIOWrapper(binary, encoding), 1):
                 text = line.strip().removesuffix(".jpg").removeprefix("sa_")
                 if text and not _ID.fullmatch(text):
                     raise SourceError(
                         f"{path}: line {number}: expected an image id such as 226692, "
-                        f"found {checks.brief(line.strip())}"
+                        f"found {brief(line.strip())}"
                     )
                 if text:
                     ids.add(int(text))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{path}: can't be read: {error}") from error
+    except SourceError:
+        raise
+    except Exception as error:  # no such protocol, no UTF-8, or whatever the transport raises
+        said = str(error) or type(error).__name__
+        raise SourceError(f"{path}: can't be read: {said}; give a list of ids") from hide_in(error)
     return frozenset(ids)
 
 
@@ -392,12 +432,22 @@ def _expand(source: str) -> list[str]:
     remote_query = "://" in source and "?" in source
     if remote_query or Path(source).exists() or not any(character in source for character in "*?["):
         return [source]
-    fs, pattern = fsspec.core.url_to_fs(source)
     protocol = source.split("://")[0] + "://" if "://" in source else ""
-    found = sorted(p for p in fs.glob(pattern) if p.endswith(".tar") or fs.isdir(p))
+    try:
+        fs, pattern = fsspec.core.url_to_fs(source)
+        found = sorted(p for p in fs.glob(pattern) if p.endswith(".tar") or fs.isdir(p))
+    except Exception as error:  # no such protocol, or whatever the transport raises
+        said = str(error) or type(error).__name__
+        raise SourceError(f"{source}: can't be listed: {said}") from hide_in(error)
     if not found:
         raise SourceError(f"{source}: matches no .tar and no folder")
     return [protocol + path if protocol not in ("", "file://") else path for path in found]
+
+
+def _inputs(text: bytes, jpeg: bytes) -> str:
+    digest = hashlib.sha256(text)
+    digest.update(jpeg)
+    return f"{len(text)} {digest.hexdigest()}"
 
 
 def _item(pair: Pair) -> Item:

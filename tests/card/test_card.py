@@ -26,7 +26,8 @@ from builder.card.top import write_top
 from builder.checking.rows import read_rows
 from builder.core.console import EXIT_FAILED, run_command
 from builder.core.errors import HubError
-from builder.core.layout import CARD, config_folder
+from builder.core.layout import ASSETS, CARD, config_folder, configs
+from builder.shards.index import read_index
 from tests.factory import members, write_tar
 from tests.hub.dists import indexes_of, make_dist, run_code
 
@@ -395,3 +396,26 @@ def test_of_builds_that_end_together_each_is_in_the_card(tmp_path: Path) -> None
     thread.join()
     listed = {entry["config_name"] for entry in read_entries((dist / CARD).read_text("utf-8"))}
     assert listed == {"sa_000000", "sa_000001"}
+
+
+def test_what_killed_runs_left_beside_the_card_goes(sample_dist: Path, tmp_path: Path) -> None:
+    dist = Path(shutil.copytree(sample_dist, tmp_path / "dist"))
+    left = [dist / f".{CARD}.99.tmp", dist / ASSETS / ".sa_000000.jpg.99.tmp"]
+    for path in left:
+        path.write_bytes(b"half")
+    write_top(dist)
+    assert not any(path.exists() for path in left)
+
+
+def test_names_from_outside_are_text_in_the_card(sample_dist: Path) -> None:
+    index = read_index(sample_dist, configs(sample_dist)[0])
+    hostile = "<script>x</script>|\n![y](z)"
+    signed = "m@https://me:pw@host/model?token=abc"
+    source = {**index.source, "name": hostile}
+    settings = {**index.settings, "sample": False, "captions_model": signed + hostile}
+    text = render_card([replace(index, source=source, settings=settings)])
+    assert "<script>" not in text
+    assert "![y]" not in text
+    assert "&lt;script&gt;x&lt;/script&gt;/" in text
+    assert "token=abc" not in text
+    assert "me:pw" not in text

@@ -54,6 +54,9 @@ class MadeSource:
     def open(self) -> Iterator[MadeSource]:
         yield self
 
+    def inputs(self, item: Item) -> str:
+        return item.key
+
     def read(self, item: Item) -> Outcome:
         return Outcome(make_row(item.key, item.locator, self.counts[item.key]))
 

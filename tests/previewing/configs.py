@@ -66,6 +66,9 @@ class EvaluationSource:
     def open(self) -> Iterator[EvaluationSource]:
         yield self
 
+    def inputs(self, item: Item) -> str:
+        return item.key
+
     def read(self, item: Item) -> Outcome:
         number = int(item.locator)
         width, height = 90 + number, 60

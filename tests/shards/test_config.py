@@ -18,10 +18,11 @@ import pytest
 from builder.core.errors import SettingsError, ShardError
 from builder.core.files import write_json
 from builder.core.layout import config_folder, index_path, receipts_folder, rejects_path
+from builder.shards.build import Made
 from builder.shards.config import Built, build_config, estimate_config
 from builder.shards.index import read_index
 from builder.shards.plan import Settings
-from builder.shards.receipt import Receipt, receipt_path
+from builder.shards.receipt import receipt_path
 from builder.shards.state import state_path
 from builder.sources.sa1b import Sa1bSource, open_sources
 from tests.factory import Record, members, write_folder, write_tar
@@ -191,7 +192,7 @@ def test_building_anew_takes_the_old_shards_away_first(tar: Path, tmp_path: Path
     source = source_of(tar)
     settings = Settings("arrow", 2 * SHARD_SIZE)
 
-    def engine(*_: object) -> list[tuple[Receipt, bool]]:
+    def engine(*_: object) -> list[Made]:
         assert tree(tmp_path) == {}
         raise ShardError("stopped")
 

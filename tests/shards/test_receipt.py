@@ -48,6 +48,8 @@ def written(tmp_path: Path) -> Receipt:
         shard=shard,
         plan_sha256="0" * 64,
         settings_sha256="1" * 64,
+        versions_sha256="2" * 64,
+        inputs_sha256="3" * 64,
         source={"name": "camo", "members": 3},
         counts=COUNTS,
         unknown_keys={"extra": 2},
@@ -122,7 +124,8 @@ def test_unknown_fields_are_ignored(written: Receipt, tmp_path: Path) -> None:
 @given(st.data())
 def test_any_value_of_another_kind_is_refused_or_harmless(data: Any) -> None:
     shard = Shard(FILE, 1, 5000, "2" * 64, (BATCH,))
-    receipt = Receipt("camo", "val", shard, "0" * 64, "1" * 64, {"name": "x"}, COUNTS, {}, ())
+    hashes = ("0" * 64, "1" * 64, "2" * 64, "3" * 64)
+    receipt = Receipt("camo", "val", shard, *hashes, {"name": "x"}, COUNTS, {}, ())
     document = receipt.to_json()
     path = data.draw(st.sampled_from(nodes(document)[1:]))
     value = data.draw(st.sampled_from([*OTHERS, REMOVE]))

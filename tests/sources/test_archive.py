@@ -181,3 +181,34 @@ def test_an_empty_tar_is_a_source_without_pairs(tmp_path: Path) -> None:
     (source,) = open_sources([str(tmp_path / "sa_000000.tar")])
     with pytest.raises(SourceError, match="expected pairs"):
         source.listing()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_a_list_of_ids_may_have_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "ids.txt"
+    path.write_bytes("1\r\n22\r\nsa_3.jpg\r\n".encode(encoding))
+    assert read_image_ids(str(path)) == {1, 22, 3}
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("foo://x", "Protocol not known"),
+        ("{tmp}", "directory"),
+        ("{tmp}/none", "No such file"),
+        ("{tmp}/latin", "can't decode byte 0xe9"),
+        ("http://127.0.0.1:9/x?signature=secret", "can't be read"),
+    ],
+)
+def test_a_list_of_ids_that_cannot_be_read_is_named(tmp_path: Path, path: str, found: str) -> None:
+    (tmp_path / "latin").write_bytes(b"1\n\xe9\n")
+    with pytest.raises(SourceError, match=found) as caught:
+        read_image_ids(path.format(tmp=tmp_path))
+    assert "give a list of ids" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("glob", ["foo://x/*.tar", "github://*", "hf://datasets/*"])
+def test_a_glob_that_no_store_answers_is_named(glob: str) -> None:
+    with pytest.raises(SourceError, match="can't be listed"):
+        open_sources([glob])

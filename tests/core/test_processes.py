@@ -1,0 +1,46 @@
+"""A worker ends with its parent, also while it still imports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+# What a worker does first, and then an import that takes long. The pipe closes when it has ended.
+WORKER = """
+import os, sys, time
+import builder
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+PARENT = f"""
+import subprocess, sys
+from builder.core.processes import safe_start
+with safe_start():
+    worker = subprocess.Popen([sys.executable, "-c", {WORKER!r}])
+worker.wait()
+"""
+
+
+def test_a_worker_that_still_imports_ends_with_its_parent() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
+        worker = int(parent.stdout.readline())
+        assert Path(f"/proc/{worker}").exists()
+        os.kill(parent.pid, signal.SIGKILL)
+        assert parent.stdout.read() == b""  # ends when no process holds the pipe any more
+
+
+def test_only_the_process_that_was_started_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import builder, os; print('ASAM_DATASETS_PARENT' in os.environ)"
+    environment = {**os.environ, "ASAM_DATASETS_PARENT": str(os.getpid())}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "False\n")
