@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.core.console import (
+    EXIT_FAILED,
     EXIT_OK,
     add_patience,
     counted,
@@ -107,6 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         emit_json(exported.as_json())
     elif not args.quiet:
         say(*_summary(exported))
+    if not exported.counts["images"]:
+        say(f"error: {args.config}: every image was left out, so the tree has none")
+        return EXIT_FAILED
     return EXIT_OK
 
 

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from asam_datasets.folders import walk_folder
 from builder.core.errors import ContractError
 from builder.core.files import read_file, sha256_file
 from builder.core.layout import DATA, INDEX
@@ -103,8 +104,14 @@ class Folder(Tree):
         return sorted(path.name for path in where.iterdir() if path.is_file())
 
     def paths(self) -> Sequence[str]:
-        found = (path.relative_to(self.dist) for path in self.dist.rglob("*") if path.is_file())
-        return sorted(path.as_posix() for path in found if not path.parts[0].startswith("."))
+        found: list[str] = []
+        for folder, below, names in walk_folder(self.dist):
+            where = Path(folder).relative_to(self.dist)
+            if not where.parts:
+                below[:] = [name for name in below if not name.startswith(".")]
+                names = [name for name in names if not name.startswith(".")]
+            found += [(where / name).as_posix() for name in names if Path(folder, name).is_file()]
+        return sorted(found)
 
     @cached_property
     def folders(self) -> Sequence[str]:

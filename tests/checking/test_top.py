@@ -212,3 +212,15 @@ def test_a_build_goes_on_by_its_index_where_plan_json_is_damaged(
         assert "the settings and the source are taken from its index" in capsys.readouterr().err
         assert path.read_bytes() == whole
         assert found(dist) == []
+
+
+def test_a_dist_whose_folders_are_links_is_the_same(sample_dist: Path, tmp_path: Path) -> None:
+    """A card may name its files with wildcards, which are searched for in all folders."""
+    linked = tmp_path / "dist"
+    linked.mkdir()
+    for path in sample_dist.iterdir():
+        (linked / path.name).symlink_to(path)
+    (linked / "circle").symlink_to(linked)
+    assert Folder(linked).paths() == Folder(sample_dist).paths()
+    assert Folder(linked).matches("data/*/train-*.arrow")
+    assert plan_checks(Folder(linked))[0] == []

@@ -263,3 +263,21 @@ def test_a_bad_frame_of_a_video_is_rejected_alone(tmp_path: Path) -> None:
     save_json(path, {"images": []})
     with pytest.raises(SourceError, match="YouTube-VIS JSON with a list of videos"):
         open_source("ovis", "native", folder).listing()
+
+
+def test_a_second_name_of_a_category_and_a_malformed_one_are_rejected(tmp_path: Path) -> None:
+    names = [
+        {"id": 1, "name": "person"},
+        {"id": 1, "name": "person"},
+        {"id": 1, "name": "bicycle"},
+        {"id": 2, "name": "bicycle"},
+        {"id": 3, "name": "car"},
+        {"name": "boat"},
+    ]
+    source, _ = release(tmp_path, categories=names)
+    result = read(source)
+    assert [(r.reason, r.expected) for r in result.rejects] == [
+        ("category_invalid", "one name of category 1, 'person'"),
+        ("category_invalid", "a category with id and name"),
+    ]
+    assert [a["category"] for a in result.row()["annotations"]] == ["person", "bicycle", "car"]

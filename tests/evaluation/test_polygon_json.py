@@ -154,6 +154,7 @@ def test_an_object_of_visor_without_segments_is_rejected(tmp_path: Path) -> None
         ("{", "truth_unreadable"),
         ("{}", "truth_unreadable"),
         ('{"a": {"annotation": 5}}', "truth_unreadable"),
+        ('{"a": {"annotation": []}, "b": {"annotation": []}}', "truth_unreadable"),
         ('{"a": {"annotation": [], "image_width": 9, "image_height": 9}}', "mask_size"),
     ],
 )

@@ -529,6 +529,13 @@ def test_the_command_prints_json_and_exit_codes(
     assert "empty folders" not in err
     assert run(CONFIG, *options, "--split-name", "validation", "--json")[0] == 0
     assert (tmp_path / "out" / f"{CONFIG}-controlnet-validation.json").exists()
+    bare = build(
+        write_tar(tmp_path / "sa_000000.tar", members([1])), tmp_path / "bare", captions={}
+    )
+    options[1:4:2] = str(bare), str(tmp_path / "none")
+    status, _, err = run(CONFIG, *options, "--missing-captions", "skip")
+    assert status == 1
+    assert "error: sa_000000: every image was left out, so the tree has none" in err
     status, out, err = run("sa_000009", *options)
     assert (status, out) == (1, "")
     assert err.startswith("error: no config 'sa_000009'")

@@ -105,7 +105,7 @@ class CocoJson:
             elif element.key == "images":
                 self._image(record, images, on_disk, found)
             elif element.key == "categories":
-                categories |= category_names(record)
+                add_category(record, categories, self.source, self.part.truth, found)
             elif element.key == "annotations":
                 self._place(element, places, found)
         if not images:
@@ -182,11 +182,30 @@ class CocoJson:
         found.rejects.append(Reject(self.source, self.part.truth, reason, expected, what))
 
 
-def category_names(record: Any) -> dict[Any, str]:
-    """One entry of the list of categories as {id: name}; empty if the entry is malformed."""
+def add_category(
+    record: Any, categories: dict[Any, str], source: str, file: str, found: Found
+) -> None:
+    """Add an entry of the list of categories. A malformed one, or a second of its id, is rejected.
+
+    Parameters
+    ----------
+    record
+        The entry.
+    categories
+        The names by id so far.
+    source, file
+        The dataset and its JSON, for the reject.
+    found
+        It gets the reject.
+    """
+    expected = ""
     if missing_fields(record, ("id", "name")) or not isinstance(record["id"], (int, str)):
-        return {}
-    return {record["id"]: str(record["name"])}
+        expected = "a category with id and name"
+    elif categories.setdefault(record["id"], str(record["name"])) != str(record["name"]):
+        expected = f"one name of category {record['id']}, {categories[record['id']]!r}"
+    if expected:
+        what = str(record)[:80]
+        found.rejects.append(Reject(source, file, "category_invalid", expected, what))
 
 
 def category_of(record: Any, categories: dict[Any, str]) -> tuple[str | None, int | None]:

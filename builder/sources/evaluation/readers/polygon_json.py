@@ -205,9 +205,9 @@ class PolygonJson:
     def _woodscape(self, path: str, height: int, width: int) -> list[Any]:
         try:
             data = strict_json.loads((self.root / path).read_bytes())
-            record = next(iter(data.values()))
+            (record,) = data.values()  # a second image would be lost
             objects = list(record["annotation"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             expected = "WoodScape's object with a list annotation"
             raise Fault("truth_unreadable", expected, f"{path}: {error!r}") from error
         size = (record.get("image_height", height), record.get("image_width", width))

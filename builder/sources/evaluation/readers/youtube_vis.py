@@ -23,7 +23,7 @@ from builder.sources.evaluation.readers.base import (
     note_dropped,
     reject_repeated,
 )
-from builder.sources.evaluation.readers.coco_json import Places, category_names, category_of
+from builder.sources.evaluation.readers.coco_json import Places, add_category, category_of
 from builder.sources.evaluation.readers.options import Options
 from builder.sources.evaluation.readers.segmentation import to_counts
 
@@ -67,7 +67,7 @@ class YoutubeVis:
             elif element.key == "videos":
                 videos.append(record)
             elif element.key == "categories":
-                categories |= category_names(record)
+                add_category(record, categories, self.source, self.part.truth, found)
             elif element.key == "annotations":
                 if not _is_annotation(record):
                     expected = "an object with video_id and a list of segmentations"
