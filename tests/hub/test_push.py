@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from huggingface_hub import DatasetCard
+from huggingface_hub import DatasetCard, constants
 
 from builder.core.console import run_command
 from builder.core.errors import AsamDatasetsError, HubError, SettingsError, ShardError
@@ -27,6 +27,16 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dist with two configs."""
     dist = make_dist(tmp_path_factory.mktemp("two") / "dist", range(1, 9), shards=4, card=False)
     return make_dist(dist, range(20, 24), config="sa_000001", shards=1)
+
+
+@pytest.fixture
+def at_hub(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> LoopbackHub:
+    """The Hub that commands in this process take for the real one; they have no token."""
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "nowhere")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    return hub
 
 
 def shards_of(dist: Path, config: str) -> dict[str, str]:
@@ -108,15 +118,24 @@ def test_a_dry_run_says_what_is_there_and_what_goes(
     ],
 )
 def test_a_token_that_will_not_do_is_told_before_anything_is_sent(
-    hub: LoopbackHub, two: Path, tmp_path: Path, token: str | None, message: str
+    at_hub: LoopbackHub,
+    two: Path,
+    token: str | None,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = command(hub, tmp_path / "hf", two, "--repo", REPO, token=token)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert done.stderr.count("\n") <= 5
-    assert token is None or token not in done.stdout + done.stderr
-    assert not hub.matching(method="PUT")
-    assert not hub.store.repos
+    if token is not None:
+        monkeypatch.setenv("HF_TOKEN", token)
+    capsys.readouterr()
+    assert run_command(main, [str(two), "--repo", REPO, "--workers", "1", "--quiet"]) == 1
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.count("\n") <= 5
+    assert token is None or token not in said.out + said.err
+    assert at_hub.requests or token is None
+    assert not at_hub.matching(method="PUT")
+    assert not at_hub.store.repos
 
 
 def test_someone_elses_repo_and_a_gated_one_are_refused(hub: LoopbackHub, two: Path) -> None:
