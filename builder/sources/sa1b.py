@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import posixpath
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from asam_datasets import CONFIG_NAME
 from asam_datasets.patience import PATIENT, Patience
@@ -411,15 +413,16 @@ def read_image_ids(path: str) -> frozenset[int]:
         with fsspec.open(path, "rb") as binary:
             encoding = encoding_of(binary.read(4))
             binary.seek(0)
-            for number, line in enumerate(io.TextIOWrapper(binary, encoding), 1):
-                text = line.strip().removesuffix(".jpg").removeprefix("sa_")
-                if text and not _ID.fullmatch(text):
-                    raise SourceError(
-                        f"{path}: line {number}: expected an image id such as 226692, "
-                        f"found {brief(line.strip())}"
-                    )
-                if text:
-                    ids.add(int(text))
+            with io.TextIOWrapper(binary, encoding) as lines:
+                for number, line in enumerate(lines, 1):
+                    text = line.strip().removesuffix(".jpg").removeprefix("sa_")
+                    if text and not _ID.fullmatch(text):
+                        raise SourceError(
+                            f"{path}: line {number}: expected an image id such as 226692, "
+                            f"found {brief(line.strip())}"
+                        )
+                    if text:
+                        ids.add(int(text))
     except SourceError:
         raise
     except Exception as error:  # no such protocol, no UTF-8, or whatever the transport raises
@@ -435,7 +438,10 @@ def _expand(source: str) -> list[str]:
     protocol = source.split("://")[0] + "://" if "://" in source else ""
     try:
         fs, pattern = fsspec.core.url_to_fs(source)
-        found = sorted(p for p in fs.glob(pattern) if p.endswith(".tar") or fs.isdir(p))
+        # fsspec does not look into a folder that is a link.
+        through_links = isinstance(fs, LocalFileSystem) and "**" not in pattern
+        paths = glob.glob(pattern) if through_links else fs.glob(pattern)  # noqa: PTH207
+        found = sorted(p for p in paths if p.endswith(".tar") or fs.isdir(p))
     except Exception as error:  # no such protocol, or whatever the transport raises
         said = str(error) or type(error).__name__
         raise SourceError(f"{source}: can't be listed: {said}") from hide_in(error)

@@ -265,3 +265,15 @@ def test_a_deep_pattern_ends_in_a_circle_of_folders(tmp_path: Path) -> None:
     (group,) = list(folder.rglob("validation"))[:1]
     (group / "again").symlink_to(group)
     assert read(open_source("ade20k", "native", folder)).rows == before.rows
+
+
+def test_a_glob_leads_through_linked_folders(tmp_path: Path) -> None:
+    write_tar(tmp_path / "real" / "sa_000000.tar", members([1]))
+    write_folder(tmp_path / "real" / "sa_000001", members([2]))
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a").symlink_to(tmp_path / "real")
+    (tmp_path / "links" / "sa_000002").symlink_to(tmp_path / "real" / "sa_000001")
+    (tmp_path / "links" / "sa_000003.tar").symlink_to(tmp_path / "real" / "sa_000000.tar")
+    found = open_sources([str(tmp_path / "links" / "*" / "sa_*"), str(tmp_path / "links" / "sa_*")])
+    assert [s.config for s in found] == [f"sa_00000{i}" for i in range(4)]
+    assert all(source.listing().items for source in found)
