@@ -6,12 +6,19 @@ import json
 import random
 from typing import Any
 
+import numpy as np
+import yaml  # type: ignore[import-untyped]
+from pycocotools import mask as coco
+
+from asam_datasets.contract import signed
+
 ODD: tuple[Any, ...] = (
     *(None, True, False, -1, 0, 1, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308, float("nan")),
     *(float("inf"), "", "x", "é", "\x1b[31m", "../x", "0" * 5_000, [], [[]], [None], [1, 2], {}),
     *({"a": 1}, [[1, 2, 3, 4, 5, 6]], "2026-01-01", "1e999", "NaN"),
 )
 _NUMBERS = (b"-1", b"0", b"1", b"4294967296", b"99999999999999999999", b"1e999", b"0x10", b"")
+PIXELS = 408  # of a mask
 BLOCK = 512  # of a tar
 # Fields of a tar's header: name, mode, size, type, link, magic, prefix.
 _SIZE, _TYPE = (124, 136), (156, 157)
@@ -70,6 +77,38 @@ def mutate_json(data: bytes, chance: random.Random) -> bytes:
     if chance.random() < 0.2:
         return mutate_bytes(data, chance)
     return json.dumps(mutate_value(json.loads(data), chance)).encode("utf-8", "surrogatepass")
+
+
+def mutate_signed(data: bytes, chance: random.Random) -> bytes:
+    """A signed document with one node changed; half of them with a checksum that fits."""
+    damaged = mutate_json(data, chance)
+    if chance.random() < 0.5:
+        return damaged
+    try:
+        return json.dumps(signed(json.loads(damaged))).encode()
+    except (ValueError, TypeError, AttributeError):
+        return damaged
+
+
+def mutate_rle(data: bytes, chance: random.Random) -> bytes:
+    """A compressed RLE of another mask of as many pixels, or one with a damaged character."""
+    if chance.random() < 0.3:
+        return mutate_bytes(data, chance)
+    share = chance.choice((0.01, 0.1, 0.5, 0.99))
+    pixels = np.array([[chance.random() < share] for _ in range(PIXELS)], np.uint8)
+    counts = bytearray(coco.encode(np.asfortranarray(pixels))["counts"])
+    if chance.random() < 0.7:
+        counts[chance.randrange(len(counts))] ^= 1 << chance.randrange(7)
+    return bytes(counts)
+
+
+def mutate_card(data: bytes, chance: random.Random) -> bytes:
+    """A card with one value of its YAML changed, or damaged bytes."""
+    _, block, text = data.decode().split("---\n", 2)
+    if chance.random() < 0.3:
+        return mutate_bytes(data, chance)
+    value = mutate_value(yaml.safe_load(block), chance)
+    return f"---\n{yaml.safe_dump(value, allow_unicode=True)}---\n{text}".encode("utf-8", "replace")
 
 
 def mutate_lines(data: bytes, chance: random.Random) -> bytes:
