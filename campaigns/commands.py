@@ -21,9 +21,9 @@ CONFIG = "sa_000000"
 REPO = "xhk/ASAM-Datasets"
 IMAGES = 16
 PRELOAD = [
-    *("builder.build", "builder.caption", "builder.export", "builder.push", "transformers"),
-    *("builder.card.top", "builder.checking.shards", "builder.exporting.tree"),
-    *("builder.hub.upload", "builder.shards.config"),
+    *("builder.build", "builder.caption", "builder.export", "builder.push", "builder.card.top"),
+    *("builder.captioning.run", "builder.checking.shards", "builder.exporting.tree"),
+    *("builder.hub.upload", "builder.shards.config", "campaigns.commands", "campaigns.reader"),
 ]
 
 

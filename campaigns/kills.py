@@ -19,7 +19,7 @@ from campaigns.common import Options, Row, main
 from tests.loopback import LoopbackHub
 
 KILLS = 200  # of each command
-ORPHANS = 3.0  # seconds in which a killed command's workers must have ended
+ORPHANS = 10.0  # seconds in which a killed command's workers must have ended
 
 
 def campaign(options: Options) -> list[Row]:
@@ -40,12 +40,14 @@ def _kill_all(hub: LoopbackHub, options: Options) -> list[Row]:
     rows = []
     with Progress(kills * (len(commands) + 1), "kill", "kills") as progress:
         for name, command in commands.items():
-            rows.append(_kill(name, command, options, kills, progress))
+            rows.append(_kill_many(name, command, options, kills, progress))
         rows.append(_kill_push(hub, dist, options, kills, progress))
     return rows
 
 
-def _kill(name: str, command: Command, options: Options, kills: int, progress: Progress) -> Row:
+def _kill_many(
+    name: str, command: Command, options: Options, kills: int, progress: Progress
+) -> Row:
     whole = options.scratch / "undisturbed"
     duration = finish(command, "--out", whole)
     expected = digest(whole)
@@ -53,10 +55,11 @@ def _kill(name: str, command: Command, options: Options, kills: int, progress: P
     killed = odd = 0
     for number in range(kills):
         out = options.scratch / "killed"
-        ended = _killed(command, chance.uniform(0, duration), "--out", out)
-        killed += not ended
+        running, orphans = _kill(command, chance.uniform(0, duration), "--out", out)
+        killed += running
+        odd += orphans
         finish(command, "--out", out)
-        if (found := digest(out)) != expected or _orphans(out):
+        if (found := digest(out)) != expected:
             odd += 1
             say(f"{name}, kill {number}: {_difference(expected, found)}")
         shutil.rmtree(out)
@@ -77,8 +80,9 @@ def _kill_push(
     expected = published(hub, REPO)
     for number in range(kills):
         repo = f"xhk/killed-{number}"
-        ended = _killed(command, chance.uniform(0, duration), "--repo", repo)
-        killed += not ended
+        running, orphans = _kill(command, chance.uniform(0, duration), "--repo", repo)
+        killed += running
+        odd += orphans
         between = published(hub, repo)
         finish(command, "--repo", repo)
         if (between and between != expected) or published(hub, repo) != expected:
@@ -107,23 +111,26 @@ def finish(command: Command, *more: object) -> float:
     return time.monotonic() - started
 
 
-def _killed(command: Command, seconds: float, *more: object) -> bool:
-    """Start a command and kill it so many seconds later; returns whether it had ended before."""
+def _kill(command: Command, seconds: float, *more: object) -> tuple[bool, bool]:
+    """Start a command and kill it so many seconds later.
+
+    Returns whether it was still running, and whether its workers lived on for too long.
+    """
     process = command.run(*more)
     process.join(seconds)
-    ended = process.exitcode is not None
+    running = process.exitcode is None
     process.kill()
     process.join()
     deadline = time.monotonic() + ORPHANS
-    while _group(process.pid or 0) and time.monotonic() < deadline:
+    while (lives := _lives(process.pid or 0)) and time.monotonic() < deadline:
         time.sleep(0.02)
-    if _group(process.pid or 0):
+    if lives:
         os.killpg(process.pid or 0, signal.SIGKILL)
-        raise RuntimeError(f"{command}: processes live on {ORPHANS} s after a SIGKILL")
-    return ended
+        say(f"{command.module}: workers live {ORPHANS} s after a SIGKILL")
+    return running, lives
 
 
-def _group(leader: int) -> bool:
+def _lives(leader: int) -> bool:
     """Whether a process group has a process."""
     try:
         os.killpg(leader, 0)
@@ -132,13 +139,9 @@ def _group(leader: int) -> bool:
     return True
 
 
-def _orphans(out: Path) -> bool:
-    return any(path.name.endswith((".tmp", ".partial")) for path in out.rglob("*"))
-
-
 def _difference(expected: dict[str, str], found: dict[str, str]) -> str:
     names = sorted(k for k in {**expected, **found} if expected.get(k) != found.get(k))
-    return f"differs in {', '.join(names[:5])}" if names else "a temporary file is left"
+    return f"differs in {', '.join(names[:5])}"
 
 
 if __name__ == "__main__":
