@@ -536,6 +536,106 @@ def tar_entries(file: BinaryIO) -> Iterator[tuple[tarfile.TarInfo, int]]:
 
 
 # --------------------------------------------------------------------------------------------------
+# orientation.py. Sets the orientation that a JPEG states to 1, and leaves its pixels as they are.
+#
+# `datasets.Image` turns a picture as its EXIF orientation says (Pillow's `ImageOps.exif_transpose`).
+# Masks that were made for the stored pixels do not fit the turned picture. So such an image is
+# published with orientation 1, and `image_root` makes the same change to the user's own copy.
+# --------------------------------------------------------------------------------------------------
+
+
+_MARKER = re.compile(rb"\xff[^\xff]")
+_APP1, _SCAN = 0xE1, 0xDA
+_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
+_MOST_MARKERS = 10_000  # before the scan; files of 64 MiB have a thousand segments of full size
+_EXIF = b"Exif\0\0"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+# Pillow looks for this text where there is no EXIF orientation.
+_XMP_TURN = re.compile(rb'(tiff:Orientation(?:="|>))[2-8]')
+_BYTE_ORDERS = {b"II": "<", b"MM": ">"}
+_ORIENTATION, _SHORT = 0x0112, 3  # TIFF's tag, and its type of 16 bits
+
+
+def upright(data: bytes) -> bytes:
+    """A JPEG with each orientation that turns it set to 1, in EXIF and in XMP.
+
+    No byte is added or removed, so the entropy-coded pixels and all offsets stay. Orientations that
+    are not defined, such as 0 and 9, turn nothing and stay, too. The fields are those of Exif 2.32
+    (CIPA DC-008), section 4.6.4; several APP1 segments are joined, as Pillow joins them.
+
+    Parameters
+    ----------
+    data
+        A file. It may be anything, and may be malformed.
+
+    Returns
+    -------
+    bytes
+        The file with the changed fields; `data` itself if it is not a JPEG or needs no change.
+    """
+    exif: list[tuple[int, int]] = []
+    xmp: list[tuple[int, int]] = []
+    for start, end in _app1_segments(data):
+        if data.startswith(_EXIF, start, end):
+            start += len(_EXIF)
+            if not exif and data.startswith(_EXIF, start, end):  # Pillow accepts it twice
+                start += len(_EXIF)
+            exif.append((start, end))
+        elif data.startswith(_XMP, start, end):
+            xmp.append((start, end))
+    if not exif and not xmp:
+        return data
+    tiff = bytearray().join(data[start:end] for start, end in exif)
+    _reset(tiff)
+    changed = bytearray(data)
+    for start, end in exif:
+        changed[start:end] = tiff[: end - start]
+        del tiff[: end - start]
+    for start, end in xmp:
+        changed[start:end] = _XMP_TURN.sub(rb"\g<1>1", data[start:end])
+    return data if changed == data else bytes(changed)
+
+
+def _app1_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Start and end of the content of each whole APP1 segment before the scan."""
+    at = 2
+    if not data.startswith(b"\xff\xd8"):
+        return
+    for _ in range(_MOST_MARKERS):
+        marker = _MARKER.search(data, at)
+        if marker is None or data[marker.end() - 1] == _SCAN:
+            return
+        code, at = data[marker.end() - 1], marker.end()
+        if code in _WITHOUT_LENGTH:
+            continue
+        length = max(2, int.from_bytes(data[at : at + 2], "big"))  # as Pillow takes a shorter one
+        if at + length > len(data):
+            return
+        if code == _APP1:
+            yield at + 2, at + length
+        at += length
+
+
+def _reset(tiff: bytearray) -> None:
+    """Set each orientation in the first directory of a TIFF structure to 1, in place.
+
+    An entry whose type or count is unusual is written anew: Pillow reads, for example, a float.
+    """
+    order = _BYTE_ORDERS.get(bytes(tiff[:2]))
+    if order is None or len(tiff) < 8:
+        return
+    (at,) = struct.unpack_from(f"{order}L", tiff, 4)
+    if at + 2 > len(tiff):
+        return
+    (count,) = struct.unpack_from(f"{order}H", tiff, at)
+    for entry in range(at + 2, min(at + 2 + 12 * count, len(tiff) - 11), 12):
+        tag, kind, number, value = struct.unpack_from(f"{order}HHLH", tiff, entry)
+        harmless = (kind, number) == (_SHORT, 1) and value not in range(2, 9)
+        if tag == _ORIENTATION and not harmless:
+            struct.pack_into(f"{order}HHLH", tiff, entry, tag, _SHORT, 1, 1)
+
+
+# --------------------------------------------------------------------------------------------------
 # values.py. What the values of a column must be, beside their type.
 #
 # `datasets.Image` opens the file or the URL that a picture names when the picture has no bytes. So a
@@ -1098,6 +1198,10 @@ class Node:
         """Check that this is the value that the rest of the document implies."""
         if type(self.value) is not type(value) or self.value != value:
             self.fail(repr(value))
+
+    def count(self, key: str) -> int:
+        """A member that is a number from 0. It is 0 in documents of versions that lack it."""
+        return self[key].integer(0) if key in self.mapping() else 0
 
     def counts(self) -> dict[str, int]:
         """An object of numbers from 0."""
@@ -1707,6 +1811,9 @@ class ImageRoot:
     def read(self, file_name: str, sha256: str) -> bytes:
         """The bytes of the image with this name and sha256.
 
+        A build sets the EXIF orientation of some images to 1 (`upright`). The same is done here to
+        an image whose own sha256 is another one.
+
         Raises
         ------
         ImageRootError
@@ -1726,6 +1833,9 @@ class ImageRoot:
                 ) from error
             found = hashlib.sha256(data).hexdigest()
             if found == sha256:
+                return data
+            data = upright(data)
+            if hashlib.sha256(data).hexdigest() == sha256:
                 return data
         raise ImageRootError(
             f"image_root={self.name}: {file_name} in {path} is not the image that was annotated: "
@@ -3187,13 +3297,18 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a config's build counted: rejects by their reason, and keys that no schema documents."""
+    """What a config's build counted.
+
+    `rejects` counts by their reason, `unknown_keys` the keys that no schema documents.
+    `orientation_reset` counts the images whose EXIF orientation was set to 1.
+    """
 
     images: int
     masks: int
     captions_missing: int
     rejects: Mapping[str, int]
     unknown_keys: Mapping[str, int]
+    orientation_reset: int = 0
 
     @classmethod
     def from_json(cls, node: Node) -> Counts:
@@ -3204,6 +3319,7 @@ class Counts:
             captions_missing=node["captions_missing"].integer(0),
             rejects=node["rejects"].counts(),
             unknown_keys=node["unknown_keys"].counts(),
+            orientation_reset=node.count("orientation_reset"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -3214,6 +3330,7 @@ class Counts:
             "captions_missing": self.captions_missing,
             "rejects": dict(self.rejects),
             "unknown_keys": dict(self.unknown_keys),
+            "orientation_reset": self.orientation_reset,
         }
 
 

@@ -121,6 +121,10 @@ class Node:
         if type(self.value) is not type(value) or self.value != value:
             self.fail(repr(value))
 
+    def count(self, key: str) -> int:
+        """A member that is a number from 0. It is 0 in documents of versions that lack it."""
+        return self[key].integer(0) if key in self.mapping() else 0
+
     def counts(self) -> dict[str, int]:
         """An object of numbers from 0."""
         return {key: node.integer(0) for key, node in self.members().items()}

@@ -12,6 +12,7 @@ from pathlib import Path
 from asam_datasets.errors import ImageRootError
 from asam_datasets.folders import walk_folder
 from asam_datasets.headers import is_tar
+from asam_datasets.orientation import upright
 from asam_datasets.tars import TarListing, list_tar
 
 
@@ -75,6 +76,9 @@ class ImageRoot:
     def read(self, file_name: str, sha256: str) -> bytes:
         """The bytes of the image with this name and sha256.
 
+        A build sets the EXIF orientation of some images to 1 (`upright`). The same is done here to
+        an image whose own sha256 is another one.
+
         Raises
         ------
         ImageRootError
@@ -94,6 +98,9 @@ class ImageRoot:
                 ) from error
             found = hashlib.sha256(data).hexdigest()
             if found == sha256:
+                return data
+            data = upright(data)
+            if hashlib.sha256(data).hexdigest() == sha256:
                 return data
         raise ImageRootError(
             f"image_root={self.name}: {file_name} in {path} is not the image that was annotated: "

@@ -35,13 +35,18 @@ FORMAT_VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a config's build counted: rejects by their reason, and keys that no schema documents."""
+    """What a config's build counted.
+
+    `rejects` counts by their reason, `unknown_keys` the keys that no schema documents.
+    `orientation_reset` counts the images whose EXIF orientation was set to 1.
+    """
 
     images: int
     masks: int
     captions_missing: int
     rejects: Mapping[str, int]
     unknown_keys: Mapping[str, int]
+    orientation_reset: int = 0
 
     @classmethod
     def from_json(cls, node: Node) -> Counts:
@@ -52,6 +57,7 @@ class Counts:
             captions_missing=node["captions_missing"].integer(0),
             rejects=node["rejects"].counts(),
             unknown_keys=node["unknown_keys"].counts(),
+            orientation_reset=node.count("orientation_reset"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -62,6 +68,7 @@ class Counts:
             "captions_missing": self.captions_missing,
             "rejects": dict(self.rejects),
             "unknown_keys": dict(self.unknown_keys),
+            "orientation_reset": self.orientation_reset,
         }
 
 

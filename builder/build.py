@@ -384,6 +384,9 @@ def _report(source: Source, dist: Path, built: Built, args: argparse.Namespace) 
         f"{sized(index.num_bytes)}, "
         f"{built.seconds:,.1f} s, in {dist / 'data' / source.config}",
     )
+    if counts.orientation_reset:
+        images = counted(counts.orientation_reset, "image")
+        say(f"  EXIF orientation set to 1, pixels unchanged, since the masks need it: {images}")
     for reason, count in counts.rejects.items():
         say(f"  rejected {count:,} x {reason} (see rejects.jsonl)")
     for key, count in list(counts.unknown_keys.items())[:_SHOWN]:

@@ -54,6 +54,7 @@ from builder.core.console import (
 from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
 from builder.core.rows import image_bytes
+from builder.core.shown import show
 
 with program_needs("examples/evaluate.py", "examples"):
     import torch
@@ -215,7 +216,7 @@ def evaluate(args: argparse.Namespace, segmenter: Segmenter, name: str) -> Score
     rows = rows_of(args, name)
     with Progress(rows, "image", name, quiet=args.quiet) as progress, torch.inference_mode():
         for row in islice(stream, rows):
-            image = Image.open(io.BytesIO(image_bytes(row)))
+            image = show(image_bytes(row))
             size = image.height, image.width
             embedding = segmenter.look(image)
             counted = np.ones(size, bool)

@@ -27,7 +27,6 @@ under the names that ASAM's decoder checkpoints use. `examples/evaluate.py` take
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -57,6 +56,7 @@ from builder.core.console import (
 from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
 from builder.core.rows import image_bytes
+from builder.core.shown import show
 
 with program_needs("examples/finetune_sam.py", "examples"):
     import torch
@@ -121,7 +121,7 @@ def to_batch(rows: Rows, side: int, count: int, seed: tuple[int, int]) -> Batch 
     ids, images, masks = [], [], []
     for row in rows:
         rng = np.random.default_rng([*seed, row["image_id"]])
-        image = Image.open(io.BytesIO(image_bytes(row))).convert("RGB")
+        image = show(image_bytes(row)).convert("RGB")
         # If the cut shows no mask, take the whole image.
         for jitter in (rng.uniform(*JITTER), 1.0):
             pixels, shown = to_square(image, row["annotations"], side, count, jitter, rng)

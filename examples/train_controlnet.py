@@ -58,6 +58,7 @@ from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
 from builder.core.files import write_bytes
 from builder.core.rows import image_bytes
+from builder.core.shown import show
 
 with program_needs("examples/train_controlnet.py", "examples"):
     import diffusers.utils.logging
@@ -104,9 +105,8 @@ def has_caption(text: str | None) -> bool:
 
 def to_pixels(data: bytes, side: int) -> torch.Tensor:
     """An image scaled and cut to a square about its centre, float32 (3, side, side) in [0, 1]."""
-    image = Image.open(io.BytesIO(data))
-    image.draft("RGB", (side, side))  # a JPEG is decoded at the smallest scale that is enough
-    square = ImageOps.fit(image.convert("RGB"), (side, side), Image.Resampling.BILINEAR)
+    image = show(data, (side, side)).convert("RGB")
+    square = ImageOps.fit(image, (side, side), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
 
 

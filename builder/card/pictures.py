@@ -15,6 +15,7 @@ from asam_datasets.index import Index
 from builder.core.files import sha256_file, write_bytes
 from builder.core.layout import config_folder, index_path, picture_name
 from builder.core.records import Json
+from builder.core.shown import picture_size, show
 from builder.masks.control import mask_order, paint
 from builder.masks.rle import RleBatch
 
@@ -82,7 +83,6 @@ def _parts(row: Json, kind: str) -> Iterator[Image.Image]:
 
 
 def _thumbnail(data: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(data)) as image:
-        width = max(1, round(image.width * HEIGHT / image.height))
-        image.draft("RGB", (width, HEIGHT))  # a JPEG is decoded at about this size, which is fast
-        return image.convert("RGB").resize((width, HEIGHT), Image.Resampling.BOX)
+    full_width, full_height = picture_size(data)
+    size = max(1, round(full_width * HEIGHT / full_height)), HEIGHT
+    return show(data, size).convert("RGB").resize(size, Image.Resampling.BOX)

@@ -7,7 +7,6 @@ control image is compared with masks painted one by one.
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from asam_datasets import AsamDatasetsError, decode_masks
 from asam_datasets.values import check_values
 from builder.core.errors import what_went_wrong
 from builder.core.records import Json
+from builder.core.shown import orientation, show
 from builder.core.text import brief
 from builder.masks.control import decode_control
 from builder.masks.png import read_bits
@@ -58,7 +58,7 @@ def _read_batches(path: Path, fmt: str) -> Iterator[pa.RecordBatch]:
         yield from stream
 
 
-def check_row(row: Json, box_tolerance: float = 0.0) -> Iterator[str]:
+def check_row(row: Json, box_tolerance: float = 0.0, *, upright: bool = False) -> Iterator[str]:
     """What is wrong with a row: image, masks against RLE, areas, boxes, void mask.
 
     Parameters
@@ -68,13 +68,16 @@ def check_row(row: Json, box_tolerance: float = 0.0) -> Iterator[str]:
     box_tolerance
         How many pixels a corner of a `bbox` may be off the mask. Defaults to 0: an evaluation
         config states the box of the mask itself.
+    upright
+        Whether the image must have EXIF orientation 1, because the masks were made for the stored
+        pixels. Defaults to False.
     """
     size = row["width"], row["height"]
     if row["image"] is not None:
         data = row["image"]["bytes"]
         if hashlib.sha256(data).hexdigest() != row["image_sha256"]:
             yield "the image's sha256 is not image_sha256"
-        yield from _check_image("image", data, size)
+        yield from _check_image("image", data, size, upright=upright)
     if row.get("void_mask"):
         yield from _check_image("void_mask", row["void_mask"]["bytes"], size)
     annotations = row["annotations"]
@@ -113,7 +116,7 @@ def check_train_row(row: Json) -> Iterator[str]:
     The boxes are SA-1B's own, which the build keeps if they are off the mask by no more than
     BBOX_TOLERANCE.
     """
-    wrong = list(check_row(row, BBOX_TOLERANCE))
+    wrong = list(check_row(row, BBOX_TOLERANCE, upright=True))
     yield from wrong
     if wrong:
         return
@@ -122,8 +125,7 @@ def check_train_row(row: Json) -> Iterator[str]:
     yield from (wrong := list(_check_image("conditioning_image", data, size)))
     if wrong:
         return
-    with Image.open(io.BytesIO(data)) as image:
-        rgb = np.asarray(image.convert("RGB"))
+    rgb = np.asarray(show(data).convert("RGB"))
     annotations = row["annotations"]
     try:
         shown = decode_control(rgb, annotations)
@@ -145,12 +147,17 @@ def check_train_row(row: Json) -> Iterator[str]:
         )
 
 
-def _check_image(column: str, data: bytes, size: tuple[int, int]) -> Iterator[str]:
+def _check_image(
+    column: str, data: bytes, size: tuple[int, int], *, upright: bool = False
+) -> Iterator[str]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            if image.size != size:
-                yield f"{column}: {image.size} pixels, expected {size}"
+        if (found := show(data).size) != size:
+            yield f"{column}: {found} pixels, expected {size}"
+        if upright and (turned := orientation(data)) != 1:
+            yield (
+                f"{column}: expected EXIF orientation 1, found {turned}: load_dataset turns the "
+                "picture, and the masks don't fit; build the config again"
+            )
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         yield f"{column}: does not decode: {what_went_wrong(error)}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -25,7 +26,8 @@ from builder.shards.write import arrow_batches
 class ShardCheck:
     """One shard of a dist to check, as the index describes it. Picklable.
 
-    With `fast` its size and its sha256 are all that is looked at.
+    With `fast` its size and its sha256 are all that is looked at. `upright` says whether its images
+    must have EXIF orientation 1.
     """
 
     dist: Path
@@ -35,11 +37,14 @@ class ShardCheck:
     features: datasets.Features
     shard: Shard
     fast: bool
+    upright: bool
 
     @classmethod
     def of(cls, dist: Path, index: Index, shard: Shard, *, fast: bool) -> ShardCheck:
         """The check of a shard of an index."""
-        return cls(dist, index.config, index.kind, index.format, index.features, shard, fast)
+        upright = index.settings.get("masks_fit") == "stored"
+        kind, features = index.kind, index.features
+        return cls(dist, index.config, kind, index.format, features, shard, fast, upright)
 
 
 def plan_checks(
@@ -90,7 +95,8 @@ def check_shard(
     try:
         if check.fmt == "arrow" and (wrong := _check_layout(path, check)):
             problems.append(Problem(config, wrong, name))
-        faults = check_train_row if check.kind == "train" else check_row
+        train = check.kind == "train"
+        faults = check_train_row if train else partial(check_row, upright=check.upright)
         for row in read_rows(path, check.fmt):
             problems += [Problem(config, what, name, number) for what in faults(row)]
             on_row(1, len(row["masks"]))

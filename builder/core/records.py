@@ -86,12 +86,14 @@ class Outcome:
     `row` maps the columns of the config's features to Python values, or is None if the record can't
     be used. Images are `{"bytes": ..., "path": ...}`. `unknown_keys` counts the keys that the
     source's format does not document, by name. `inputs` is what `Reader.inputs` gives of the item.
+    `orientation_reset` says whether the image's EXIF orientation was set to 1.
     """
 
     row: dict[str, Any] | None
     rejects: list[Reject] = field(default_factory=list)
     unknown_keys: Counter[str] = field(default_factory=Counter)
     inputs: str = ""
+    orientation_reset: bool = False
 
 
 class Reader(Protocol):

@@ -7,7 +7,6 @@ outlines and matplotlib simplifies them.
 from __future__ import annotations
 
 import colorsys
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +19,7 @@ from PIL import Image
 from asam_datasets import AsamDatasetsError, decode_masks, mask_order
 from builder.core.errors import what_went_wrong
 from builder.core.records import Json
+from builder.core.shown import picture_size, show
 from builder.previewing.reading import Block
 
 LONG_SIDE = 1024  # pixels of the longer side of a picture on the page
@@ -171,13 +171,10 @@ def _picture(
         return None
     stated = view.row["width"], view.row["height"]
     try:
-        with Image.open(io.BytesIO(cell["bytes"])) as image:
-            if image.size != stated:
-                view.problems.append(f"{column}: {image.size} pixels, the row says {stated}")
-            if mode == "RGB":
-                image.draft("RGB", view.size)  # a JPEG is decoded at about this size, which is fast
-            image.load()
-            picture = image.convert(mode) if mode else image.copy()
+        if (found := picture_size(cell["bytes"])) != stated:
+            view.problems.append(f"{column}: {found} pixels, the row says {stated}")
+        picture = show(cell["bytes"], view.size if mode == "RGB" else None)
+        picture = picture.convert(mode) if mode else picture
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         view.problems.append(f"{column}: does not decode: {what_went_wrong(error)}")
         return None

@@ -126,6 +126,7 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> Made:
                 if outcome.row is not None:
                     writer.add(outcome.row)
                     _count(outcome.row, counts)
+                    counts["orientation_reset"] += outcome.orientation_reset
                 on_row(1, len(outcome.row["masks"]) if outcome.row else 0)
             entry = replace(writer.close(), file=name)
         replace_durably(temporary, final)

@@ -90,6 +90,7 @@ def write_index(
             captions_missing=counts["captions_missing"],
             rejects=count_reasons(rejects),
             unknown_keys=dict(sorted(unknown.items())),
+            orientation_reset=counts["orientation_reset"],
         ),
         rejects=Rejects(len(rejects), hashlib.sha256(table).hexdigest()),
         splits={name: Split(name, tuple(listed)) for name, listed in shards.items()},

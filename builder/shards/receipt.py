@@ -32,7 +32,8 @@ from builder.core.records import Json, Reject
 from builder.core.rejects import reject_from_json
 from builder.shards.plan import ShardPlan
 
-COUNTED = ("images", "masks", "captions_missing")
+_ALWAYS_COUNTED = ("images", "masks", "captions_missing")
+COUNTED = (*_ALWAYS_COUNTED, "orientation_reset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Receipt:
     source
         The fingerprint of the source.
     counts
-        The numbers of `images`, `masks` and `captions_missing`.
+        The numbers of `images`, `masks`, `captions_missing` and `orientation_reset`.
     unknown_keys
         How often each key was found that the source's format does not document.
     rejects
@@ -96,7 +97,8 @@ class Receipt:
         match = SHARD_NAME.fullmatch(file)
         node["config"].equal(config)
         node["split"].equal(match["split"] if match else None)
-        counts = {name: node["counts"][name].integer(0) for name in COUNTED}
+        counts = {name: node["counts"][name].integer(0) for name in _ALWAYS_COUNTED}
+        counts["orientation_reset"] = node["counts"].count("orientation_reset")
         receipt = cls(
             config=config,
             split=node["split"].text(),

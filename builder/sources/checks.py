@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import simplejpeg
 
 from builder.core import strict_json
+from builder.core.errors import what_went_wrong
 from builder.core.records import Json
+from builder.core.shown import orientation
 from builder.core.text import brief
 
 MAX_SIDE = 16_384  # pixels; SA-1B's longest side is 2650, the largest evaluation set's 5000
@@ -105,10 +107,11 @@ def check_image_info(record: Json, file_name: str, image_id: int) -> tuple[int, 
 
 
 def check_jpeg(data: bytes, width: int, height: int) -> Problem | None:
-    """Check that a JPEG has the stated size and decodes without a warning.
+    """Check that a JPEG has the stated size, decodes without a warning, and is not turned.
 
     The whole entropy-coded stream is decoded, at an eighth of the size and without colour. Every
     fault that a decoder can notice is in that stream. libjpeg's warnings count as faults.
+    `load_dataset` turns a picture whose orientation is not 1, and then the masks don't fit.
 
     Parameters
     ----------
@@ -130,6 +133,13 @@ def check_jpeg(data: bytes, width: int, height: int) -> Problem | None:
         )
     except ValueError as error:
         return Problem("jpeg_corrupt", "a JPEG that decodes to its end", str(error))
+    try:
+        if (turned := orientation(data)) != 1:
+            expected = "an EXIF orientation that can be set to 1"
+            return Problem("orientation_not_reset", expected, str(turned))
+    except Exception as error:  # Pillow's plugins raise errors of any kind for a damaged file
+        expected = "a JPEG that load_dataset can show"
+        return Problem("jpeg_not_shown", expected, what_went_wrong(error))
     return None
 
 

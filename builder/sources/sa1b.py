@@ -17,6 +17,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from asam_datasets import CONFIG_NAME
+from asam_datasets.orientation import upright
 from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.redaction import hide_in
 from builder.core.console import counted
@@ -273,7 +274,7 @@ class Sa1bReader:
                 return self._rejected(member, problem)
         return None
 
-    def _read(self, pair: Pair, text: bytes, jpeg: bytes) -> Outcome:
+    def _read(self, pair: Pair, text: bytes, stored: bytes) -> Outcome:
         record = checks.parse_json(text)
         if isinstance(record, Problem):
             return self._rejected(pair.json, record)
@@ -281,6 +282,7 @@ class Sa1bReader:
         size = checks.check_image_info(record, file_name, pair.image_id)
         if isinstance(size, Problem):
             return self._rejected(pair.json, size)
+        jpeg = upright(stored)  # SA-1B's masks were made for the stored pixels
         if wrong := checks.check_jpeg(jpeg, *size):
             return self._rejected(pair.jpg, wrong)
         annotations, batch, rejects = self._annotations(pair, record["annotations"], *size)
@@ -301,7 +303,8 @@ class Sa1bReader:
             "source": self.source.name,
             "num_rejected": len(rejects),
         }
-        return Outcome(row, rejects, checks.unknown_keys(record))
+        unknown, reset = checks.unknown_keys(record), jpeg != stored
+        return Outcome(row, rejects, unknown, orientation_reset=reset)
 
     def _annotations(
         self, pair: Pair, values: list[Any], width: int, height: int

@@ -1,20 +1,20 @@
-"""The photographs of a release. Their bytes are kept, and decoded once as a check."""
+"""The photographs of a release, decoded once as a check. Their pixels are kept as they are."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
-from PIL import ExifTags, Image
-
+from asam_datasets.orientation import upright
 from builder.core.errors import what_went_wrong
+from builder.core.shown import orientation, show
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.patterns import Pattern
 from builder.sources.evaluation.raster import decompression_bound
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+MasksFit = Literal["shown", "stored"]
 
 
 def scan_images(root: Path, pattern: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -24,24 +24,34 @@ def scan_images(root: Path, pattern: str) -> Iterator[tuple[str, dict[str, str]]
             yield path, values
 
 
-def measure(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels of an encoded image, after its EXIF orientation is applied.
+def published(data: bytes, masks_fit: MasksFit) -> tuple[bytes, tuple[int, int]]:
+    """The bytes to publish, and the width and height in pixels that `load_dataset` shows.
 
-    `datasets.Image` applies the orientation when it decodes, so masks must have this size.
+    Parameters
+    ----------
+    data
+        The bytes of the release's file.
+    masks_fit
+        Which picture the masks fit. "shown" is the one turned as its EXIF orientation says: its
+        bytes are published as they are. "stored" is the one without turning: its EXIF orientation
+        is set to 1.
 
     Raises
     ------
     Fault
-        The image can't be decoded to its last row, or is too large.
+        The image can't be decoded to its last row, is too large, or would be turned although
+        "stored" is asked for.
     """
     try:
-        with decompression_bound(), Image.open(io.BytesIO(data)) as image:
-            image.load()
-            width, height = image.size
-            orientation = image.getexif().get(ExifTags.Base.Orientation)
+        with decompression_bound():
+            if masks_fit == "stored":
+                data = upright(data)
+                if (turned := orientation(data)) != 1:
+                    expected = "orientation 1 or a JPEG, since the masks fit the stored pixels"
+                    raise Fault("orientation_not_reset", expected, f"orientation {turned}")
+            return data, show(data).size
     except Fault:
         raise
     except Exception as error:  # Pillow's plugins raise errors of any kind for a damaged file
         found = what_went_wrong(error)
         raise Fault("image_unreadable", "a whole image file", found) from error
-    return (height, width) if orientation in _ON_THEIR_SIDE else (width, height)

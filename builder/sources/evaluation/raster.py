@@ -14,6 +14,7 @@ from PIL import Image
 from pycocotools import mask as coco
 
 from builder.core.errors import what_went_wrong
+from builder.core.shown import show
 from builder.core.text import brief
 from builder.sources.evaluation.faults import Fault, optional
 
@@ -183,11 +184,10 @@ def check_labels(ids: Ids, what: str) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """A decoded image; raises Fault if the file can't be decoded."""
+    """An image as viewers show it, as the photographs; raises Fault if it can't be decoded."""
     try:
-        with decompression_bound(), Image.open(path) as image:
-            image.load()
-            yield image
+        with decompression_bound():
+            yield show(path.read_bytes())
     except Fault:
         raise
     except Exception as error:  # Pillow's plugins raise errors of any kind for a damaged file

@@ -20,7 +20,7 @@ from builder.masks.png import encode_bitmap, encode_masks
 from builder.masks.rle import RleBatch
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.layout import settle
-from builder.sources.evaluation.photos import measure
+from builder.sources.evaluation.photos import published
 from builder.sources.evaluation.readers.base import Entry, Found, Reader, Truth
 from builder.sources.evaluation.readers.options import Options
 from builder.sources.evaluation.table import Protocol, Row, row
@@ -163,6 +163,7 @@ class EvalSource:
             "protocol": self.protocol_name,
             "parts_sha256": sha256_json(alternatives),
             "annotations_only": self.annotations_only,
+            "masks_fit": self.row.masks_fit,
             "libraries": self._libraries(),
             "splits": list(self.splits) if self.splits is not None else None,
             "limit": self.limit,
@@ -297,10 +298,10 @@ class EvalReader:
     def _read(self, part: Options, reader: Reader, entry: Entry) -> Outcome:
         path = self.source.folder / entry.image
         try:
-            data = path.read_bytes()
+            stored = path.read_bytes()
         except OSError as error:
             raise Fault("image_unreadable", "a readable file", str(error.strerror)) from error
-        width, height = measure(data)
+        data, (width, height) = published(stored, self.source.row.masks_fit)
         if entry.size not in (None, (width, height)):
             expected = "{} x {} pixels, as the release says".format(*(entry.size or ()))
             turned = " (turned by its EXIF orientation?)" if entry.size == (height, width) else ""
@@ -328,6 +329,7 @@ class EvalReader:
                 "num_rejected": len(rejects),
             },
             rejects,
+            orientation_reset=data != stored,
         )
 
     def _instances(

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from asam_datasets import EVAL_DATASETS, PROTOCOLS
 from builder.core.errors import SettingsError
+from builder.sources.evaluation.photos import MasksFit
 from builder.sources.evaluation.readers import OPTIONS
 from builder.sources.evaluation.readers.options import Options
 
@@ -59,6 +60,7 @@ class Row:
     checked: Checked
     checked_note: str
     protocols: Mapping[str, Protocol]
+    masks_fit: MasksFit = "shown"
 
     @property
     def bibtex(self) -> str:
@@ -142,6 +144,9 @@ def _row(name: str, table: Mapping[str, Any]) -> Row:
             masks=entry.get("masks"),
         )
     fields |= {key: tuple(fields[key]) for key in ("download", "cite")}
+    if fields.get("masks_fit", "shown") not in (known := get_args(MasksFit)):
+        found = fields["masks_fit"]
+        raise SettingsError(f"table.toml: {name}: masks_fit {found!r}: choose from {known}")
     return Row(name=name, protocols=protocols, **{"checked_note": "", **fields})
 
 
