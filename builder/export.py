@@ -135,6 +135,11 @@ def _summary(exported: Exported) -> list[str]:
                 "annotations of these images that the build rejected, so they have no mask here",
                 "",
             ),
+            (
+                "turned",
+                "images that an EXIF orientation turns",
+                "; the masks fit them turned, and ASAM's loaders read them as they are stored",
+            ),
         )
         if counts[key]
     ]

@@ -9,7 +9,7 @@ from builder.core.records import Json
 
 COUNTS = (
     *("images", "masks", "written", "without_caption", "without_masks", "rejected_annotations"),
-    *("left_out_without_caption", "left_out_without_masks"),
+    *("left_out_without_caption", "left_out_without_masks", "turned"),
 )
 
 
@@ -24,6 +24,7 @@ class Exported:
     - `without_caption`: the images that got an empty caption
     - `without_masks`: the images without a mask
     - `rejected_annotations`: the annotations of these images that the build rejected
+    - `turned`: the images of an evaluation config that an EXIF orientation turns
 
     `left_out_without_caption` and `left_out_without_masks` count the images that are not in the
     tree. An image with neither a caption nor a mask counts as left out without a caption.

@@ -31,6 +31,7 @@ from builder.core.files import (
     write_json,
 )
 from builder.core.records import Json
+from builder.core.shown import orientation
 from builder.exporting import evaluation, train
 from builder.exporting.options import EMPTY, REFUSE, TRAIN
 from builder.exporting.origin import Origin
@@ -155,7 +156,7 @@ def export_config(
                 files, loaders = _finish_train(out, config, split_name, receipts)
             else:
                 files, loaders = _finish_eval(out, config, tasks, receipts)
-    counts: Counter[str] = Counter()
+    counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
     for receipt in receipts:
         counts.update(receipt["counts"])
     seconds = time.monotonic() - started
@@ -229,6 +230,7 @@ def _write_eval(task: ShardTask, scratch: Path, row: Json, counts: Counter[str])
     """Write an evaluation row; returns its entry for the COCO file."""
     one_mask = evaluation.has_one_mask(task.origin.config)
     counts["written"] += 1
+    counts["turned"] += orientation(row["image"]["bytes"]) != 1
     return evaluation.write_image(task.folder, scratch, row, one_mask=one_mask)
 
 

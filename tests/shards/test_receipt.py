@@ -24,7 +24,7 @@ from tests.shards.test_write import eval_row
 
 FILE = "val-00001-of-00004.arrow"
 LAYOUT = Layout(EVAL_FEATURES.arrow_schema)
-COUNTS = {"images": 1, "masks": 3, "captions_missing": 0}
+COUNTS = {"images": 1, "masks": 3, "captions_missing": 0, "orientation_reset": 1}
 BATCH = Batch(
     rows=1,
     offset=1000,
@@ -65,6 +65,14 @@ def read(dist: Path, config: str = "camo", file: str = FILE) -> Receipt | None:
 
 def test_it_comes_back_as_it_was_written(written: Receipt, tmp_path: Path) -> None:
     assert read(tmp_path) == written
+
+
+def test_one_of_an_older_version_says_nothing_of_orientations(
+    written: Receipt, tmp_path: Path
+) -> None:
+    path = receipt_path(tmp_path, "camo", FILE)
+    rewrite(path, lambda document: document["counts"].pop("orientation_reset"))
+    assert read(tmp_path) == replace(written, counts={**COUNTS, "orientation_reset": 0})
     assert read(tmp_path, file="val-00002-of-00004.arrow") is None
 
 
