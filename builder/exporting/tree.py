@@ -13,7 +13,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -230,8 +230,10 @@ def _write_eval(task: ShardTask, scratch: Path, row: Json, counts: Counter[str])
     """Write an evaluation row; returns its entry for the COCO file."""
     one_mask = evaluation.has_one_mask(task.origin.config)
     counts["written"] += 1
-    counts["turned"] += orientation(row["image"]["bytes"]) != 1
-    return evaluation.write_image(task.folder, scratch, row, one_mask=one_mask)
+    entry = evaluation.write_image(task.folder, scratch, row, one_mask=one_mask)
+    with suppress(OSError, ValueError):  # a file that is no picture is copied as it is
+        counts["turned"] += orientation(row["image"]["bytes"]) != 1
+    return entry
 
 
 def _finish_train(
