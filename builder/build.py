@@ -110,7 +110,8 @@ def _build_all(
             document["notes"] = [*document["notes"], captions.warning]
         if refused := document.get("refused"):
             failed += 1
-            say(*(f"error: {source.config}: {reason}" for reason in refused), _REFUSED)
+            head = f"error: {source.config}: "
+            say(*(line if line[:1] == " " else head + line for line in refused), _REFUSED)
     return documents, failed
 
 

@@ -22,7 +22,7 @@ _SHOWN = 3  # reasons in a message
 def refusals(
     listing: Listing, read: Sequence[Reject], *, images: int, masks: int, most: float
 ) -> list[str]:
-    """What of a source was rejected to more than a share, a message each.
+    """What of a source was rejected to more than a share.
 
     Compared are the records that were listed, the images that were read, the masks, and the lines
     of the captions file. Each is compared alone, because a selection reads few of many records.
@@ -43,12 +43,13 @@ def refusals(
     Returns
     -------
     list of str
-        Empty if the source is accepted. A source without an image never is, because
-        `load_dataset` refuses a split without rows.
+        A line for each kind of thing, then its most frequent reasons, each after two spaces. Empty
+        if the source is accepted. A source without an image never is, because `load_dataset`
+        refuses a split without rows.
     """
     if not images:
         rejects = [*listing.rejects, *read]
-        return ["\n  ".join(["no image could be used", *_reasons(rejects)])]
+        return ["no image could be used", *_reasons(rejects)]
     listed = [r for r in listing.rejects if subject(r) == RECORD and not _of_caption(r)]
     lines = [r for r in listing.rejects if subject(r) == CAPTION_LINE and r.reason != UNKNOWN_IMAGE]
     unread = [r for r in read if subject(r) == RECORD and r.reason != NO_INSTANCE]
@@ -73,7 +74,8 @@ def _share(what: str, rejects: Sequence[Reject], whole: int, most: float) -> Ite
     if len(rejects) > most * whole:
         share = len(rejects) / whole
         head = f"{len(rejects):,} of {whole:,} {what} could not be used ({share:.1%})"
-        yield "\n  ".join([head, *_reasons(rejects)])
+        yield head
+        yield from _reasons(rejects)
 
 
 def _reasons(rejects: Sequence[Reject]) -> Iterator[str]:
@@ -83,4 +85,4 @@ def _reasons(rejects: Sequence[Reject]) -> Iterator[str]:
         where = first.member
         if first.annotation_id is not None:
             where += f", annotation {first.annotation_id}"
-        yield f"{count:,} x {reason}: expected {first.expected}, found {first.found} ({where})"
+        yield f"  {count:,} x {reason}: expected {first.expected}, found {first.found} ({where})"
