@@ -152,6 +152,7 @@ def test_whole_labels_of_any_size_pass() -> None:
     few = ids.copy()
     few[0, 0], few[50, 50], few[90, 10] = 1, 2, 3  # some instances of one pixel
     check_labels(few, "a.png")
+    check_labels(few[:, :80], "a.png")  # they are more than half of all
 
 
 def test_a_noisy_map_is_a_reject_of_its_image(tmp_path: Path) -> None:
