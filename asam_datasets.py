@@ -71,6 +71,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
+from fsspec.implementations.local import LocalFileSystem
 from huggingface_hub import HfApi
 from huggingface_hub import HfFileSystem
 from huggingface_hub import get_hf_file_metadata
@@ -358,7 +359,7 @@ PATIENT = Patience()
 
 
 _URL = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)"
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+:/{1,3})"  # a Path makes one slash of two
     r"(?P<user>[^\s/?#'\"<>@]*@)?"
     r"(?P<path>[^\s?#'\"<>]*)"
     r"(?P<query>\?[^\s#'\"<>]*=[^\s#'\"<>]*)?"  # without "=" it is a glob
@@ -375,7 +376,7 @@ def redacted(text: str) -> str:
     >>> redacted("s3://bucket/sa_00000?.tar matches nothing")
     's3://bucket/sa_00000?.tar matches nothing'
     """
-    if "://" in text:
+    if ":/" in text:
         text = _URL.sub(_hide, text)
     return _SECRET.sub(lambda match: f"{match[1]}...", text)
 
@@ -1481,6 +1482,20 @@ class PatientStore:
             return within(self._patience.timeout, self._what, asked)
 
         return call
+
+
+def open_files(url: str, patience: Patience) -> tuple[Any, str]:
+    """The file system of a path or URL, and the path in it. A remote one is a PatientStore.
+
+    Raises
+    ------
+    Exception
+        fsspec can't open such a URL.
+    """
+    files, path = fsspec.core.url_to_fs(url)
+    if not isinstance(files, LocalFileSystem):
+        files = PatientStore(files, redacted(url), patience)
+    return files, path
 
 
 class PatientFile(io.RawIOBase):

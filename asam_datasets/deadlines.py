@@ -16,11 +16,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from asam_datasets.errors import UnreachableError
 from asam_datasets.patience import Patience
-from asam_datasets.redaction import hide_in
+from asam_datasets.redaction import hide_in, redacted
 
 T = TypeVar("T")
 
@@ -193,6 +195,20 @@ class PatientStore:
             return within(self._patience.timeout, self._what, asked)
 
         return call
+
+
+def open_files(url: str, patience: Patience) -> tuple[Any, str]:
+    """The file system of a path or URL, and the path in it. A remote one is a PatientStore.
+
+    Raises
+    ------
+    Exception
+        fsspec can't open such a URL.
+    """
+    files, path = fsspec.core.url_to_fs(url)
+    if not isinstance(files, LocalFileSystem):
+        files = PatientStore(files, redacted(url), patience)
+    return files, path
 
 
 class PatientFile(io.RawIOBase):

@@ -10,7 +10,7 @@ import logging
 import re
 
 _URL = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)"
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+:/{1,3})"  # a Path makes one slash of two
     r"(?P<user>[^\s/?#'\"<>@]*@)?"
     r"(?P<path>[^\s?#'\"<>]*)"
     r"(?P<query>\?[^\s#'\"<>]*=[^\s#'\"<>]*)?"  # without "=" it is a glob
@@ -27,7 +27,7 @@ def redacted(text: str) -> str:
     >>> redacted("s3://bucket/sa_00000?.tar matches nothing")
     's3://bucket/sa_00000?.tar matches nothing'
     """
-    if "://" in text:
+    if ":/" in text:
         text = _URL.sub(_hide, text)
     return _SECRET.sub(lambda match: f"{match[1]}...", text)
 

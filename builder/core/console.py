@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from tqdm import tqdm
 
@@ -156,6 +156,13 @@ class Progress:
         self._bar.close()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Shows what was typed as safely as `say` does: it may be a signed URL."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(redacted(message)))
+
+
 def parser(command: str, description: str, examples: Iterable[str]) -> argparse.ArgumentParser:
     """An argument parser with `--version`, whose help ends with examples of use.
 
@@ -172,7 +179,7 @@ def parser(command: str, description: str, examples: Iterable[str]) -> argparse.
     module = "python -m builder."
     called = f"{SCRIPT} " if Path(sys.argv[0]).name == SCRIPT else module
     lines = [f"  {line.replace(module, called)}" for line in examples]
-    result = argparse.ArgumentParser(
+    result = _Parser(
         prog=f"{called}{command}",
         description=description,
         epilog="\n".join(["examples:", *lines]),

@@ -15,10 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from asam_datasets.deadlines import PatientStore, persistently
+from asam_datasets.deadlines import open_files, persistently
 from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.redaction import hide_in, redacted
 from asam_datasets.tars import list_tar
@@ -114,7 +113,7 @@ class Archive:
             The tar ends before its end-of-archive marker, unless `allow_truncated`.
         """
         try:
-            fs, path = self._store()
+            fs, path = open_files(self.url, self.patience)
             listed = self._tar if self.is_tar else self._folder
             return self._ask(fs, lambda: listed(fs, path))
         except SourceError:
@@ -136,7 +135,7 @@ class Archive:
         SourceError
             The member can't be read, is shorter than listed, or its file was written again since.
         """
-        fs, _ = self._store()
+        fs, _ = open_files(self.url, self.patience)
         end = member.offset + member.size
         try:
             data: bytes = b""
@@ -163,12 +162,6 @@ class Archive:
                 "so its members may have moved; run the same command when the file is complete"
             )
         return data
-
-    def _store(self) -> tuple[Any, str]:
-        """The file system, and the path in it. Each call of a remote one has a deadline."""
-        fs, path = fsspec.core.url_to_fs(self.url)
-        local = isinstance(fs, LocalFileSystem)
-        return fs if local else PatientStore(fs, redacted(self.url), self.patience), path
 
     def _ask(self, fs: Any, call: Callable[[], T]) -> T:
         """Make requests, and make them again when the network fails.

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from asam_datasets import CONFIG_NAME
+from asam_datasets.deadlines import open_files
 from asam_datasets.orientation import upright
 from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.redaction import hide_in
@@ -385,7 +385,7 @@ def open_sources(
     SettingsError
         Two sources would make the same config, or a config's name is invalid.
     """
-    urls = [url for source in sources for url in _expand(source)]
+    urls = [url for source in sources for url in _expand(source, patience)]
     if config is not None and len(urls) != 1:
         raise SettingsError(f"--config {config} can name one source only, found {len(urls)}")
     found: dict[str, Sa1bSource] = {}
@@ -403,8 +403,15 @@ def open_sources(
     return list(found.values())
 
 
-def read_image_ids(path: str) -> frozenset[int]:
+def read_image_ids(path: str, patience: Patience = PATIENT) -> frozenset[int]:
     """Read SA-1B's sa_images_ids.txt: one image id a line.
+
+    Parameters
+    ----------
+    path
+        A local path or a URL.
+    patience
+        How long a request to a remote store may take.
 
     Raises
     ------
@@ -413,7 +420,8 @@ def read_image_ids(path: str) -> frozenset[int]:
     """
     ids = set()
     try:
-        with fsspec.open(path, "rb") as binary:
+        files, place = open_files(path, patience)
+        with files.open(place, "rb") as binary:
             encoding = encoding_of(binary.read(4))
             binary.seek(0)
             with io.TextIOWrapper(binary, encoding) as lines:
@@ -434,13 +442,13 @@ def read_image_ids(path: str) -> frozenset[int]:
     return frozenset(ids)
 
 
-def _expand(source: str) -> list[str]:
+def _expand(source: str, patience: Patience) -> list[str]:
     remote_query = "://" in source and "?" in source
     if remote_query or Path(source).exists() or not any(character in source for character in "*?["):
         return [source]
     protocol = source.split("://")[0] + "://" if "://" in source else ""
     try:
-        fs, pattern = fsspec.core.url_to_fs(source)
+        fs, pattern = open_files(source, patience)
         # fsspec does not look into a folder that is a link.
         through_links = isinstance(fs, LocalFileSystem) and "**" not in pattern
         paths = glob.glob(pattern) if through_links else fs.glob(pattern)  # noqa: PTH207

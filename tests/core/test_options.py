@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import builder.verify
 from builder.core.console import number, out_folder, positive, run_command, whole
 from builder.core.errors import AsamDatasetsError, MissingExtraError
 from builder.core.extras import needs
@@ -174,3 +175,12 @@ def test_a_program_without_its_packages_ends_with_one_line(
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert "pip install" in done.stderr
+
+
+def test_what_was_typed_is_shown_safely(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        builder.verify.main(["dist", "--workers", "https://h/x?sig=secret\x1b[2J"])
+    said = capsys.readouterr().err
+    assert "'https://h/x?...' is not a whole number" in said
+    assert "secret" not in said
+    assert "\x1b" not in said
