@@ -15,8 +15,11 @@ _CANVAS_WORDS = 1 << 17  # one MiB of bits at a time: it stays in the cache
 
 
 @dataclass(frozen=True, slots=True)
-class _Segments:
-    """Runs cut at the ends of columns: segment k covers the rows [tops[k], bottoms[k])."""
+class MaskSegments:
+    """Runs cut at the ends of columns: segment k covers the rows [tops[k], bottoms[k]).
+
+    Mask i owns the segments offsets[i] to offsets[i + 1].
+    """
 
     columns: Ints  # (S,)
     tops: Ints  # (S,)
@@ -24,14 +27,17 @@ class _Segments:
     offsets: Ints  # (N + 1,)
 
 
-def _segments(runs: MaskRuns, height: int) -> _Segments:
+def mask_segments(runs: MaskRuns, height: int) -> MaskSegments:
+    """The runs, cut where a column ends."""
     columns = runs.starts // height
     tops = runs.starts - columns * height
+    bottoms = runs.ends - runs.starts
+    bottoms += tops
+    if not len(bottoms) or bottoms.max() <= height:
+        return MaskSegments(columns, tops, bottoms, runs.offsets)
     last = (runs.ends - 1) // height
-    bottoms = runs.ends - last * height
     parts = last - columns + 1
-    if not len(parts) or parts.max() == 1:
-        return _Segments(columns, tops, bottoms, runs.offsets)
+    bottoms = runs.ends - last * height
     ends = np.cumsum(parts)
     which = np.repeat(np.arange(len(parts)), parts)
     columns = np.arange(len(which)) + (columns - (ends - parts))[which]
@@ -39,7 +45,7 @@ def _segments(runs: MaskRuns, height: int) -> _Segments:
     all_tops[ends - parts] = tops
     all_bottoms[ends - 1] = bottoms
     offsets = np.concatenate(([0], ends))[runs.offsets]
-    return _Segments(columns, all_tops, all_bottoms, offsets)
+    return MaskSegments(columns, all_tops, all_bottoms, offsets)
 
 
 def mask_boxes(runs: MaskRuns, height: int) -> Ints:
@@ -53,10 +59,10 @@ def mask_boxes(runs: MaskRuns, height: int) -> Ints:
     >>> mask_boxes(parse_rle(["114"], 6), height=2).tolist()
     [[0, 1, 1, 2]]
     """
-    return _boxes(_segments(runs, height))
+    return _boxes(mask_segments(runs, height))
 
 
-def _boxes(segments: _Segments) -> Ints:
+def _boxes(segments: MaskSegments) -> Ints:
     offsets = segments.offsets
     boxes = np.zeros((len(offsets) - 1, 4), np.int64)
     some = np.flatnonzero(np.diff(offsets))
@@ -83,7 +89,7 @@ def mask_bits(
     all masks at once. Each column has one row more than the box. A run that reaches the bottom of
     the box ends in that row, so the next column starts with zeros.
     """
-    segments = _segments(runs, height)
+    segments = mask_segments(runs, height)
     boxes = _boxes(segments)
     x0, y0 = boxes[:, 0] & ~7, boxes[:, 1]
     rows = boxes[:, 3] - y0 + 1

@@ -12,16 +12,15 @@ import io
 from functools import lru_cache
 
 import numpy as np
-from isal import isal_zlib
 from PIL import Image
 
 from builder.core.errors import ShardError, what_went_wrong
+from builder.masks.control import compress_changes
 from builder.masks.png import PALETTE, RGB, assemble, chunk
 
 _HEAD = 33  # bytes up to the end of IHDR: signature 8, length 4, kind 4, data 13, crc 4
 _DEPTH, _COLOUR = 24, 25  # positions of the bit depth and the colour type
 _BLACK_AND_WHITE = chunk(b"PLTE", bytes((0, 0, 0, 255, 255, 255)))
-_UP = 2  # the PNG filter that subtracts the row above
 
 
 @lru_cache(maxsize=4)
@@ -73,15 +72,14 @@ def rgb_control(png: bytes) -> bytes:
             f"a control image is a PNG of mode {mode}, expected P or RGB and a palette"
         )
     height, width = indices.shape
-    stride = 1 + 3 * width
-    filtered = np.zeros(height * stride, np.uint8)
-    filtered[::stride] = _UP
-    filtered[1:stride] = palette[indices[0]].reshape(-1)
+    shown = palette[indices[0]]
+    columns = np.flatnonzero(shown.any(axis=1))
     above, below = indices[:-1].reshape(-1), indices[1:].reshape(-1)
     changes = np.flatnonzero(above != below)
-    difference = palette[below[changes]] - palette[above[changes]]
-    y, x = np.divmod(changes, width)
-    place = (y + 1) * stride + 1 + 3 * x
-    for channel in range(3):
-        filtered[place + channel] = difference[:, channel]
-    return assemble(height, width, 8, RGB, pixels=isal_zlib.compress(filtered, 1))
+    rows = np.concatenate((np.zeros_like(columns), changes // width + 1))
+    differences = np.concatenate(
+        (shown[columns], palette[below[changes]] - palette[above[changes]])
+    )
+    columns = np.concatenate((columns, changes % width))
+    pixels = compress_changes(height, width, rows, columns, differences)
+    return assemble(height, width, 8, RGB, pixels=pixels)
