@@ -14,9 +14,10 @@ from builder.core.errors import SettingsError
 from builder.core.files import sha256_json
 from builder.core.layout import FORMATS, shard_name
 from builder.core.records import Item, Json, Listing, Source
+from builder.masks.tables import PNG_VERSION
 
-# The libraries whose output is part of a shard.
-ENCODERS = ("datasets", "isal", "pyarrow")
+# The libraries whose output is part of a shard. The PNGs are made by the project's own encoder.
+ENCODERS = ("datasets", "pyarrow")
 # Raise this when a change of the code makes other bytes of the same input. Since version 2 the
 # control image orders masks as ASAM does, by the area of their boxes. Since version 3 the masks fit
 # the picture as EXIF turns it.
@@ -86,14 +87,14 @@ class Settings:
     def as_json(self, source: Source) -> Json:
         """All settings that decide the bytes of a shard of this source, as JSON values.
 
-        They include the versions of three libraries. isal compresses the PNGs, pyarrow writes the
-        file, and datasets writes the features into the schema.
+        They include the versions of what writes bytes: pyarrow writes the file, datasets the
+        features into the schema, and `builder/masks` the PNGs.
         """
         return {
             "format": self.fmt,
             "shard_size": self.shard_size,
             "row_version": ROW_VERSION,
-            "encoders": {name: version(name) for name in ENCODERS},
+            "encoders": {**{name: version(name) for name in ENCODERS}, "png": PNG_VERSION},
             **source.settings(),
         }
 

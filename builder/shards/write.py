@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,6 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
-from isal import isal_zlib
 
 from asam_datasets.batches import ALIGNMENT, Batch, Layout, read_message
 from asam_datasets.schema import legacy_metadata
@@ -286,7 +286,7 @@ def _read_batches(file: pa.NativeFile, layout: Layout) -> Iterator[Batch]:
         if [start for start, _ in buffers] != batch.starts():
             raise ValueError(f"buffers do not follow each other at multiples of {ALIGNMENT} bytes")
         columns = batch.columns(layout)
-        crc32 = tuple(isal_zlib.crc32(body.slice(first, size)) for first, size in columns)
+        crc32 = tuple(zlib.crc32(body.slice(first, size)) for first, size in columns)
         batch = replace(batch, crc32=crc32)
         _compare(batch, read, body, layout)
         yield batch
