@@ -178,6 +178,16 @@ def test_a_build_of_format_1_is_built_again_from_the_start(
     assert build(tar, tmp_path).reused == 8
 
 
+def test_shards_of_another_encoder_of_pngs_are_not_kept(
+    tar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builder.shards.plan.PNG_VERSION", "older")
+    build(tar, tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(SettingsError, match=r"encoders.png was older, now steps-1"):
+        build(tar, tmp_path)
+
+
 def test_a_build_of_format_1_with_other_settings_is_refused(tar: Path, tmp_path: Path) -> None:
     build(tar, tmp_path)
     age(tmp_path)
