@@ -38,7 +38,7 @@ def to_counts(segmentation: Any, height: int, width: int) -> bytes:
     counts = segmentation["counts"]
     if isinstance(counts, str):
         if not counts.isascii():
-            raise Fault("rle_bad_character", "ASCII characters", ascii(brief(counts)))
+            raise Fault("rle_bad_character", "ASCII characters", ascii(counts[:60]))
         return counts.encode("ascii")
     if isinstance(counts, list) and len(counts) > (most := 2 * (height * width + 1)):
         raise Fault("rle_counts", f"at most {most} run lengths", str(len(counts)))
