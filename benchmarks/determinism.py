@@ -7,6 +7,7 @@
 The real photographs' masks are encoded, if they are there, else the sample's: again and again, in
 other company, in another order, and with other blocks of memory in use, so that all arrays stand at
 other addresses. Each PNG is compared with the first one of its mask, and so are the control images.
+The first ones are read back and compared with the masks.
 Then a second process does the same without the vector instructions that numpy chooses by the
 processor.
 """
@@ -27,12 +28,12 @@ from pathlib import Path
 
 import numpy as np
 
-from asam_datasets import mask_order
+from asam_datasets import decode_masks, mask_order
 from benchmarks.masks import REAL, Picture, load
 from builder.core.console import emit_json, run_command, say
 from builder.core.records import Json
 from builder.masks.control import paint
-from builder.masks.png import encode_masks
+from builder.masks.png import encode_masks, read_bits
 from builder.masks.rle import RleBatch
 from builder.masks.tables import PNG_VERSION
 from builder.sources.sample import write_sample
@@ -48,7 +49,7 @@ def encode_again(
     encode: Callable[[RleBatch], list[bytes]] = encode_masks,
     seed: int = 0,
 ) -> Json:
-    """Encode masks and control images at shifting addresses; count those with other bytes.
+    """Encode masks and control images at shifting addresses; count those with other bytes or pixels.
 
     Parameters
     ----------
@@ -62,9 +63,15 @@ def encode_again(
         Of the order, the company and the blocks of memory.
     """
     rng = np.random.default_rng(seed)
+    pictures = list(pictures)
     batches = [RleBatch.parse(picture.counts, *picture.size) for picture in pictures]
     orders = [mask_order(picture.annotations) for picture in pictures]
     masks = [encode(batch) for batch in batches]
+    wrong = 0
+    for picture, pngs in zip(pictures, masks, strict=True):
+        packed = decode_masks(picture.annotations, packed=True)
+        found_bits = (read_bits(png, *picture.size) for png in pngs)
+        wrong += sum(not np.array_equal(*both) for both in zip(found_bits, packed, strict=True))
     controls = [paint(*each) for each in zip(batches, orders, strict=True)]
     blocks: deque[bytearray] = deque(maxlen=_BLOCKS)
     done = odd = painted = odd_painted = 0
@@ -82,7 +89,13 @@ def encode_again(
         if time.monotonic() - spoken > _SAY_EVERY:
             spoken = time.monotonic()
             say(f"{done:,} of {encodings:,}, {odd + odd_painted} odd")
-    return {"encodings": done, "odd": odd, "control_images": painted, "odd_control": odd_painted}
+    return {
+        "wrong": wrong,
+        "encodings": done,
+        "odd": odd,
+        "control_images": painted,
+        "odd_control": odd_painted,
+    }
 
 
 def digest(pictures: Iterable[Picture]) -> str:
@@ -140,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         emit_json(results)
     else:
         print("\n".join(f"{name}: {value}" for name, value in results.items()))
-    return int(bool(results["odd"] or results["odd_control"] or not same))
+    return int(any(results[kind] for kind in ("wrong", "odd", "odd_control")) or not same)
 
 
 if __name__ == "__main__":

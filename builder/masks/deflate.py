@@ -34,7 +34,7 @@ MANY_STEPS = 1 << 12  # a stream of more is worth a code of its own
 # Three sums of bits share one integer. A stream of no more steps than that can't fill its share.
 _MOST_CODES = 3
 _SHARE = np.uint64(21)
-_ABSENT = 400  # bits that a symbol without a word counts: more than any header
+_NEVER = np.iinfo(np.uint64).max
 
 
 def pack(steps: Steps, codes: Sequence[Code], chosen: Ints) -> list[bytes]:
@@ -111,24 +111,27 @@ def choose(steps: Steps, codes: Sequence[Code]) -> Ints:
     steps
         The streams.
     codes
-        Up to three codes, in which 258 bytes take the same number of bits. Only the last one may
-        lack words.
+        Up to three codes, in which 258 bytes take the same number of bits. A code that lacks a
+        word for a literal of a stream is not chosen. The first one lacks none.
     """
     if len(codes) > _MOST_CODES:
         raise ValueError(f"{len(codes)} codes: expected at most {_MOST_CODES}")
     literals = np.stack([code.literals for code in codes])
     copies = np.stack([code.copies for code in codes])
-    absent = literals == 0
-    absent[:, NOTHING] = False
     shares = np.arange(len(codes), dtype=np.uint64)[:, None] * _SHARE
-    sizes = np.where(absent, np.uint64(_ABSENT), literals & _SIX_BITS) << shares
+    sizes = (literals & _SIX_BITS) << shares
     bits = sizes.sum(axis=0).take(steps.values)
     sizes = (copies & _SIX_BITS) << shares
     bits += sizes.sum(axis=0).take(steps.copies)
     counts = steps.counts()
-    sums = np.add.reduceat(bits, steps.ends - counts) >> shares
-    sums[:-1] &= (np.uint64(1) << _SHARE) - np.uint64(1)
+    begins = steps.ends - counts
+    sums = np.add.reduceat(bits, begins) >> shares
+    sums &= (np.uint64(1) << _SHARE) - np.uint64(1)
     sums += np.array([code.header[1] for code in codes], np.uint64)[:, None]
+    for own, absent in zip(sums, literals == 0, strict=True):
+        absent[NOTHING] = False
+        if absent.any():
+            own[np.logical_or.reduceat(absent.take(steps.values), begins)] = _NEVER
     chosen: Ints = np.where(counts > MANY_STEPS, 0, sums.argmin(axis=0))
     return chosen
 

@@ -28,7 +28,7 @@ def test_masks_and_control_images_are_the_same_at_other_addresses() -> None:
     counts = encode_again(pictures(), 2_500)
     assert counts["encodings"] >= 2_500
     assert counts["control_images"] > 3
-    assert counts["odd"] == counts["odd_control"] == 0
+    assert counts["odd"] == counts["odd_control"] == counts["wrong"] == 0
 
 
 def test_a_png_with_other_bytes_is_counted() -> None:
