@@ -49,7 +49,7 @@ def encode_again(
     encode: Callable[[RleBatch], list[bytes]] = encode_masks,
     seed: int = 0,
 ) -> Json:
-    """Encode masks and control images at shifting addresses; count those with other bytes or pixels.
+    """Encode masks and control images at shifting addresses; count what differs.
 
     Parameters
     ----------
