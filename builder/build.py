@@ -315,7 +315,7 @@ def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
             say("drawing the sample's twelve pictures ...")
         sample = write_sample(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         paths, args.captions = [str(sample.tar)], args.captions or sample.captions
-    ids = read_image_ids(args.image_ids) if args.image_ids else None
+    ids = read_image_ids(args.image_ids, patience_of(args)) if args.image_ids else None
     opened = open_sources(
         paths,
         config=args.config,
