@@ -609,7 +609,7 @@ def _app1_segments(data: bytes) -> Iterator[tuple[int, int]]:
         code, at = data[marker.end() - 1], marker.end()
         if code in _WITHOUT_LENGTH:
             continue
-        length = max(2, int.from_bytes(data[at : at + 2], "big"))  # as Pillow takes a shorter one
+        length = int.from_bytes(data[at : at + 2], "big")
         if at + length > len(data):
             return
         if code == _APP1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import builder.verify
 from asam_datasets import decode_control, decode_masks
 from asam_datasets.orientation import upright
 from builder.checking.rows import check_row, check_train_row
+from builder.checking.shards import ShardCheck, check_shard
 from builder.core.console import EXIT_OK
 from builder.previewing.reading import Block
 from builder.previewing.views import view_row
@@ -129,6 +131,16 @@ def test_a_row_whose_picture_is_turned_is_found(dist: Path, number: int) -> None
     assert any(f"image: expected EXIF orientation 1, found {number}" in line for line in wrong)
     size = [line for line in check_row(row) if "(64, 96) pixels, expected (96, 64)" in line]
     assert len(size) == (number > 4)
+
+
+def test_each_shard_is_checked_as_its_masks_need_it(camo_dist: Path) -> None:
+    index = read_index(camo_dist, "camo_asam")
+    check = ShardCheck.of(camo_dist, index, index.shards[0], fast=False)
+    assert check_shard(check) == []
+    found = check_shard(replace(check, upright=True))
+    assert [problem.row for problem in found] == list(TURNING)
+    stored = replace(index, settings={**index.settings, "masks_fit": "stored"})
+    assert ShardCheck.of(camo_dist, stored, index.shards[0], fast=False).upright
 
 
 def test_an_index_of_an_older_version_counts_none(dist: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +17,11 @@ pytest.importorskip("transformers")
 
 from builder.core.console import run_command
 from builder.evaluating.preprocess import Pad, Square
+from builder.sources.evaluation.fixtures.scenes import save_mask
 from examples import evaluate as example
+from tests import photos
 from tests.examples.conftest import built
-from tests.factory import annotation, members, record, write_tar
+from tests.factory import annotation, members, record, write_folder, write_tar
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +136,29 @@ def test_boxes_and_masks_keep_their_place(resize: str, size: tuple[int, int]) ->
     found = segmenter.masks(embedding, preprocess.boxes(masks), size)
     assert found.shape == masks.shape
     assert min(example.ious(found, masks, np.ones(size, bool))) > 0.9
+
+
+@pytest.mark.parametrize("number", range(2, 9))
+def test_a_photograph_that_exif_turns_is_read_as_it_is_shown(number: int, tmp_path: Path) -> None:
+    photo = photos.photo().resize((384, 256), Image.Resampling.NEAREST)
+    turned = photos.encode(photos.stored(photo, number), number)
+    write_folder(tmp_path / "CAMO/imgs", {"a.jpg": turned})
+    save_mask(tmp_path / "CAMO/gts/a.png", photos.masks_of(photo)[0])
+    arguments = ["--eval", "camo", "--protocol", "asam", "--source", str(tmp_path)]
+    dist = built(tmp_path / "dist", *arguments)
+    options = {"data": str(dist), "image_root": None, "steps": 1, "quiet": True}
+    args = argparse.Namespace(**options, masks_at_once=16)
+    seen: list[Image.Image] = []
+
+    class Seen(example.Segmenter):
+        def look(self, image: Image.Image) -> torch.Tensor:
+            seen.append(image)
+            return super().look(image)
+
+    segmenter = Seen(BoxModel(), Square(256), torch.device("cpu"))
+    scores = example.evaluate(args, segmenter, "camo_asam")
+    assert np.array_equal(photos.masks_of(seen[0])[0], photos.masks_of(photo)[0])
+    assert scores.over_masks > 90
 
 
 def test_crowds_count_only_where_asam_counts_them() -> None:

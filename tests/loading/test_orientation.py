@@ -22,6 +22,7 @@ from builder.sources.checks import check_jpeg
 from tests.photos import XMP, encode, photo
 
 ORIENTATIONS = range(1, 9)
+TURNING = range(2, 9)
 
 
 def decoded(data: bytes) -> np.ndarray:
@@ -61,6 +62,18 @@ def test_xmp_counts_where_exif_says_nothing(number: int) -> None:
     assert np.array_equal(decoded(upright(data)), np.asarray(Image.open(io.BytesIO(data))))
 
 
+@pytest.mark.parametrize("number", TURNING)
+def test_what_only_pillow_accepts_is_reset_too(number: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = number
+    doubled = encode(photo(), exif=b"Exif\0\0" + exif.tobytes())
+    usual = encode(photo(), number)
+    short = [b"\xff\xd8\xff\xe0\0%c" % length + usual[2:] for length in (0, 1)]
+    for data in (doubled, *short):
+        assert orientation(data) == number
+        assert orientation(upright(data)) == 1
+
+
 def test_what_is_no_jpeg_is_given_back() -> None:
     for data in (b"", b"\xff", b"\xff\xd8", b"{}", encode(photo(), 6, fmt="PNG"), encode(photo())):
         assert upright(data) is data
@@ -73,8 +86,13 @@ def test_pictures_are_shown_as_load_dataset_shows_them(number: int, fmt: str) ->
     expected = decoded(data)
     assert np.array_equal(np.asarray(show(data)), expected)
     assert picture_size(data) == expected.shape[1::-1] == show(data).size
-    small = show(data, (12, 12))
-    assert small.width * expected.shape[0] == small.height * expected.shape[1]
+
+
+@pytest.mark.parametrize("number", ORIENTATIONS)
+def test_a_jpeg_is_decoded_no_larger_than_needed(number: int) -> None:
+    data = encode(photo().resize((960, 640)), number)
+    width, height = picture_size(data)
+    assert show(data, (width // 2, height // 2)).size == (width // 2, height // 2)
 
 
 # Fields of a TIFF structure in the JPEG: the directory's offset, its count, and its first entry,
