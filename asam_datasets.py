@@ -1601,7 +1601,8 @@ def unknown_name(what: str, name: object, known: Iterable[str], where: str) -> U
     where
         Where they exist, as the message names it.
     """
-    names = list(known)
+    # A repo from anyone may have folders of any name.
+    names = [name if name.isprintable() else repr(name) for name in known]
     near = difflib.get_close_matches(str(name), names, n=3)
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     hint = f" Did you mean {' or '.join(near)}?" if near else ""

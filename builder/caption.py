@@ -29,6 +29,7 @@ from builder.core.console import (
     positive,
     run_command,
     say,
+    utf8,
     whole,
 )
 from builder.core.extras import needs
@@ -143,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a Hub repo or folder (default: the preset's); accepted are "
         f"{', '.join(each.name for each in FAMILIES)}",
     )
-    model.add_argument("--revision", help="a branch, tag or commit of the Hub repo")
+    model.add_argument("--revision", type=utf8, help="a branch, tag or commit of the Hub repo")
     model.add_argument(
         "--prompt",
         help='text that the caption continues, "" for none (default: the preset\'s, or none '

@@ -20,6 +20,7 @@ from builder.core.console import (
     positive,
     run_command,
     say,
+    utf8,
 )
 from builder.exporting.options import MISSING_CAPTIONS, REFUSE, SPLIT_NAMES, TRAIN
 
@@ -54,7 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="output folder (ASAM's code calls it SAM-1B)",
     )
-    add("--revision", help="a branch, tag or commit of the Hub repo (default: the newest commit)")
+    add(
+        "--revision",
+        type=utf8,
+        help="a branch, tag or commit of the Hub repo (default: the newest commit)",
+    )
     add(
         "--missing-captions",
         choices=MISSING_CAPTIONS,

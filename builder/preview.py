@@ -24,6 +24,7 @@ from builder.core.console import (
     positive,
     run_command,
     say,
+    utf8,
     whole,
 )
 from builder.core.extras import needs
@@ -128,7 +129,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="your own images, for a config that was built without pixels",
     )
-    add("--revision", help="a branch, tag or commit of the Hub repo (default: the newest commit)")
+    add(
+        "--revision",
+        type=utf8,
+        help="a branch, tag or commit of the Hub repo (default: the newest commit)",
+    )
     add_patience(result)
     add("--json", action="store_true", help="print the counts as JSON")
     add("--quiet", action="store_true", help="no progress bar, no summary")

@@ -22,6 +22,7 @@ from builder.core.console import (
     run_command,
     say,
     sized,
+    utf8,
 )
 from builder.core.errors import HubError, SettingsError, ShardError
 from builder.core.layout import DATA, absent_configs, configs
@@ -85,7 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     result.add_argument("--private", action="store_true", help="make a new repo a private one")
     result.add_argument("--create-pr", action="store_true", help="open a pull request")
     result.add_argument(
-        "--revision", default="main", help="the branch; made from main if absent (default: main)"
+        "--revision",
+        type=utf8,
+        default="main",
+        help="the branch; made from main if absent (default: main)",
     )
     result.add_argument(
         "--i-may-redistribute",

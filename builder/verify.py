@@ -23,6 +23,7 @@ from builder.core.console import (
     positive,
     run_command,
     say,
+    utf8,
 )
 from builder.core.errors import ShardError
 from builder.hub.patience import PATIENT
@@ -118,7 +119,10 @@ def _parser() -> argparse.ArgumentParser:
         "--deep", action="store_true", help="of a repo: also download the shards and check the rows"
     )
     result.add_argument(
-        "--revision", default="main", help="a branch, tag or commit of the repo (default: main)"
+        "--revision",
+        type=utf8,
+        default="main",
+        help="a branch, tag or commit of the repo (default: main)",
     )
     result.add_argument("--configs", nargs="+", metavar="NAME", help="only these configs")
     result.add_argument(

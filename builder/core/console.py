@@ -309,13 +309,18 @@ def patience_of(args: argparse.Namespace) -> Patience:
     return Patience(args.timeout, args.rate, args.attempts - 1)
 
 
-def out_folder(text: str) -> Path:
-    """An argparse type for a folder to write to. It refuses a path that leads through a file."""
-    path = Path(text)
+def utf8(text: str) -> str:
+    """An argparse type for text. It refuses bytes that are not UTF-8, which no request can hold."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8: give another folder") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8") from error
+    return text
+
+
+def out_folder(text: str) -> Path:
+    """An argparse type for a folder to write to. It refuses a path that leads through a file."""
+    path = Path(utf8(text))
     with suppress(OSError):  # such as a folder that may not be read; the writing reports it
         for place in (path, *path.parents):
             if place.exists() and not place.is_dir():

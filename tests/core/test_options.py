@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import builder.verify
-from builder.core.console import number, out_folder, positive, run_command, whole
+from builder.core.console import number, out_folder, positive, run_command, utf8, whole
 from builder.core.errors import AsamDatasetsError, MissingExtraError
 from builder.core.extras import needs
 
@@ -184,3 +184,9 @@ def test_what_was_typed_is_shown_safely(capsys: pytest.CaptureFixture[str]) -> N
     assert "'https://h/x?...' is not a whole number" in said
     assert "secret" not in said
     assert "\x1b" not in said
+
+
+def test_text_that_no_request_can_hold_is_refused() -> None:
+    assert utf8("main é") == "main é"
+    with pytest.raises(argparse.ArgumentTypeError, match="is not UTF-8"):
+        utf8("\udcff")
