@@ -15,6 +15,7 @@ from builder.sources.evaluation import open_source
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.fixtures import write_fixture
 from builder.sources.evaluation.fixtures.scenes import save_ids
+from builder.sources.evaluation.photos import published
 from builder.sources.evaluation.raster import check_labels, read_binary, read_ids
 from tests.evaluation.reading import read
 
@@ -178,3 +179,32 @@ def test_the_protocol_decides_what_is_a_mask(tmp_path: Path) -> None:
     assert all(row["annotations"] for row in result.rows.values())
     with pytest.raises(SourceError, match="holds 0 and 1"):
         open_source("big", "asam", folder).listing()
+
+
+def large_jpeg(**options: Any) -> bytes:
+    pixels = np.random.default_rng(3).integers(0, 255, (240, 320, 3)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90, **options)
+    return buffer.getvalue()
+
+
+def test_a_photograph_with_a_hole_is_rejected(tmp_path: Path) -> None:
+    """A download whose middle is missing; Pillow decodes it without an error."""
+    folder = write_fixture("voc2012", tmp_path)
+    before = read(open_source("voc2012", "native", folder))
+    path = sorted((folder / "VOCdevkit/VOC2012/JPEGImages").glob("*.jpg"))[0]
+    data = large_jpeg()
+    path.write_bytes(data[:20_000] + bytes(6000) + data[26_000:])
+    with Image.open(path) as image:
+        image.load()
+    after = read(open_source("voc2012", "native", folder))
+    assert len(after.rows) == len(before.rows) - 1
+    assert after.reject().reason == "image_unreadable"
+    assert "zeros from byte 20000 on, so a download has not finished" in after.reject().found
+
+
+@pytest.mark.parametrize("kind", ["padding", "comment"])
+def test_zeros_that_are_no_image_data_are_no_hole(kind: str) -> None:
+    data = large_jpeg(comment=bytes(6000)) if kind == "comment" else large_jpeg() + bytes(6000)
+    assert bytes(5000) in data
+    assert published(data, "shown") == (data, (320, 240))

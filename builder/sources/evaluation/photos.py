@@ -11,7 +11,7 @@ from builder.core.errors import what_went_wrong
 from builder.core.shown import orientation, show
 from builder.sources.evaluation.faults import Fault
 from builder.sources.evaluation.patterns import Pattern
-from builder.sources.evaluation.raster import decompression_bound
+from builder.sources.evaluation.raster import check_hole, decompression_bound
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 MasksFit = Literal["shown", "stored"]
@@ -49,6 +49,7 @@ def published(data: bytes, masks_fit: MasksFit) -> tuple[bytes, tuple[int, int]]
                 if (turned := orientation(data)) != 1:
                     expected = "orientation 1 or a JPEG, since the masks fit the stored pixels"
                     raise Fault("orientation_not_reset", expected, f"orientation {turned}")
+            check_hole(data)
             return data, show(data).size
     except Fault:
         raise

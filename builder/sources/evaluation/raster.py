@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import Image
 from pycocotools import mask as coco
 
@@ -29,6 +30,7 @@ _EIGHT_BITS = ("1", "L", "P")
 _MORE_BITS = ("I;16", "I;16B", "I;16L", "I")
 _COLOUR = ("RGB", "RGBA")
 _LOSSY = ("JPEG", "MPO")
+_HOLE = bytes(4096)
 _NOISE = 16  # a JPEG without foreground has values up to about this
 _VALUES = 6  # listed in a message
 _MEAN_RUN = 2.0  # pixels; a value whose runs down the columns are shorter on average is scattered
@@ -156,6 +158,25 @@ def _shown(plane: npt.NDArray[np.generic]) -> str:
     return " and ".join(filter(None, (", ".join(values[:-1]), values[-1])))
 
 
+def check_hole(data: bytes) -> None:
+    """Raise a ValueError if zeros stand where a JPEG's data should be.
+
+    A download that was preallocated and has not finished has such zeros. Pillow decodes them
+    without a word. libjpeg's warnings alone prove nothing, since whole releases have some.
+    """
+    at = data.find(_HOLE) if data.startswith(b"\xff\xd8") else -1
+    if at < 0:
+        return
+    try:
+        simplejpeg.decode_jpeg(
+            data, colorspace="GRAY", fastdct=True, min_height=1, min_width=1, min_factor=8
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"zeros from byte {at} on, so a download has not finished: {error}"
+        ) from error
+
+
 def check_labels(ids: Ids, what: str) -> None:
     """Raise a Fault if most values of a map stand in scattered pixels.
 
@@ -187,7 +208,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """An image as viewers show it, as the photographs; raises Fault if it can't be decoded."""
     try:
         with decompression_bound():
-            yield show(path.read_bytes())
+            data = path.read_bytes()
+            check_hole(data)
+            yield show(data)
     except Fault:
         raise
     except Exception as error:  # Pillow's plugins raise errors of any kind for a damaged file
