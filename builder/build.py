@@ -37,7 +37,6 @@ from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from builder.captioning.run import CaptionSummary
     from builder.core.records import Source
-    from builder.shards.config import Built
     from builder.sources.sa1b import Sa1bSource
 
 _EXAMPLES = (
@@ -47,12 +46,6 @@ _EXAMPLES = (
     "python -m builder.build --eval camo --source camo --out suite",
 )
 MAX_REJECTS = 0.05  # the share that no good source has
-_REFUSED = (
-    "  No index was written, so the config can't be loaded, verified or pushed. Its rejects.jsonl "
-    "has them all. Build from a source that is whole and of this form, or accept it as it is by "
-    "the same command with --max-rejects 1."
-)
-_SHOWN = 10  # undocumented keys printed; the index has them
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -108,16 +101,14 @@ def _build_all(
         if captions and captions.warning:
             say(captions.warning)
             document["notes"] = [*document["notes"], captions.warning]
-        if refused := document.get("refused"):
-            failed += 1
-            head = f"error: {source.config}: "
-            say(*(line if line[:1] == " " else head + line for line in refused), _REFUSED)
+        failed += bool(document.get("refused"))
     return documents, failed
 
 
 def _build_one(source: Source, args: argparse.Namespace) -> dict[str, Any]:
     """Build a source, or estimate its build; returns what `--json` prints of it."""
     from builder.shards.config import build_config
+    from builder.shards.summary import tell
 
     settings = Settings(args.format, args.shard_size)
     if args.dry_run:
@@ -131,7 +122,7 @@ def _build_one(source: Source, args: argparse.Namespace) -> dict[str, Any]:
         max_rejects=args.max_rejects,
         quiet=args.quiet,
     )
-    return _report(source, args.out, built, args)
+    return tell(source, args.out, built, quiet=args.quiet)
 
 
 def _list_eval(args: argparse.Namespace) -> int:
@@ -366,53 +357,6 @@ def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> di
     probes = counted(plan.probes, "image")
     say(f"{plan.config}: estimated from {probes}; nothing was written")
     return asdict(plan)
-
-
-def _report(source: Source, dist: Path, built: Built, args: argparse.Namespace) -> dict[str, Any]:
-    index, counts = built.index, built.index.counts
-    rejected = sum(counts.rejects.values())
-    missing = counted(counts.captions_missing, "caption")
-    for note in built.listing.notes:
-        say(f"note: {note}")
-    warnings = [*built.listing.warnings, *_other_masks(built)]
-    for warning in warnings:
-        say(f"warning: {source.config}: {warning}")
-    say(
-        f"{source.config}: {counted(counts.images, 'image')}, {counted(counts.masks, 'mask')}, "
-        f"{counted(rejected, 'reject')}"
-        + (f", {missing} missing" if source.kind == "train" else ""),
-        f"  {counted(len(index.shards), 'shard')} ({built.reused:,} done before), "
-        f"{sized(index.num_bytes)}, "
-        f"{built.seconds:,.1f} s, in {dist / 'data' / source.config}",
-    )
-    if counts.orientation_reset:
-        images = counted(counts.orientation_reset, "image")
-        say(f"  EXIF orientation set to 1, pixels unchanged, since the masks need it: {images}")
-    for reason, count in counts.rejects.items():
-        say(f"  rejected {count:,} x {reason} (see rejects.jsonl)")
-    for key, count in list(counts.unknown_keys.items())[:_SHOWN]:
-        say(f"  {count:,} x undocumented key {key}: left out of the rows")
-    if (more := len(counts.unknown_keys) - _SHOWN) > 0:
-        say(f"  and {more:,} more undocumented keys, which its index.json counts")
-    if not args.quiet and not built.refused:
-        say(f'  load_dataset("{dist}", "{source.config}")')
-    return {
-        "config": source.config,
-        "counts": counts.to_json(),
-        "shards": len(index.shards),
-        "shards_reused": built.reused,
-        "bytes": index.num_bytes,
-        "seconds": round(built.seconds, 3),
-        "notes": [*built.listing.notes, *warnings],
-        "refused": list(built.refused),
-    }
-
-
-def _other_masks(built: Built) -> Iterator[str]:
-    """A warning if the number of masks differs from the published one."""
-    known, found = built.listing.masks, built.index.counts.masks
-    if known not in (None, found):
-        yield f"{counted(found, 'mask')}; {known:,} were published"
 
 
 def _size(text: str) -> int:
