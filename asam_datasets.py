@@ -1317,6 +1317,7 @@ def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
 # --------------------------------------------------------------------------------------------------
 
 
+LOG = logging.getLogger("asam_datasets")
 T = TypeVar("T")
 
 # huggingface_hub's HTTP library is httpx or, from version 2 on, httpx2.
@@ -1431,7 +1432,12 @@ def repeatedly(
                 ) from error
             if attempt == patience.retries:
                 raise
-            time.sleep(max(_WAITS[min(attempt, len(_WAITS) - 1)], asked))
+            wait = max(_WAITS[min(attempt, len(_WAITS) - 1)], asked)
+            LOG.warning(
+                *("%s: %s; attempt %d of %d in %.0f s", what, type(error).__name__),
+                *(attempt + 2, patience.retries + 1, wait),
+            )
+            time.sleep(wait)
     raise AssertionError  # the last attempt returned or raised
 
 
@@ -2307,7 +2313,9 @@ def download(arguments: Mapping[str, Any], what: str, patience: Patience, size: 
     UnreachableError
         `hf_hub_download` raised another error.
     """
-    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"} if are_progress_bars_disabled() else {}
+    quiet = {"HF_HUB_VERBOSITY": "error"}  # its warnings show the signed URL
+    if are_progress_bars_disabled():
+        quiet["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     with subprocess.Popen(
         [sys.executable, "-P", "-c", _CODE],
         stdin=subprocess.PIPE,
@@ -2756,7 +2764,6 @@ def _inflated(node: Node, size: int) -> bytes:
 # --------------------------------------------------------------------------------------------------
 
 
-LOG = logging.getLogger("asam_datasets")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # What repeating a request does not change.
 _FINAL = (AsamDatasetsError, FileNotFoundError, PermissionError, ValueError, NotImplementedError)

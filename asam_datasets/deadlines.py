@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from asam_datasets.errors import UnreachableError
 from asam_datasets.patience import Patience
 from asam_datasets.redaction import hide_in, redacted
 
+LOG = logging.getLogger("asam_datasets")
 T = TypeVar("T")
 
 # huggingface_hub's HTTP library is httpx or, from version 2 on, httpx2.
@@ -138,7 +140,12 @@ def repeatedly(
                 ) from error
             if attempt == patience.retries:
                 raise
-            time.sleep(max(_WAITS[min(attempt, len(_WAITS) - 1)], asked))
+            wait = max(_WAITS[min(attempt, len(_WAITS) - 1)], asked)
+            LOG.warning(
+                *("%s: %s; attempt %d of %d in %.0f s", what, type(error).__name__),
+                *(attempt + 2, patience.retries + 1, wait),
+            )
+            time.sleep(wait)
     raise AssertionError  # the last attempt returned or raised
 
 

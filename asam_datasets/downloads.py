@@ -64,7 +64,9 @@ def download(arguments: Mapping[str, Any], what: str, patience: Patience, size: 
     UnreachableError
         `hf_hub_download` raised another error.
     """
-    quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"} if are_progress_bars_disabled() else {}
+    quiet = {"HF_HUB_VERBOSITY": "error"}  # its warnings show the signed URL
+    if are_progress_bars_disabled():
+        quiet["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     with subprocess.Popen(
         [sys.executable, "-P", "-c", _CODE],
         stdin=subprocess.PIPE,

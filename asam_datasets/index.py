@@ -23,12 +23,13 @@ import pyarrow as pa
 
 from asam_datasets.batches import Layout
 from asam_datasets.contract import Node, check_size, read_document, sha256_json, signed
+from asam_datasets.deadlines import LOG
 from asam_datasets.errors import ContractError
 from asam_datasets.format1 import upgraded
 from asam_datasets.names import CONFIG_NAME, FORMATS, LONGEST_NAME, unknown_name
 from asam_datasets.schema import KINDS, check_columns, features_from_json, features_to_json
 from asam_datasets.shards import Place, Shard, Split
-from asam_datasets.stores import LOG, Files, Hub
+from asam_datasets.stores import Files, Hub
 
 FORMAT_VERSION = 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import posixpath
 import re
@@ -27,13 +26,12 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     hf_raise_for_status,
 )
 
-from asam_datasets.deadlines import PatientFile, T, may_pass, persistently, repeatedly
+from asam_datasets.deadlines import LOG, PatientFile, T, may_pass, persistently, repeatedly
 from asam_datasets.downloads import download, may_be_had_later
 from asam_datasets.errors import AsamDatasetsError, UnknownNameError, UnreachableError
 from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.redaction import hide_in, redact_logs_of_the_hub, redacted
 
-LOG = logging.getLogger("asam_datasets")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # What repeating a request does not change.
 _FINAL = (AsamDatasetsError, FileNotFoundError, PermissionError, ValueError, NotImplementedError)

@@ -125,7 +125,9 @@ class Refusal(Exception):
         self.response = type("Response", (), {"headers": {"Retry-After": wait}})()
 
 
-def test_what_may_pass_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_may_pass_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     waits: list[float] = []
     monkeypatch.setattr("time.sleep", waits.append)
     answers = iter([Refusal(""), Refusal("7"), Refusal("not a number"), "bytes"])
@@ -139,6 +141,9 @@ def test_what_may_pass_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> No
     found = persistently(call, "a file", Patience(retries=3), may_pass=lambda _: True)
     assert found == "bytes"
     assert waits == [1, 7, 4]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"a file: Refusal; attempt {i} of 4 in {wait:.0f} s" for i, wait in enumerate(waits, 2)
+    ]
 
 
 @pytest.mark.parametrize(("wait", "retries"), [("86400", 5), ("1", 0)])
