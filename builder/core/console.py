@@ -359,6 +359,9 @@ def run_command(
     except OSError as error:  # a full disk, a folder that may not be written
         say(f"error: {_reason(error)}")
         return EXIT_FAILED
+    except MemoryError:
+        say("error: the memory is full: run the same command again, with fewer --workers or images")
+        return EXIT_FAILED
 
 
 def _reason(error: Exception) -> str:
@@ -370,4 +373,4 @@ def _reason(error: Exception) -> str:
     text = str(error).strip()
     if "in DataLoader worker process" in text:
         text = text.splitlines()[-1].partition(": ")[2]
-    return " ".join(text.split())
+    return " ".join(text.split()) or type(error).__name__

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import builder.verify
-from builder.core.console import number, out_folder, positive, run_command, utf8, whole
+from builder.core.console import EXIT_FAILED, number, out_folder, positive, run_command, utf8, whole
 from builder.core.errors import AsamDatasetsError, MissingExtraError
 from builder.core.extras import needs
 
@@ -190,3 +190,25 @@ def test_text_that_no_request_can_hold_is_refused() -> None:
     assert utf8("main é") == "main é"
     with pytest.raises(argparse.ArgumentTypeError, match="is not UTF-8"):
         utf8("\udcff")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (TimeoutError(), "error: TimeoutError"),
+        (
+            PermissionError(13, "Permission denied", "/x"),
+            "error: [Errno 13] Permission denied: '/x'",
+        ),
+        (MemoryError(), "error: the memory is full: run the same command again, with fewer"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    capsys: pytest.CaptureFixture[str], error: Exception, line: str
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    assert run_command(fail) == EXIT_FAILED
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(line)
