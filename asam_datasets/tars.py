@@ -21,9 +21,10 @@ MAX_NAME = 1024  # characters of a member's path or target; each of its rejects 
 TAR_BLOCK = tarfile.BLOCKSIZE
 _END = 2 * TAR_BLOCK
 _USUAL_RECORDS = (1, tarfile.RECORDSIZE // TAR_BLOCK)  # in blocks
-# GNU tar's -b in use: up to 20, powers of two, and those of old tape drives. Not any number, since
-# a small tar with a hole at its end could always be one large record.
-_OTHER_RECORDS = (*range(2, 20), *(32, 64, 126, 127, 128, 256, 512, 1024, 2048))
+_NO_ZERO = (".jpg", ".jpeg", ".json", ".png")
+# GNU tar's -b in use: powers of two, cpio's 10, and those of old tape drives. Not any number, since
+# a tar with a hole at its end could always be made of records of some size.
+_OTHER_RECORDS = (2, 4, 8, 10, 16, 32, 64, 126, 127, 128, 256, 512, 1024, 2048)
 
 
 class TarPlace(NamedTuple):
@@ -203,9 +204,9 @@ def _next_archive(file: BinaryIO, start: int, end: int, last: TarPlace | None) -
     to_the_end = zeros == len(tail) < most
     gap = zeros if to_the_end else zeros // TAR_BLOCK * TAR_BLOCK
     joined = not to_the_end and _is_header(tail[gap : gap + TAR_BLOCK])
-    whole = _fills(_USUAL_RECORDS, end + gap - start, gap)
-    if not whole and to_the_end and _fills(_OTHER_RECORDS, end + gap - start, gap):
-        # A hole in a file rarely begins where a member ends, and a JPEG or JSON ends in no zero.
+    records = _USUAL_RECORDS if joined else _USUAL_RECORDS + _OTHER_RECORDS
+    whole = _fills(records, end + gap - start, gap)
+    if gap > _END and whole:  # a hole rarely begins where a member ends
         whole = not _ends_in_zero(file, last)
     if whole and (joined or to_the_end):
         return end + gap if joined else None
@@ -230,7 +231,8 @@ def _fills(records: Iterable[int], length: int, gap: int) -> bool:
 
 
 def _ends_in_zero(file: BinaryIO, last: TarPlace | None) -> bool:
-    if last is None or last.size == 0:
+    """Whether a file that ends in no zero when it is whole ends in one."""
+    if last is None or last.size == 0 or not last.name.lower().endswith(_NO_ZERO):
         return False
     file.seek(last.offset + last.size - 1)
     return file.read(1) == b"\0"
