@@ -1333,10 +1333,18 @@ class SlowError(UnreachableError):
     """A request was not answered by its deadline."""
 
 
+_given_up: list[threading.Thread] = []
+
+
+def goes_on() -> bool:
+    """Whether a call that was given up still goes on. Python waits for its threads at the end."""
+    return any(thread.is_alive() for thread in _given_up)
+
+
 def within(seconds: float, what: str, call: Callable[..., T], *args: Any) -> T:
     """Call a function in a thread, and wait for it no longer than a deadline.
 
-    A call that is given up may go on in its thread. That thread ends with the process.
+    A call that is given up may go on in its thread, and in threads of its own: see `goes_on`.
 
     Parameters
     ----------
@@ -1366,6 +1374,7 @@ def within(seconds: float, what: str, call: Callable[..., T], *args: Any) -> T:
     thread.start()
     thread.join(min(seconds, threading.TIMEOUT_MAX))
     if not outcome:
+        _given_up.append(thread)
         raise SlowError(
             f"{what}: no whole answer within {seconds:.0f} s: try again later, or allow a longer "
             "timeout or a lower rate"

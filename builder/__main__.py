@@ -11,8 +11,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from builder.core.console import EXIT_USAGE, SCRIPT, add_version, run_command
+from builder.core.console import EXIT_USAGE, SCRIPT, add_version, leave, run_command
 
 COMMANDS = {
     "build": "turn SA-1B tars and evaluation releases into a dist of shards",
@@ -63,5 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     return result
 
 
+def script() -> NoReturn:
+    """What the console script calls."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

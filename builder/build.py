@@ -20,6 +20,7 @@ from builder.core.console import (
     counted,
     emit,
     emit_json,
+    leave,
     number,
     out_folder,
     parser,
@@ -373,4 +374,4 @@ def _size(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    leave(run_command(main))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from builder.core.console import (
     add_patience,
     counted,
     emit_json,
+    leave,
     out_folder,
     parser,
     patience_of,
@@ -226,4 +226,4 @@ def _report(summary: CaptionSummary) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    leave(run_command(main))

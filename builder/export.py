@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from builder.core.console import (
     counted,
     default_workers,
     emit_json,
+    leave,
     out_folder,
     parser,
     patience_of,
@@ -166,4 +166,4 @@ def _empty_folders(exported: Exported) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    leave(run_command(main))

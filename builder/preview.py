@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from builder.core.console import (
     counted,
     emit,
     emit_json,
+    leave,
     out_folder,
     parser,
     patience_of,
@@ -179,4 +179,4 @@ def _report(
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    leave(run_command(main))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from builder.core.console import (
     counted,
     default_workers,
     emit_json,
+    leave,
     parser,
     patience_of,
     positive,
@@ -248,4 +248,4 @@ def _count(files: Sequence[LocalFile]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    leave(run_command(main))

@@ -364,6 +364,19 @@ def run_command(
         return EXIT_FAILED
 
 
+def leave(status: int) -> NoReturn:
+    """End the process with an exit status.
+
+    A request that was given up may have threads that never end, and for which Python would wait.
+    """
+    deadlines = sys.modules.get("asam_datasets.deadlines")
+    if deadlines is not None and deadlines.goes_on():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 def _reason(error: Exception) -> str:
     """What an error says, in one line.
 

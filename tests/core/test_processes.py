@@ -44,3 +44,23 @@ def test_only_the_process_that_was_started_follows(monkeypatch: pytest.MonkeyPat
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (0, "False\n")
+
+
+# Threads of a pool are no daemons, so Python waits for them at the end.
+GIVEN_UP = """
+import concurrent.futures, threading
+from asam_datasets.deadlines import within
+from builder.core.console import leave, run_command
+
+def request():
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pool.submit(threading.Event().wait).result()
+
+leave(run_command(lambda argv: within(0.1, "a file", request)))
+"""
+
+
+def test_a_command_ends_though_a_request_that_was_given_up_does_not() -> None:
+    done = subprocess.run([sys.executable, "-c", GIVEN_UP], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: a file: no whole answer within 0 s")
