@@ -14,7 +14,6 @@ from builder.core.errors import SettingsError
 from builder.core.files import sha256_json
 from builder.core.layout import FORMATS, shard_name
 from builder.core.records import Item, Json, Listing, Source
-from builder.masks.tables import PNG_VERSION
 
 # The libraries whose output is part of a shard. The PNGs are made by the project's own encoder.
 ENCODERS = ("datasets", "pyarrow")
@@ -90,6 +89,8 @@ class Settings:
         They include the versions of what writes bytes: pyarrow writes the file, datasets the
         features into the schema, and `builder/masks` the PNGs.
         """
+        from builder.masks.tables import PNG_VERSION  # it imports numpy, which --help does without
+
         return {
             "format": self.fmt,
             "shard_size": self.shard_size,

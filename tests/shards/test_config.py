@@ -181,7 +181,7 @@ def test_a_build_of_format_1_is_built_again_from_the_start(
 def test_shards_of_another_encoder_of_pngs_are_not_kept(
     tar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("builder.shards.plan.PNG_VERSION", "older")
+    monkeypatch.setattr("builder.masks.tables.PNG_VERSION", "older")
     build(tar, tmp_path)
     monkeypatch.undo()
     with pytest.raises(SettingsError, match=r"encoders.png was older, now steps-1"):

@@ -83,5 +83,5 @@ def test_another_encoder_of_pngs_is_another_setting(monkeypatch: pytest.MonkeyPa
     (source,) = open_sources(["sa_000000.tar"])
     before = settings.as_json(source)
     assert before["encoders"]["png"] == PNG_VERSION
-    monkeypatch.setattr(plan, "PNG_VERSION", "another")
+    monkeypatch.setattr("builder.masks.tables.PNG_VERSION", "another")
     assert sha256_json(settings.as_json(source)) != sha256_json(before)
