@@ -21,6 +21,7 @@ import importlib.util
 import io
 import json
 import logging
+import math
 import operator
 import os
 import posixpath
@@ -203,7 +204,7 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     number = len(counts)
     sizes = np.broadcast_to(np.asarray(pixels, np.int64), (number,))
     problems: dict[int, tuple[str, str, str]] = {}
-    for i, most in enumerate((_PER_PIXEL * sizes + _MORE).tolist()):
+    for i, most in enumerate(_PER_PIXEL * size + _MORE for size in sizes.tolist()):
         if len(counts[i]) > most:  # before it is parsed, which takes 60 times its bytes
             expected = f"at most {most} characters for {sizes[i]} pixels"
             problems[i] = ("rle_too_long", expected, f"{len(counts[i])} characters")
@@ -1257,7 +1258,7 @@ def parse_json(content: bytes, file: str) -> Any:
     """
     check_size(len(content), file)
     try:
-        value = json.loads(content)
+        value = json.loads(content, parse_constant=_not_json, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or far too deep
         raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
     level = [value] if type(value) in _NESTED else []
@@ -1271,6 +1272,15 @@ def parse_json(content: bytes, file: str) -> Any:
         f"{file}: expected at most {MAX_DEPTH} lists and objects within one another, found more; "
         f"{_REMEDY}"
     )
+
+
+def _not_json(text: str) -> NoReturn:
+    raise ValueError(f"the number {text}, which JSON doesn't have")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _not_json(text)
 
 
 def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
@@ -3490,6 +3500,8 @@ class Index:
 
     def columns(self, names: Sequence[str] | None) -> list[str]:
         """The columns of those names, each once; None is all. Raises UnknownNameError."""
+        if isinstance(names, str):
+            raise UnknownNameError(f"columns: expected a list of names, such as [{names!r}]")
         for name in names or ():
             if name not in self.features:
                 raise unknown_name("column", name, self.features, f"config {self.config}")

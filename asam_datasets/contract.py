@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import reprlib
 from collections.abc import Mapping
@@ -170,7 +171,7 @@ def parse_json(content: bytes, file: str) -> Any:
     """
     check_size(len(content), file)
     try:
-        value = json.loads(content)
+        value = json.loads(content, parse_constant=_not_json, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or far too deep
         raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
     level = [value] if type(value) in _NESTED else []
@@ -184,6 +185,15 @@ def parse_json(content: bytes, file: str) -> Any:
         f"{file}: expected at most {MAX_DEPTH} lists and objects within one another, found more; "
         f"{_REMEDY}"
     )
+
+
+def _not_json(text: str) -> NoReturn:
+    raise ValueError(f"the number {text}, which JSON doesn't have")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _not_json(text)
 
 
 def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from asam_datasets.batches import Layout
 from asam_datasets.contract import Node, check_size, read_document, sha256_json, signed
 from asam_datasets.deadlines import LOG
-from asam_datasets.errors import ContractError
+from asam_datasets.errors import ContractError, UnknownNameError
 from asam_datasets.format1 import upgraded
 from asam_datasets.names import CONFIG_NAME, FORMATS, LONGEST_NAME, unknown_name
 from asam_datasets.schema import KINDS, check_columns, features_from_json, features_to_json
@@ -189,6 +189,8 @@ class Index:
 
     def columns(self, names: Sequence[str] | None) -> list[str]:
         """The columns of those names, each once; None is all. Raises UnknownNameError."""
+        if isinstance(names, str):
+            raise UnknownNameError(f"columns: expected a list of names, such as [{names!r}]")
         for name in names or ():
             if name not in self.features:
                 raise unknown_name("column", name, self.features, f"config {self.config}")

@@ -67,7 +67,7 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     number = len(counts)
     sizes = np.broadcast_to(np.asarray(pixels, np.int64), (number,))
     problems: dict[int, tuple[str, str, str]] = {}
-    for i, most in enumerate((_PER_PIXEL * sizes + _MORE).tolist()):
+    for i, most in enumerate(_PER_PIXEL * size + _MORE for size in sizes.tolist()):
         if len(counts[i]) > most:  # before it is parsed, which takes 60 times its bytes
             expected = f"at most {most} characters for {sizes[i]} pixels"
             problems[i] = ("rle_too_long", expected, f"{len(counts[i])} characters")

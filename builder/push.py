@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ _EXAMPLES = (
     f"python -m builder.push dist --repo {REPO_ID} --private",
     f"python -m builder.push dist --repo {REPO_ID} --configs sa_000000 camo --create-pr",
 )
+_REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _SHOWN = 20  # files listed on a dry run; --json has them all
 
 
@@ -51,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from builder.hub.plan import Planner, Target
     from builder.hub.upload import Published, Publisher
 
+    if not _REPO.fullmatch(args.repo):
+        raise SettingsError(f"--repo {args.repo}: expected owner/name, such as {REPO_ID}")
     target = Target(args.repo, args.revision, args.private, args.create_pr)
     if target.create_pr and target.revision != "main":
         raise SettingsError("--create-pr starts from main; leave out --revision")

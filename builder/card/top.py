@@ -55,6 +55,7 @@ def prepare_top(dist: Path) -> None:
         A folder stands where a file will be written.
     """
     refuse_folders(dist / name for name in (CARD, SCRIPT, MANIFEST))
+    refuse_folders((dist / ASSETS).glob("*.jpg"))
     if (existing := _existing(dist)) is not None:
         render_card([], existing=existing)
 

@@ -30,7 +30,7 @@ from builder.core.layout import (
 from builder.core.manifest import Manifest, parse_manifest
 
 # Other files from which load_dataset takes what there is.
-_TAKEN = (".huggingface.yaml", "dataset_infos.json")
+_TAKEN = (".huggingface.yaml", "dataset_infos.json", "state.json")
 # Names that datasets takes for the files of a split where the card names no files, and its shards.
 _SPLIT_FILE = re.compile(
     r"(train(ing)?|valid(ation)?|val|dev|test(ing)?|eval(uation)?)([-._ \d].*)?"

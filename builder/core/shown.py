@@ -91,7 +91,15 @@ def _is_sideways(image: Image.Image) -> bool:
 def _opened(data: bytes) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # Pillow skips malformed EXIF tags
-        yield Image.open(io.BytesIO(data))
+        try:
+            image = Image.open(io.BytesIO(data))
+            if image.format == "EPS":
+                raise OSError("an EPS file, which Pillow lets another program draw")
+            yield image
+        except (OSError, ValueError, Image.DecompressionBombError):
+            raise
+        except Exception as error:  # a plugin of Pillow's raises what it likes
+            raise OSError(what_went_wrong(error)) from error
 
 
 @contextmanager

@@ -363,7 +363,7 @@ def _told(what: str) -> Iterator[None]:
 @contextmanager
 def _locked(state: Path) -> Iterator[None]:
     state.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(state.parent / f"{state.name}.lock")
+    lock = filelock.FileLock(state.parent / f".{state.name}.lock")
     try:
         with lock.acquire(timeout=0):
             yield

@@ -15,7 +15,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from builder.previewing.statistics import Statistics
 
@@ -103,6 +103,9 @@ def _histogram(
         axes.set_ylim(0, max(counts) * 1.12)
         if log:
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            if edges[-1] < 10 * edges[0]:  # there may be no power of ten between
+                axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
         else:
             axes.xaxis.set_major_locator(MaxNLocator(7, integer=whole))

@@ -289,7 +289,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], at: str = ""
 @contextmanager
 def _locked(dist: Path, config: str) -> Iterator[None]:
     receipts_folder(dist, config).mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(receipts_folder(dist, config).with_name(f"{config}.lock"))
+    lock = filelock.FileLock(receipts_folder(dist, config).with_name(f".{config}.lock"))
     try:
         with lock.acquire(timeout=0):
             yield

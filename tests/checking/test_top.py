@@ -103,6 +103,7 @@ CHANGED = "the dist/README.md: what the builder wrote in it has changed"
         (to_folder(CARD), "the dist/README.md: there is none, so load_dataset knows"),
         (to_folder(MANIFEST), "the dist/manifest.json: there is none, so"),
         (append("{}", "dataset_infos.json"), "the dist/dataset_infos.json: no part of it"),
+        (append("{}", "state.json"), "the dist/state.json: no part of it, but load_dataset"),
         (append("", ".huggingface.yaml"), "the dist/.huggingface.yaml: no part of it"),
         (append(" ", f".receipts/{CONFIG}/{PLAN}"), ""),  # white space at the end of JSON
         (append("!", f".receipts/{CONFIG}/{PLAN}"), f"{CONFIG}/{PLAN}: it can't be used: "),

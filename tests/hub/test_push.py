@@ -330,6 +330,8 @@ def test_a_changed_shard_is_noticed(hub: LoopbackHub, tmp_path: Path) -> None:
     [
         (["absent"], ShardError, "is it a dist"),
         (["{dist}", "--configs", "sa_000009"], ShardError, "it holds sa_000000, sa_000001"),
+        (["{dist}", "--repo", "ours"], SettingsError, "--repo ours: expected owner/name"),
+        (["{dist}", "--repo", "a/b c"], SettingsError, "--repo a/b c: expected owner/name"),
         (["{dist}", "--create-pr", "--revision", "next"], SettingsError, "leave out --revision"),
     ],
 )

@@ -119,8 +119,13 @@ def test_unknown_fields_are_ignored_and_belong_to_the_checksum(document: Documen
         (b'{"config": "sa_000000"}', "expected a field 'format_version', found none"),
         (b'{"a":' * 99 + b"1" + b"}" * 99, "at most 64 lists and objects"),
         (b'{"format_version": 3}', "is of format 3, .* reads up to 2: get a newer one"),
-        (b'{"format_version": 2, "sha256": "0", "x": NaN}', "64 hexadecimal digits"),
+        (b'{"format_version": 2, "sha256": "0", "x": 1}', "64 hexadecimal digits"),
         (b'{"format_version": 2, "sha256": "%s", "x": NaN}' % (b"0" * 64), "expected JSON"),
+        (b'{"format_version": 1, "settings": {"x": NaN}}', "expected JSON, found the number NaN"),
+        (
+            b'{"format_version": 1, "settings": {"x": -1e999}}',
+            "expected JSON, found the number -1e",
+        ),
         (b'{"format_version": ' + b"9" * 5000 + b"}", "expected JSON"),
     ],
 )

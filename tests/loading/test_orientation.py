@@ -25,6 +25,19 @@ ORIENTATIONS = range(1, 9)
 TURNING = range(2, 9)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"DDS |\0\0\0" + bytes(200),  # Pillow raises NotImplementedError
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+        b"no picture",
+    ],
+)
+def test_what_pillow_cant_open_or_lets_others_draw_is_one_kind_of_error(data: bytes) -> None:
+    with pytest.raises(OSError, match=r"pixel format|EPS|identify"):
+        show(data)
+
+
 def decoded(data: bytes) -> np.ndarray:
     """What `load_dataset` gives for the bytes."""
     return np.asarray(ImageFeature().decode_example({"bytes": data, "path": None}))

@@ -102,6 +102,10 @@ def test_masks_of_different_sizes_are_checked_each_against_its_own(
     assert all(reason == "rle_too_short" for reason, _, _ in runs.problems.values())
 
 
+def test_a_mask_of_more_pixels_than_can_be_is_too_short() -> None:
+    assert parse_rle(["1"], 2**61).problems[0][0] == "rle_too_short"
+
+
 @pytest.mark.parametrize(
     ("counts", "reason", "expected", "found"),
     [

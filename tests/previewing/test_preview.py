@@ -383,6 +383,16 @@ def test_a_mask_too_small_to_be_seen_shows_as_its_box(arrow: Path) -> None:
     assert polygon.max(0).tolist() == [513, 513]
 
 
+@pytest.mark.parametrize("areas", [[200.0, 250.0, 300.0], [3.0, 4e5]])
+def test_a_logarithmic_axis_has_words_of_its_own_at_any_range(
+    arrow: Path, areas: list[float]
+) -> None:
+    found = gather(Config(str(arrow), "sa_000000"), None)
+    found.areas = np.array(areas)
+    (chart,) = (chart for chart in draw_charts(found, "train") if chart.key == "area")
+    assert "mathdefault" not in chart.svg
+
+
 def test_bars_count_everything_once(arrow: Path) -> None:
     config = Config(str(arrow), "sa_000000")
     found = gather(config, None)

@@ -263,9 +263,17 @@ def test_two_builds_of_one_config_at_once_are_refused(tar: Path, tmp_path: Path)
     import filelock
 
     receipts_folder(tmp_path, "sa_000000").mkdir(parents=True)
-    lock = filelock.FileLock(receipts_folder(tmp_path, "sa_000000").with_suffix(".lock"))
+    lock = filelock.FileLock(receipts_folder(tmp_path, "sa_000000").with_name(".sa_000000.lock"))
     with lock, pytest.raises(SettingsError, match="another process is building"):
         build(tar, tmp_path)
+
+
+def test_a_config_may_have_the_name_of_anothers_lock(tar: Path, tmp_path: Path) -> None:
+    dist = tmp_path / "dist"
+    build(tar, dist)
+    other = tar.with_name("sa_000000.lock.tar")
+    shutil.copy(tar, other)
+    assert build(other, dist).index.config == "sa_000000.lock"
 
 
 def test_an_unwritable_dist_is_a_clear_error(tar: Path, tmp_path: Path) -> None:
