@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_dist(args: argparse.Namespace) -> tuple[list[Problem], int]:
+    from builder.checking.counts import check_dist_counts
     from builder.checking.shards import ShardCheck, check_shard, plan_checks
     from builder.checking.tree import Folder
     from builder.core import pool
@@ -86,6 +87,9 @@ def _check_dist(args: argparse.Namespace) -> tuple[list[Problem], int]:
             problems += found
             if args.fast:
                 progress.update(1)
+    if not args.fast:
+        indexes = {index.config: index for index, _ in shards}.values()
+        problems += list(check_dist_counts(dist, indexes, problems))
     return problems, len(checks)
 
 

@@ -40,7 +40,7 @@ def read_rows(path: Path, fmt: str) -> Iterator[Json]:
     ValueError
         A row lacks a value that every row must have, or a record batch is not valid.
     """
-    for batch in _read_batches(path, fmt):
+    for batch in read_batches(path, fmt):
         batch.validate(full=True)
         for i in range(batch.num_rows):
             one = batch.slice(i, 1)
@@ -49,7 +49,8 @@ def read_rows(path: Path, fmt: str) -> Iterator[Json]:
             yield one.to_pylist()[0]
 
 
-def _read_batches(path: Path, fmt: str) -> Iterator[pa.RecordBatch]:
+def read_batches(path: Path, fmt: str) -> Iterator[pa.RecordBatch]:
+    """The record batches of a local shard; an Arrow shard's are mapped, and not validated."""
     if fmt == "parquet":
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield from file.iter_batches(batch_size=8)

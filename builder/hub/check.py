@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +18,13 @@ from huggingface_hub import HfApi
 
 from asam_datasets.contract import check_size
 from asam_datasets.downloads import download
+from builder.checking.counts import check_counts, count_rows
 from builder.checking.index import check_stated
 from builder.checking.problem import Problem
 from builder.checking.shards import ShardCheck, check_shard, plan_checks
 from builder.checking.tree import Tree
 from builder.core.console import Progress
-from builder.core.layout import DATA
+from builder.core.layout import DATA, config_folder
 from builder.hub.client import connect, plain_errors, retried
 from builder.hub.patience import PATIENT, Patience
 from builder.hub.remote import Remote, read_remote
@@ -54,6 +56,7 @@ def check_repo(
         api = api or connect(patience)
         tree = RepoTree(api, repo, read_remote(api, repo, revision, patience), patience)
         problems, shards = plan_checks(tree, configs)
+        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         with Progress(len(shards), "shard", "verify", quiet=quiet) as progress:
             for index, shard in shards:
                 if problem := check_stated(tree, index.config, shard):
@@ -62,8 +65,16 @@ def check_repo(
                     with tempfile.TemporaryDirectory() as folder:
                         tree.fetch(index.path(shard), folder)
                         check = ShardCheck.of(Path(folder), index, shard, fast=False)
-                        problems += check_shard(check)
+                        found = check_shard(check)
+                        problems += found
+                        if not found:
+                            path = config_folder(Path(folder), index.config) / shard.file
+                            counts[index.config] += count_rows(path, index.format)
                 progress.update()
+    faulty = {problem.config for problem in problems}
+    for index in {index.config: index for index, _ in shards}.values() if deep else ():
+        if index.config not in faulty:
+            problems += check_counts(index, counts[index.config])
     return problems, len(shards)
 
 
