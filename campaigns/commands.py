@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
-import resource
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,9 +26,6 @@ PRELOAD = [
 ]
 
 
-Limits = Sequence[tuple[int, int]]
-
-
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command, such as ("builder.build", "tar", "--workers", "1"); `--out` is added."""
@@ -37,7 +33,7 @@ class Command:
     module: str
     arguments: tuple[str, ...]
 
-    def run(self, *more: object, log: Path | None = None, limits: Limits = ()) -> ForkServerProcess:
+    def run(self, *more: object, log: Path | None = None) -> ForkServerProcess:
         """Start the command in a new process, which leads a group of its own.
 
         Parameters
@@ -46,11 +42,9 @@ class Command:
             Further arguments.
         log
             Where its messages go; nowhere by default.
-        limits
-            Resources and the most of them that the process may have.
         """
         arguments = [*self.arguments, *map(str, more)]
-        process = context().Process(target=_run, args=(self.module, arguments, log, limits))
+        process = context().Process(target=_run, args=(self.module, arguments, log))
         process.start()
         return process
 
@@ -65,15 +59,13 @@ def context() -> ForkServerContext:
     return chosen
 
 
-def _run(module: str, arguments: Sequence[str], log: Path | None, limits: Limits) -> None:
+def _run(module: str, arguments: Sequence[str], log: Path | None) -> None:
     os.setsid()
     for number, stream in ((1, os.devnull), (2, log or os.devnull)):
         file = os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, number)
         os.close(file)
     main: Callable[[Sequence[str] | None], int] = importlib.import_module(module).main
-    for what, most in limits:
-        resource.setrlimit(what, (most, most))
     sys.exit(run_command(main, arguments))
 
 
