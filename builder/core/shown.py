@@ -96,7 +96,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
             if image.format == "EPS":
                 raise OSError("an EPS file, which Pillow lets another program draw")
             yield image
-        except (OSError, ValueError, Image.DecompressionBombError):
+        except (OSError, ValueError, Warning, Image.DecompressionBombError):
             raise
         except Exception as error:  # a plugin of Pillow's raises what it likes
             raise OSError(what_went_wrong(error)) from error
