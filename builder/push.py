@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from builder.core.console import (
     utf8,
 )
 from builder.core.errors import HubError, SettingsError, ShardError
-from builder.core.layout import DATA, absent_configs, configs
+from builder.core.layout import DATA, REPO_NAME, absent_configs, configs
 from builder.hub.patience import PATIENT, Patience
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
@@ -42,7 +41,6 @@ _EXAMPLES = (
     f"python -m builder.push dist --repo {REPO_ID} --private",
     f"python -m builder.push dist --repo {REPO_ID} --configs sa_000000 camo --create-pr",
 )
-_REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _SHOWN = 20  # files listed on a dry run; --json has them all
 
 
@@ -53,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from builder.hub.plan import Planner, Target
     from builder.hub.upload import Published, Publisher
 
-    if not _REPO.fullmatch(args.repo):
+    if not REPO_NAME.fullmatch(args.repo):
         raise SettingsError(f"--repo {args.repo}: expected owner/name, such as {REPO_ID}")
     target = Target(args.repo, args.revision, args.private, args.create_pr)
     if target.create_pr and target.revision != "main":

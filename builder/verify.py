@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +25,7 @@ from builder.core.console import (
     utf8,
 )
 from builder.core.errors import ShardError
+from builder.core.layout import REPO_NAME
 from builder.hub.patience import PATIENT
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
@@ -36,7 +36,6 @@ _EXAMPLES = (
     "python -m builder.verify dist --fast --configs sa_000000",
     "python -m builder.verify xhk/ASAM-Datasets --deep",
 )
-_REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _SHOWN = 50  # problems printed; --json has them all
 
 
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check and print the problems to stdout; returns 1 if there is one."""
     args = _parser().parse_args(argv)
     local_dist = Path(args.what).is_dir()
-    if not local_dist and not _REPO.fullmatch(args.what):
+    if not local_dist and not REPO_NAME.fullmatch(args.what):
         raise ShardError(f"{args.what}: neither a folder nor a repo such as xhk/ASAM-Datasets")
     problems, checked = _check_dist(args) if local_dist else _check_repo(args)
     if args.json:

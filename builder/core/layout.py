@@ -38,6 +38,7 @@ PLAN = "plan.json"
 CAPTIONS = ".captions"  # the captions that a build makes itself
 TEMPORARY = ".tmp"
 
+REPO_NAME = re.compile(r"[\w.-]+/[\w.-]+")  # owner/name
 SHARD_NAME = re.compile(
     r"(?P<split>\w+(\.\w+)*)-(?P<index>\d{5})-of-(?P<total>\d{5})\.(?P<format>arrow|parquet)"
 )

@@ -60,7 +60,7 @@ def run(
     Raises
     ------
     ShardError
-        A worker process died. The shards that were finished stay.
+        A worker process died or can't be started. The shards that were finished stay.
     """
     if workers == 1 or len(tasks) <= 1:
         return [function(task, on_row) for task in tasks]
@@ -70,9 +70,9 @@ def run(
         pool = ProcessPoolExecutor(
             min(workers, len(tasks)), context, initializer=_start_worker, initargs=(counts, stop)
         )
+    with safe_start(), interrupt_deferred():
+        futures = _submit(pool, function, tasks)
     try:
-        with safe_start(), interrupt_deferred():
-            futures = [pool.submit(_call, function, task) for task in tasks]
         pending: set[Future[R]] = set(futures)
         while pending:
             finished, pending = wait(pending, timeout=_POLL)
@@ -89,6 +89,23 @@ def run(
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
         _drain(counts, on_row)
+
+
+def _submit(
+    pool: ProcessPoolExecutor, function: Callable[[T, OnRow], R], tasks: Sequence[T]
+) -> list[Future[R]]:
+    """Give all tasks to the pool; the first starts its processes and a thread that minds them."""
+    try:
+        return [pool.submit(_call, function, task) for task in tasks]
+    except RuntimeError as error:  # of a thread or of the pool
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():  # they wait for tasks, for ever
+            process.terminate()
+            process.join()
+        raise ShardError(
+            f"worker processes can't be started ({error}): run the same command with --workers 1, "
+            "or with more memory and threads"
+        ) from error
 
 
 def _call(function: Callable[[T, OnRow], R], task: T) -> R:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ import pytest
 
 from builder.core import pool
 from builder.core.console import default_workers
+from builder.core.errors import ShardError
 from builder.core.pool import workers_for
 from builder.shards import config
 from builder.shards.config import estimate_config
@@ -20,6 +23,20 @@ from tests.factory import members, write_tar
 MB = 10**6
 IMAGES = 24
 READ_SECONDS = 4.0  # by the clock of the test, which ticks while the probes are read
+
+
+def test_a_machine_without_room_for_a_thread_is_told() -> None:
+    before = threading.stack_size(1 << 46)  # more than any machine has
+    try:
+        with pytest.raises(ShardError, match=r"can't be started .* --workers 1"):
+            pool.run(_nothing, [1, 2], 2, lambda images, masks: None)
+    finally:
+        threading.stack_size(before)
+    assert not multiprocessing.active_children()
+
+
+def _nothing(task: int, on_row: pool.OnRow) -> int:
+    return task
 
 
 @pytest.mark.parametrize(
