@@ -1589,6 +1589,7 @@ LONGEST_NAME = 100  # characters of a config's or split's name
 FORMATS = ("arrow", "parquet")
 TRAIN_CONFIG = re.compile(r"sa_\d{6}")
 PROTOCOLS = ("native", "sam", "asam")
+_PROTOCOL = re.compile(r"_a?sam$")
 _SAM_SUITE = (  # of SAM's Table 7
     *("ppdls", "bbbc038v1", "doors", "timberseg", "ndd20", "lvis", "streets", "zerowaste_f"),
     *("ishape", "ade20k", "ovis", "hypersim", "ndispark", "visor", "plittersdorf", "egohos"),
@@ -1630,10 +1631,37 @@ def unknown_name(what: str, name: object, known: Iterable[str], where: str) -> U
     """
     # A repo from anyone may have folders of any name.
     names = [name if name.isprintable() else repr(name) for name in known]
-    near = difflib.get_close_matches(str(name), names, n=3)
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    hint = did_you_mean(str(name), names)
     return UnknownNameError(f"no {what} {name!r} in {where}.{hint} There are: {shown or 'none'}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The sentence of a message that proposes names like the one given; empty if there are none.
+
+    Names are compared without the suffix of a protocol, because half of all configs share it.
+    Another number is no misspelling, so nothing is proposed for the name of a tar.
+
+    Parameters
+    ----------
+    name
+        What was asked for.
+    known
+        The names that exist.
+
+    >>> did_you_mean("camoo_asam", ["camo", "camo_asam", "doors_asam"])
+    ' Did you mean camo_asam?'
+    >>> did_you_mean("boats_asam", ["camo_asam", "doors_asam"])
+    ''
+    """
+    if TRAIN_CONFIG.fullmatch(name):
+        return ""
+    stems: dict[str, list[str]] = {}
+    for one in known:
+        stems.setdefault(_PROTOCOL.sub("", one), []).append(one)
+    close = difflib.get_close_matches(_PROTOCOL.sub("", name), stems, n=3)
+    near = difflib.get_close_matches(name, [one for stem in close for one in stems[stem]], n=3)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 # --------------------------------------------------------------------------------------------------
@@ -3065,7 +3093,8 @@ def open_store(
     if repo and isinstance(repo_or_path, str):
         return Hub(where, revision, token, patience)
     raise UnknownNameError(
-        f"{where} is not a folder, nor a repo named owner/name, nor a URL such as s3://bucket/dist"
+        f"{where}: no such folder, and it is no repo named owner/name and no URL such as "
+        "s3://bucket/dist"
     )
 
 

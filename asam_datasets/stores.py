@@ -312,5 +312,6 @@ def open_store(
     if repo and isinstance(repo_or_path, str):
         return Hub(where, revision, token, patience)
     raise UnknownNameError(
-        f"{where} is not a folder, nor a repo named owner/name, nor a URL such as s3://bucket/dist"
+        f"{where}: no such folder, and it is no repo named owner/name and no URL such as "
+        "s3://bucket/dist"
     )

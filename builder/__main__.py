@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from builder.core.console import EXIT_USAGE, SCRIPT, add_version, leave, run_command
+from builder.core.console import (
+    EXIT_USAGE,
+    SCRIPT,
+    Parser,
+    add_version,
+    leave,
+    one_of,
+    run_command,
+)
 
 COMMANDS = {
     "build": "turn SA-1B tars and evaluation releases into a dist of shards",
@@ -50,14 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog=SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m builder",
         description="Build, check, look at and publish ASAM-Datasets.",
         epilog="\n".join(["commands:", *lines, "", "COMMAND --help explains a command."]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_version(result)
-    result.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="one of these below")
+    result.add_argument(
+        "command", metavar="COMMAND", type=one_of(COMMANDS, "command"), help="one of these below"
+    )
     result.add_argument(
         "arguments", metavar="...", nargs=argparse.REMAINDER, help="the command's arguments"
     )

@@ -22,6 +22,7 @@ from builder.core.console import (
     emit_json,
     leave,
     number,
+    one_of,
     out_folder,
     parser,
     patience_of,
@@ -30,7 +31,7 @@ from builder.core.console import (
     say,
     sized,
 )
-from builder.core.errors import SettingsError
+from builder.core.errors import UsageError
 from builder.core.extras import needs
 from builder.core.layout import CAPTIONS, CARD, FORMATS, configs
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
@@ -150,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--eval",
         metavar="NAME",
-        choices=asam_datasets.EVAL_DATASETS,
+        type=one_of(asam_datasets.EVAL_DATASETS, "evaluation dataset"),
         help="build an evaluation dataset from its release in --source",
     )
     what.add_argument(
@@ -211,8 +212,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_size,
         default=DEFAULT_SHARD_SIZE,
         metavar="BYTES",
-        help="the size that shards should not exceed, such as 128M; the number of shards is a "
-        "power of two (default: 256M)",
+        help="the size that shards have at most on average, such as 128M; the number of shards "
+        "is a power of two (default: 256M)",
     )
     how.add_argument(
         "--annotations-only", action="store_true", help="leave the images' pixels out of the rows"
@@ -238,7 +239,11 @@ def _parser() -> argparse.ArgumentParser:
         f"rejected, 0 to 1; with more the build fails (default: {MAX_REJECTS})",
     )
     add_patience(result)
-    how.add_argument("--no-resume", action="store_true", help="rebuild even what is done")
+    how.add_argument(
+        "--no-resume",
+        action="store_true",
+        help="build again what is done; shards and receipts of the earlier build are deleted first",
+    )
     how.add_argument("--dry-run", action="store_true", help="print the plan, write nothing")
     how.add_argument("--json", action="store_true", help="print the result as JSON")
     how.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -249,23 +254,23 @@ def _sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
     """The sources that the arguments name. Temporary files are removed when `stack` is closed."""
     chosen = [bool(args.sources), args.sample, bool(args.eval), args.eval_fixtures]
     if sum(chosen) != 1:
-        raise SettingsError("give one of SOURCE, --sample, --eval NAME and --eval-fixtures")
+        raise UsageError("give one of SOURCE, --sample, --eval NAME and --eval-fixtures")
     if args.captions and args.caption_model:
-        raise SettingsError(
+        raise UsageError(
             "--captions takes existing captions and --caption-model makes new ones: give one of "
             "them"
         )
     if args.device and not args.caption_model:
-        raise SettingsError("--device is for --caption-model: masks are made on the CPU")
+        raise UsageError("--device is for --caption-model: masks are made on the CPU")
     if bool(args.eval) != bool(args.source):
-        raise SettingsError("--eval NAME and --source FOLDER go together")
+        raise UsageError("--eval NAME and --source FOLDER go together")
     if args.protocol and not (args.eval or args.eval_fixtures):
-        raise SettingsError("--protocol is for --eval and --eval-fixtures: leave it out")
+        raise UsageError("--protocol is for --eval and --eval-fixtures: leave it out")
     args.protocol = args.protocol or "native"
     if args.eval or args.eval_fixtures:
         for option in ("config", "image_ids", "captions", "caption_model", "allow_truncated"):
             if getattr(args, option):
-                raise SettingsError(
+                raise UsageError(
                     f"--{option.replace('_', '-')} is for SA-1B's tars and folders; an evaluation "
                     "config has the name and the images that its release and --protocol give it"
                 )
@@ -370,6 +375,8 @@ def _size(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 256M") from error
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is less than one byte")
+    if value > sys.maxsize:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than any disk holds: try 256M")
     return value
 
 

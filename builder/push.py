@@ -24,7 +24,7 @@ from builder.core.console import (
     sized,
     utf8,
 )
-from builder.core.errors import HubError, SettingsError, ShardError
+from builder.core.errors import HubError, SettingsError, ShardError, UsageError
 from builder.core.layout import DATA, REPO_NAME, absent_configs, configs
 from builder.hub.patience import PATIENT, Patience
 
@@ -52,10 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from builder.hub.upload import Published, Publisher
 
     if not REPO_NAME.fullmatch(args.repo):
-        raise SettingsError(f"--repo {args.repo}: expected owner/name, such as {REPO_ID}")
+        raise UsageError(f"--repo {args.repo}: expected owner/name, such as {REPO_ID}")
     target = Target(args.repo, args.revision, args.private, args.create_pr)
     if target.create_pr and target.revision != "main":
-        raise SettingsError("--create-pr starts from main; leave out --revision")
+        raise UsageError("--create-pr starts from main; leave out --revision")
     indexes = _indexes(args.dist, args.configs)
     patience = patience_of(args)
     planner = Planner(connect(patience), args.dist, indexes, target, patience)
@@ -118,6 +118,8 @@ def _parser() -> argparse.ArgumentParser:
 def _indexes(dist: Path, only: Sequence[str] | None) -> list[Index]:
     from builder.shards.index import read_index
 
+    if not dist.is_dir():
+        raise ShardError(f"{dist}: no such folder; give a dist, which builder.build makes")
     known = configs(dist)
     if not known:
         raise ShardError(f"{dist}: no data/<config>/index.json in it; is it a dist?")

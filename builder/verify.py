@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     local_dist = Path(args.what).is_dir()
     if not local_dist and not REPO_NAME.fullmatch(args.what):
-        raise ShardError(f"{args.what}: neither a folder nor a repo such as xhk/ASAM-Datasets")
+        raise ShardError(f"{args.what}: no such folder, and it is no repo named owner/name")
     problems, checked = _check_dist(args) if local_dist else _check_repo(args)
     if args.json:
         emit_json({"shards": checked, "problems": [asdict(problem) for problem in problems]})

@@ -43,6 +43,7 @@ from PIL import Image
 import asam_datasets
 from builder import build
 from builder.core.console import (
+    Parser,
     Progress,
     emit_json,
     out_folder,
@@ -277,7 +278,7 @@ def fixtures(place: Path) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         description="Evaluate SAM with box prompts: mIoU per dataset, beside ASAM's paper.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

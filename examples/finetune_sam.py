@@ -43,6 +43,7 @@ from PIL import Image
 import asam_datasets
 from builder import build
 from builder.core.console import (
+    Parser,
     Progress,
     counted,
     default_workers,
@@ -299,7 +300,7 @@ def sample(place: Path) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         description="Fine-tune SAM's output tokens on streamed masks with box prompts.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -44,6 +44,7 @@ from PIL import Image, ImageOps
 import asam_datasets
 from builder import build
 from builder.core.console import (
+    Parser,
     Progress,
     counted,
     default_workers,
@@ -516,7 +517,7 @@ def sample(place: Path, ranks: Ranks) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    result = argparse.ArgumentParser(
+    result = Parser(
         description="Train a ControlNet on a streamed config. The same command continues a run "
         "that was killed.",
         epilog=EXAMPLES,

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -16,8 +16,10 @@ from tqdm import tqdm
 
 import builder
 from asam_datasets import AsamDatasetsError
+from asam_datasets.names import did_you_mean
 from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.redaction import redacted
+from builder.core.errors import UsageError
 from builder.core.text import printable
 
 SCRIPT = "asam-datasets"  # the console script that pip installs
@@ -26,7 +28,7 @@ _LONGEST = 86_400.0  # seconds of a timeout
 
 EXIT_OK = 0
 EXIT_FAILED = 1  # the command ran, and what it found or did is not good
-EXIT_USAGE = 2  # argparse's own
+EXIT_USAGE = 2  # the command line itself is wrong, whatever there is on disk or elsewhere
 EXIT_INTERRUPTED = 130
 
 
@@ -156,11 +158,16 @@ class Progress:
         self._bar.close()
 
 
-class _Parser(argparse.ArgumentParser):
-    """Shows what was typed as safely as `say` does: it may be a signed URL."""
+class Parser(argparse.ArgumentParser):
+    """Says in two lines what is wrong with the arguments, and where they are explained.
+
+    What was typed is shown as safely as `say` shows it: it may be a signed URL.
+    """
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(redacted(message)))
+        """Print the message and end the process with EXIT_USAGE."""
+        say(f"error: {message}", f"see {self.prog} --help")
+        self.exit(EXIT_USAGE)
 
 
 def parser(command: str, description: str, examples: Iterable[str]) -> argparse.ArgumentParser:
@@ -179,7 +186,7 @@ def parser(command: str, description: str, examples: Iterable[str]) -> argparse.
     module = "python -m builder."
     called = f"{SCRIPT} " if Path(sys.argv[0]).name == SCRIPT else module
     lines = [f"  {line.replace(module, called)}" for line in examples]
-    result = _Parser(
+    result = Parser(
         prog=f"{called}{command}",
         description=description,
         epilog="\n".join(["examples:", *lines]),
@@ -277,6 +284,33 @@ def number(
     return parse
 
 
+def one_of(names: Collection[str], what: str) -> Callable[[str], str]:
+    """An argparse type for one of many names, whose message proposes the nearest.
+
+    Parameters
+    ----------
+    names
+        The names that are accepted.
+    what
+        What they are names of, such as "evaluation dataset".
+
+    Returns
+    -------
+    Callable
+        It takes the option's text, returns it, and raises argparse.ArgumentTypeError.
+    """
+
+    def parse(text: str) -> str:
+        if text not in names:
+            hint = did_you_mean(text, names)
+            raise argparse.ArgumentTypeError(
+                f"no {what} {text!r}.{hint} There are: {', '.join(names)}"
+            )
+        return text
+
+    return parse
+
+
 def add_patience(to: argparse.ArgumentParser, patience: Patience = PATIENT) -> None:
     """Give a parser the options that `patience_of` reads, with the defaults of `patience`."""
     group = to.add_argument_group("network")
@@ -343,10 +377,14 @@ def run_command(
     Returns
     -------
     int
-        The exit status of main, EXIT_FAILED after an error, or EXIT_INTERRUPTED after Ctrl-C.
+        The exit status of main, EXIT_USAGE after a UsageError, EXIT_FAILED after another error,
+        or EXIT_INTERRUPTED after Ctrl-C.
     """
     try:
         return main(argv)
+    except UsageError as error:
+        say(f"error: {_reason(error)}")
+        return EXIT_USAGE
     except AsamDatasetsError as error:
         say(f"error: {_reason(error)}")
         return EXIT_FAILED

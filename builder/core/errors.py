@@ -8,7 +8,8 @@
     ├── ImageRootError                 the user's own images don't fit the annotations
     ├── SourceError                    a tar, folder or release that can't be read as a whole
     │   └── TruncatedSourceError       it ends before its last member does
-    ├── SettingsError                  options that contradict each other, or the dist they meet
+    ├── SettingsError                  options that contradict the dist, source or machine they meet
+    │   └── UsageError                 a command line that is wrong by itself: exit status 2
     ├── ShardError                     a shard that can't be written, or differs from its receipt
     ├── CaptionError                   a captions file or model that can't be used
     │   └── CaptionsFileError          one captions file; the other sources' are not concerned
@@ -39,7 +40,11 @@ class TruncatedSourceError(SourceError):
 
 
 class SettingsError(AsamDatasetsError):
-    """Options that contradict each other, or the dist that they meet."""
+    """Options that contradict each other, or the dist, source or machine that they meet."""
+
+
+class UsageError(SettingsError):
+    """A command line that is wrong by itself, whatever it meets; the exit status is then 2."""
 
 
 class ShardError(AsamDatasetsError):

@@ -66,7 +66,7 @@ class Settings:
     fmt
         One of `FORMATS`.
     shard_size
-        The size in bytes that a shard should not exceed.
+        The size in bytes that the shards of a split have at most on average; see `make_plan`.
 
     Raises
     ------
@@ -108,8 +108,10 @@ def make_plan(listing: Listing, shard_size: int) -> list[ShardPlan]:
     listing
         The items in row order. The order within a split does not change.
     shard_size
-        The size in bytes that a shard should not exceed. The number of shards is the smallest
-        power of two that achieves this, so that it divides evenly among 2, 4, 8, ... ranks.
+        The size in bytes that the shards of a split have at most on average. The number of shards
+        is the smallest power of two that achieves this, so that it divides evenly among 2, 4, 8,
+        ... ranks. It is never larger than the number of items. A single shard may exceed the size:
+        it takes whole items, and their sizes are estimates.
     """
     splits: dict[str, list[Item]] = {}
     for item in listing.items:

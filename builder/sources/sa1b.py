@@ -21,7 +21,7 @@ from asam_datasets.orientation import upright
 from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.redaction import hide_in
 from builder.core.console import counted
-from builder.core.errors import SettingsError, SourceError
+from builder.core.errors import SettingsError, SourceError, UsageError
 from builder.core.records import Item, Json, Listing, Outcome, Reject
 from builder.core.text import brief, encoding_of
 from builder.masks.control import mask_order, paint
@@ -387,13 +387,18 @@ def open_sources(
     """
     urls = [url for source in sources for url in _expand(source, patience)]
     if config is not None and len(urls) != 1:
-        raise SettingsError(f"--config {config} can name one source only, found {len(urls)}")
+        raise UsageError(f"--config {config} can name one source only, found {len(urls)}")
     found: dict[str, Sa1bSource] = {}
     for url in urls:
         archive = Archive(url, allow_truncated, patience)
         name = config or archive.name.removesuffix(".tar")
         if not CONFIG_NAME.fullmatch(name):
-            raise SettingsError(f"{url}: {name!r} can't name a config; give --config NAME")
+            expected = "expected letters, digits, '.', '_' and '-', such as sa_000000"
+            if config is not None:
+                raise UsageError(f"--config {name!r} can't name a config: {expected}")
+            raise SettingsError(
+                f"{url}: {name!r} can't name a config: {expected}; give --config NAME"
+            )
         if name in found:
             raise SettingsError(
                 f"{found[name].archive.url} and {url} would both make the config {name}; "

@@ -19,7 +19,7 @@ import pytest
 
 import builder.build
 import builder.verify
-from builder.core.console import EXIT_FAILED, EXIT_OK, run_command
+from builder.core.console import EXIT_FAILED, EXIT_OK, EXIT_USAGE, run_command
 from tests.factory import members, record, write_folder, write_tar
 from tests.loopback import LoopbackHub
 
@@ -227,29 +227,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert not dist.exists()
 
 
-@pytest.mark.parametrize(
-    "args",
-    [
-        [],
-        ["--sample", "sa_000000.tar"],
-        ["absent.tar"],
-        ["--config", "x", "a.tar", "b.tar"],
-    ],
-)
-def test_wrong_arguments_end_in_one_line(
-    args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status = run_command(builder.build.main, [*args, "--out", str(tmp_path / "dist")])
-    assert status == EXIT_FAILED
-    assert capsys.readouterr().err.startswith("error: ")
-
-
 @pytest.mark.parametrize("option", ["--config", "--captions", "--image-ids", "--caption-model"])
 def test_an_option_that_an_evaluation_set_would_ignore_is_refused(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     args = ["--eval-fixtures", option, "mine", "--out", str(tmp_path / "dist")]
-    assert run_command(builder.build.main, args) == EXIT_FAILED
+    assert run_command(builder.build.main, args) == EXIT_USAGE
     assert f"error: {option} is for SA-1B's tars and folders" in capsys.readouterr().err
     assert not (tmp_path / "dist").exists()
 

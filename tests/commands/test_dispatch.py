@@ -48,7 +48,9 @@ def test_a_command_that_does_not_exist_is_a_usage_error(
     with pytest.raises(SystemExit) as exit_:
         main(["biuld"])
     assert exit_.value.code == EXIT_USAGE
-    assert "invalid choice: 'biuld' (choose from" in capsys.readouterr().err
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: argument COMMAND: no command 'biuld'. Did you mean build?")
+    assert second == "see python -m builder --help"
 
 
 def test_a_command_gets_its_arguments_and_gives_its_output(

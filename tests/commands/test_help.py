@@ -84,7 +84,10 @@ def test_each_example_is_understood(module: str, capsys: pytest.CaptureFixture[s
     for line in example_lines(help_text):
         status, _, said = call(module, [*target(line)[1], UNKNOWN], capsys)
         assert status == 2
-        assert said.rstrip().endswith(f"error: unrecognized arguments: {UNKNOWN}"), line
+        first, second = said.splitlines()
+        assert first == f"error: unrecognized arguments: {UNKNOWN}", line
+        assert second.startswith("see ")
+        assert second.endswith(" --help")
 
 
 @pytest.mark.parametrize("module", commands())

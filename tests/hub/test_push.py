@@ -11,7 +11,7 @@ import pytest
 from huggingface_hub import DatasetCard, constants
 
 from builder.core.console import run_command
-from builder.core.errors import AsamDatasetsError, HubError, SettingsError, ShardError
+from builder.core.errors import AsamDatasetsError, HubError, SettingsError, ShardError, UsageError
 from builder.core.layout import config_folder
 from builder.hub.upload import Publisher
 from builder.push import main
@@ -328,11 +328,11 @@ def test_a_changed_shard_is_noticed(hub: LoopbackHub, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (["absent"], ShardError, "is it a dist"),
+        (["absent"], ShardError, "absent: no such folder"),
         (["{dist}", "--configs", "sa_000009"], ShardError, "it holds sa_000000, sa_000001"),
-        (["{dist}", "--repo", "ours"], SettingsError, "--repo ours: expected owner/name"),
-        (["{dist}", "--repo", "a/b c"], SettingsError, "--repo a/b c: expected owner/name"),
-        (["{dist}", "--create-pr", "--revision", "next"], SettingsError, "leave out --revision"),
+        (["{dist}", "--repo", "ours"], UsageError, "--repo ours: expected owner/name"),
+        (["{dist}", "--repo", "a/b c"], UsageError, "--repo a/b c: expected owner/name"),
+        (["{dist}", "--create-pr", "--revision", "next"], UsageError, "leave out --revision"),
     ],
 )
 def test_wrong_arguments_are_told(

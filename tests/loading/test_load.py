@@ -101,8 +101,8 @@ def test_a_config_with_a_name_of_its_own(tmp_path: Path, rows: list[Row]) -> Non
         ("sa_000000", {"split": "tran"}, r"no split 'tran' .* Did you mean train\?"),
         ("sa_000000", {"columns": ["txt"]}, r"no column 'txt' .* Did you mean text\?"),
         ("sa_000000", {"columns": "text"}, r"a list of names, such as \['text'\]"),
-        ("sa_000000", {"repo_or_path": "no_such_folder"}, "no_such_folder is not a folder, nor"),
-        ("sa_000000", {"repo_or_path": Path("a/b")}, "a/b is not a folder, nor"),
+        ("sa_000000", {"repo_or_path": "no_such_folder"}, "no_such_folder: no such folder"),
+        ("sa_000000", {"repo_or_path": Path("a/b")}, "a/b: no such folder"),
     ],
 )
 def test_an_unknown_name_says_which_there_are(
