@@ -341,7 +341,7 @@ def test_wrong_arguments_are_told(
     given = [argument.format(dist=two) for argument in arguments]
     with pytest.raises(error, match=message):
         main(given)
-    assert run_command(main, given) == 1
+    assert run_command(main, given) == (2 if error is UsageError else 1)
 
 
 def test_a_dist_of_both_formats_is_refused(hub: LoopbackHub, tmp_path: Path) -> None:
