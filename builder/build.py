@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,15 +26,15 @@ from builder.core.console import (
     one_of,
     out_folder,
     parser,
-    patience_of,
     positive,
     run_command,
     say,
     sized,
 )
-from builder.core.errors import UsageError
+from builder.core.errors import SettingsError, UsageError
 from builder.core.extras import needs
 from builder.core.layout import CAPTIONS, CARD, FORMATS, configs
+from builder.shards.part import Part
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
@@ -46,8 +47,20 @@ _EXAMPLES = (
     "python -m builder.build sa_000000.tar --captions sa_000000-blip2-caption.json --out dist",
     "python -m builder.build 'tars/sa_*.tar' --out dist --workers 16",
     "python -m builder.build --eval camo --source camo --out suite",
+    "python -m builder.build 'tars/sa_*.tar' --out dist --shards 3/64",
+    "python -m builder.build --finish --out dist",
 )
 MAX_REJECTS = 0.05  # the share that no good source has
+# What --finish does without, and why other options are no use with --shards.
+_WITHOUT_FINISH = (
+    *("sources", "sample", "eval", "source", "eval_fixtures", "protocol", "image_ids", "limit"),
+    *("captions", "caption_model", "allow_truncated", "annotations_only", "no_resume", "dry_run"),
+)
+_WHY = {
+    "no_resume": ": other machines may be building their parts; choose another --out",
+    "caption_model": ": caption first, by builder.caption, and give --captions",
+    "dry_run": "",
+}
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
@@ -56,22 +69,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.list_eval:
         return _list_eval(args)
+    _check_shards(args)
     from builder.card.top import prepare_top, write_top
+    from builder.sources.arguments import chosen_sources
 
     dist: Path = args.out
+    if args.finish:
+        return _finish(args)
     with ExitStack() as stack:
-        sources = list(_sources(args, stack))
-        if not args.dry_run:
+        sources = list(chosen_sources(args, stack))
+        if args.dry_run:
+            documents, failed = _estimate_all(sources, args)
+        elif args.shards:
+            documents, failed = _build_all(sources, args)
+        else:
             prepare_top(dist)
-        documents, failed = _build_all(sources, args)
-        if not args.dry_run and documents and (configs(dist) or (dist / CARD).exists()):
-            write_top(dist)
+            documents, failed = _build_all(sources, args)
+            if documents and (configs(dist) or (dist / CARD).exists()):
+                write_top(dist)
     if args.json:
         emit_json(documents)
     if failed and len(sources) > 1:
         others = "; the others are built" if failed < len(sources) else ""
         say(f"{failed} of {counted(len(sources), 'source')} failed{others}")
-    if not failed and not args.dry_run:
+    if not failed and args.shards:
+        say(f"next, when all parts are built: python -m builder.build --finish --out {dist}")
+    elif not failed and not args.dry_run:
         say(f"next: python -m builder.verify {dist}")
     return EXIT_FAILED if failed else EXIT_OK
 
@@ -79,52 +102,107 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _build_all(
     sources: Sequence[Source], args: argparse.Namespace
 ) -> tuple[list[dict[str, Any]], int]:
-    """Build each source; returns what `--json` prints of those that were built, and the failures.
+    """Build all sources; returns what `--json` prints of those that were built, and the failures.
 
     If one of several sources fails, the others are built. The error of a single source is raised.
     """
-    captioned = _caption(sources, args) if args.caption_model and not args.dry_run else {}
-    documents: list[dict[str, Any]] = []
-    failed = 0
-    for source in sources:
-        captions = captioned.get(source.config)
-        if captions and captions.error is not None:  # the error was printed during captioning
-            failed += 1
-            continue
-        try:
-            document = _build_one(_with_captions(source, args), args)
-        except asam_datasets.AsamDatasetsError as error:
-            if len(sources) == 1:
-                raise
-            failed += 1
-            say(f"error: {source.config}: {error}")
-            continue
-        documents.append(document)
-        if captions and captions.warning:
-            say(captions.warning)
-            document["notes"] = [*document["notes"], captions.warning]
-        failed += bool(document.get("refused"))
-    return documents, failed
+    from builder.shards.built import Built
+    from builder.shards.config import BuildOptions, build_configs
+    from builder.shards.summary import tell, tell_all, tell_part
 
-
-def _build_one(source: Source, args: argparse.Namespace) -> dict[str, Any]:
-    """Build a source, or estimate its build; returns what `--json` prints of it."""
-    from builder.shards.config import build_config
-    from builder.shards.summary import tell
-
-    settings = Settings(args.format, args.shard_size)
-    if args.dry_run:
-        return _dry_run(source, settings, args)
-    built = build_config(
-        source,
-        args.out,
-        settings,
+    captioned = _caption(sources, args) if args.caption_model else {}
+    # The errors of captioning were printed during captioning.
+    good = [s for s in sources if s.config not in captioned or captioned[s.config].error is None]
+    documents: dict[str, dict[str, Any]] = {}
+    failed = len(sources) - len(good)
+    options = BuildOptions(
         workers=args.workers,
         resume=not args.no_resume,
         max_rejects=args.max_rejects,
         quiet=args.quiet,
+        part=args.shards,
     )
-    return tell(source, args.out, built, quiet=args.quiet)
+    join = partial(_with_captions, args=args)
+    settings = Settings(args.format, args.shard_size)
+    with closing(build_configs(good, args.out, settings, options, join)) as ended:
+        for source, built in ended:
+            if isinstance(built, asam_datasets.AsamDatasetsError):
+                if len(sources) == 1:
+                    raise built
+                failed += 1
+                say(f"error: {source.config}: {built}")
+                continue
+            if not isinstance(built, Built):
+                documents[source.config] = tell_part(source.config, built)
+                continue
+            document = tell(args.out, built, quiet=args.quiet)
+            warning = captioned[source.config].warning if source.config in captioned else None
+            if warning:
+                say(warning)
+                document["notes"] = [*document["notes"], warning]
+            failed += bool(document["refused"])
+            documents[source.config] = document
+    ordered = [documents[source.config] for source in good if source.config in documents]
+    if len(ordered) > 1 and not args.shards:
+        tell_all(ordered)
+    return ordered, failed
+
+
+def _estimate_all(
+    sources: Sequence[Source], args: argparse.Namespace
+) -> tuple[list[dict[str, Any]], int]:
+    """Estimate the build of all sources; returns as `_build_all`."""
+    settings = Settings(args.format, args.shard_size)
+    documents: list[dict[str, Any]] = []
+    for source in sources:
+        try:
+            documents.append(_dry_run(_with_captions(source, args), settings, args))
+        except asam_datasets.AsamDatasetsError as error:
+            if len(sources) == 1:
+                raise
+            say(f"error: {source.config}: {error}")
+    return documents, len(sources) - len(documents)
+
+
+def _finish(args: argparse.Namespace) -> int:
+    """Write the indexes of configs whose parts are built, and the card; returns the exit status."""
+    from builder.card.top import prepare_top, write_top
+    from builder.shards.finish import finish_config, planned_configs
+    from builder.shards.summary import tell, tell_all
+
+    dist: Path = args.out
+    for option in _WITHOUT_FINISH:
+        if getattr(args, option):
+            raise UsageError(
+                f"--finish takes no {_shown(option)}: all is in the plan that the parts stored; "
+                "give --out, and --config NAME for one config of several"
+            )
+    found = [args.config] if args.config else planned_configs(dist)
+    if not found:
+        raise SettingsError(f"{dist}: no part of a config was built there")
+    prepare_top(dist)
+    documents: list[dict[str, Any]] = []
+    failed = 0
+    for config in found:
+        try:
+            built = finish_config(dist, config, args.max_rejects)
+        except asam_datasets.AsamDatasetsError as error:
+            if len(found) == 1:
+                raise
+            failed += 1
+            say(f"error: {config}: {error}")
+            continue
+        documents.append(tell(dist, built, quiet=args.quiet))
+        failed += bool(documents[-1]["refused"])
+    if documents and (configs(dist) or (dist / CARD).exists()):
+        write_top(dist)
+    if args.json:
+        emit_json(documents)
+    if len(documents) > 1:
+        tell_all(documents)
+    if not failed:
+        say(f"next: python -m builder.verify {dist}")
+    return EXIT_FAILED if failed else EXIT_OK
 
 
 def _list_eval(args: argparse.Namespace) -> int:
@@ -135,6 +213,19 @@ def _list_eval(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(evaluation.format_list() + "\n")
     return EXIT_OK
+
+
+def _check_shards(args: argparse.Namespace) -> None:
+    """Refuse options that contradict `--shards`."""
+    if args.finish and args.shards:
+        raise UsageError("--shards builds a part, --finish joins all parts: give one of them")
+    for option in ("no_resume", "caption_model", "dry_run"):
+        if args.shards and getattr(args, option):
+            raise UsageError(f"--shards and {_shown(option)} exclude each other{_WHY[option]}")
+
+
+def _shown(option: str) -> str:
+    return "SOURCE" if option == "sources" else f"--{option.replace('_', '-')}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -239,6 +330,19 @@ def _parser() -> argparse.ArgumentParser:
         f"rejected, 0 to 1; with more the build fails (default: {MAX_REJECTS})",
     )
     add_patience(result)
+    many = result.add_argument_group("many machines")
+    many.add_argument(
+        "--shards",
+        type=_part,
+        metavar="K/N",
+        help="build the K-th of N parts of all shards, for N machines that share --out, and write "
+        "no index; --finish does that when all parts are built",
+    )
+    many.add_argument(
+        "--finish",
+        action="store_true",
+        help="write index and card of what --shards built in --out; needs no SOURCE",
+    )
     how.add_argument(
         "--no-resume",
         action="store_true",
@@ -248,84 +352,6 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--json", action="store_true", help="print the result as JSON")
     how.add_argument("--quiet", action="store_true", help="no progress bar")
     return result
-
-
-def _sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
-    """The sources that the arguments name. Temporary files are removed when `stack` is closed."""
-    chosen = [bool(args.sources), args.sample, bool(args.eval), args.eval_fixtures]
-    if sum(chosen) != 1:
-        raise UsageError("give one of SOURCE, --sample, --eval NAME and --eval-fixtures")
-    if args.captions and args.caption_model:
-        raise UsageError(
-            "--captions takes existing captions and --caption-model makes new ones: give one of "
-            "them"
-        )
-    if args.device and not args.caption_model:
-        raise UsageError("--device is for --caption-model: masks are made on the CPU")
-    if bool(args.eval) != bool(args.source):
-        raise UsageError("--eval NAME and --source FOLDER go together")
-    if args.protocol and not (args.eval or args.eval_fixtures):
-        raise UsageError("--protocol is for --eval and --eval-fixtures: leave it out")
-    args.protocol = args.protocol or "native"
-    if args.eval or args.eval_fixtures:
-        for option in ("config", "image_ids", "captions", "caption_model", "allow_truncated"):
-            if getattr(args, option):
-                raise UsageError(
-                    f"--{option.replace('_', '-')} is for SA-1B's tars and folders; an evaluation "
-                    "config has the name and the images that its release and --protocol give it"
-                )
-        yield from _eval_sources(args, stack)
-    else:
-        yield from _sa1b_sources(args, stack)
-
-
-def _eval_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
-    from builder.sources import evaluation
-    from builder.sources.evaluation.fixtures import write_fixtures
-
-    folders = {args.eval: args.source}
-    if args.eval_fixtures:
-        made = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        made_by_name = write_fixtures(made)
-        folders = {
-            name: folder
-            for name, folder in made_by_name.items()
-            if args.protocol in evaluation.row(name).protocols
-        }
-    for name, folder in folders.items():
-        yield evaluation.open_source(
-            name,
-            args.protocol,
-            folder,
-            annotations_only=args.annotations_only,
-            limit=args.limit,
-        )
-
-
-def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
-    from builder.sources.sa1b import Selection, open_sources, read_image_ids
-    from builder.sources.sample import write_sample
-
-    paths = args.sources
-    if args.sample:
-        if not args.quiet:
-            say("drawing the sample's twelve pictures ...")
-        sample = write_sample(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-        paths, args.captions = [str(sample.tar)], args.captions or sample.captions
-    ids = read_image_ids(args.image_ids, patience_of(args)) if args.image_ids else None
-    opened = open_sources(
-        paths,
-        config=args.config,
-        allow_truncated=args.allow_truncated,
-        patience=patience_of(args),
-    )
-    for source in opened:
-        yield replace(
-            source,
-            selection=Selection(ids, args.limit),
-            annotations_only=args.annotations_only,
-            sample=args.sample,
-        )
 
 
 def _caption(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, CaptionSummary]:
@@ -351,7 +377,7 @@ def _with_captions(source: Source, args: argparse.Namespace) -> Source:
 
 
 def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> dict[str, Any]:
-    from builder.shards.config import estimate_config
+    from builder.shards.estimate import estimate_config
 
     plan = estimate_config(source, settings, workers=args.workers)
     if not args.json:
@@ -363,6 +389,13 @@ def _dry_run(source: Source, settings: Settings, args: argparse.Namespace) -> di
     probes = counted(plan.probes, "image")
     say(f"{plan.config}: estimated from {probes}; nothing was written")
     return asdict(plan)
+
+
+def _part(text: str) -> Part:
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a part K/N such as 3/64")
+    return Part(int(match[1]), int(match[2]))
 
 
 def _size(text: str) -> int:

@@ -146,6 +146,10 @@ class Progress:
             self._bar.set_postfix(extra, refresh=False)
         self._bar.update(n)
 
+    def extend(self, n: int) -> None:
+        """Expect n more units."""
+        self._bar.total = (self._bar.total or 0) + n
+
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""

@@ -5,16 +5,22 @@ A file is written under a temporary name, synced, and then renamed.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from asam_datasets.contract import Node, check_size, parse_json
 from asam_datasets.contract import sha256_json as sha256_json
 from builder.core.errors import ContractError, SettingsError
+
+# What file systems without links answer, such as a mounted bucket.
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
 
 
 def read_file(path: Path) -> bytes | None:
@@ -66,23 +72,64 @@ def replace_durably(temporary: Path, final: Path) -> None:
     """Rename a finished file over `final` and sync the folder, so that the rename survives."""
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary.replace(final)
-    folder = os.open(final.parent, os.O_RDONLY)
+    sync_folder(final.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Write a folder's names to the disk."""
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
 
 
+def unique(name: str) -> str:
+    """The name with an ending that no other process has, on this machine or another one.
+
+    Process ids would not do: two machines that share a folder have the same ones.
+    """
+    return f"{name}.{secrets.token_hex(8)}"
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file atomically: a reader sees the old content or the new content."""
+    with _written(path, data) as temporary:
+        replace_durably(temporary, path)
+
+
+def create_bytes(path: Path, data: bytes) -> bool:
+    """As `write_bytes`, unless there is such a file; returns whether it was written.
+
+    Of several processes that write at the same time, also on several machines, one succeeds. A file
+    system without links can't promise that: there the last one does.
+    """
+    with _written(path, data) as temporary:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if path.exists():
+                return False
+            replace_durably(temporary, path)
+        sync_folder(path.parent)
+    return True
+
+
+@contextmanager
+def _written(path: Path, data: bytes) -> Iterator[Path]:
+    """A temporary file beside `path` with the data, on the disk. It is gone afterwards."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{unique(path.name)}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        replace_durably(temporary, path)
+        yield temporary
     except OSError as error:
         if error.filename is None:  # a failed write names no file
             error.filename = str(path)
@@ -110,6 +157,11 @@ def dump_json(value: Any, *, indent: int | None = None) -> bytes:
 def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
     """Write JSON atomically."""
     write_bytes(path, dump_json(value, indent=indent))
+
+
+def create_json(path: Path, value: Any, *, indent: int | None = None) -> bool:
+    """Write JSON atomically unless there is such a file; returns whether it was written."""
+    return create_bytes(path, dump_json(value, indent=indent))
 
 
 def sha256_file(path: Path) -> str:

@@ -47,7 +47,8 @@ class Item:
     `num_bytes` estimates the row's size. `locator` tells the source where the record is; nothing
     else reads it. `version`, an mtime or an ETag, changes when the file was written again. It does
     not decide the shard of an item. If it differs from that of an earlier build, the item's bytes
-    are compared with those that the shard was made of.
+    are compared with those that the shard was made of. `member` is the record's path within the
+    source, as a reject names it; by default the key.
     """
 
     key: str
@@ -55,6 +56,7 @@ class Item:
     locator: Any
     split: str = "train"
     version: str = ""
+    member: str = ""
 
 
 @dataclass(slots=True)
@@ -75,6 +77,36 @@ class Listing:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     records: int | None = None
+    captions: int = 0
+    masks: int | None = None
+
+    def summary(self) -> Listed:
+        """All of it except the items."""
+        return Listed(
+            items=len(self.items),
+            fingerprint=self.fingerprint,
+            rejects=tuple(self.rejects),
+            notes=tuple(self.notes),
+            warnings=tuple(self.warnings),
+            records=len(self.items) if self.records is None else self.records,
+            captions=self.captions,
+            masks=self.masks,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a source holds, as a listing says it, without the items themselves.
+
+    `items` counts them. The other fields are those of `Listing`.
+    """
+
+    items: int
+    fingerprint: Mapping[str, Any]
+    rejects: tuple[Reject, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    records: int = 0
     captions: int = 0
     masks: int | None = None
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from typing import Any
 from asam_datasets.batches import Layout
 from asam_datasets.schema import features_of
 from builder.core.errors import ShardError
-from builder.core.files import replace_durably, sha256_json
+from builder.core.files import replace_durably, sha256_json, unique
 from builder.core.layout import config_folder, temporary_folder
-from builder.core.records import Json, Reject, Source
+from builder.core.records import Item, Json, Outcome, Reader, Reject, Source
 from builder.core.rejects import add_keys
 from builder.shards.plan import ShardPlan
 from builder.shards.receipt import COUNTED, Receipt, done, write_receipt
@@ -54,6 +53,35 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardTask:
+    """A shard to build, with all that a process needs for it. It is picklable.
+
+    Parameters
+    ----------
+    job
+        What it has in common with the config's other shards.
+    plan
+        The shard's items.
+    left_out
+        Rejects by the key of an item. Such an item is not read.
+    """
+
+    job: Job
+    plan: ShardPlan
+    left_out: Mapping[str, Reject] = field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        """The shard's file name."""
+        return self.plan.file(self.job.fmt)
+
+    @property
+    def name(self) -> str:
+        """The config and the shard's file."""
+        return f"{self.job.source.config}/{self.file}"
+
+
+@dataclass(frozen=True, slots=True)
 class Made:
     """A shard of a build.
 
@@ -72,7 +100,7 @@ class Made:
     why: str = ""
 
 
-def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> Made:
+def build_shard(task: ShardTask, on_row: OnRow) -> Made:
     """Build a shard unless it is done.
 
     The shard is written under a temporary name, read back, synced to disk and then renamed. Its
@@ -80,10 +108,8 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> Made:
 
     Parameters
     ----------
-    job
-        The config.
-    shard
-        The shard's items.
+    task
+        The shard.
     on_row
         Called after each item.
 
@@ -94,6 +120,7 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> Made:
     SourceError
         The source can't be read.
     """
+    job, shard = task.job, task.plan
     config = job.source.config
     features = features_of(job.source.kind)
     why = ""
@@ -107,7 +134,7 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> Made:
             return Made(earlier, built=False)
     name = shard.file(job.fmt)
     final = config_folder(job.dist, config) / name
-    temporary = temporary_folder(job.dist, config) / f"{name}.{os.getpid()}"
+    temporary = temporary_folder(job.dist, config) / unique(name)
     temporary.parent.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter(dict.fromkeys(COUNTED, 0))
     unknown: Counter[str] = Counter()
@@ -119,7 +146,7 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> Made:
             job.source.open() as reader,
         ):
             for item in shard.items:
-                outcome = reader.read(item)
+                outcome = _read(reader, item, task.left_out.get(item.key))
                 rejects += outcome.rejects
                 inputs.append(outcome.inputs)
                 add_keys(unknown, outcome.unknown_keys)
@@ -152,6 +179,12 @@ def build_shard(job: Job, shard: ShardPlan, on_row: OnRow) -> Made:
     )
     write_receipt(job.dist, receipt)
     return Made(receipt, built=True, why=why)
+
+
+def _read(reader: Reader, item: Item, left_out: Reject | None) -> Outcome:
+    if left_out is None:
+        return reader.read(item)
+    return Outcome(None, [left_out], inputs=reader.inputs(item))
 
 
 def _inputs(source: Source, shard: ShardPlan) -> str:

@@ -1,72 +1,61 @@
-"""Builds one config from its source: the plan, a check of what is there, the shards, the index."""
+"""Builds configs from their sources. The shards of all of them are tasks in one queue."""
 
 from __future__ import annotations
 
-import shutil
+import queue
+import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import filelock
+from asam_datasets.errors import AsamDatasetsError
+from builder.core.console import Progress, counted, default_workers, say
+from builder.core.deaths import ProcessDied
+from builder.core.engine import Engine, Outcomes, engine_for
+from builder.core.pool import workers_for, worth_a_process
+from builder.core.records import Source
+from builder.shards.build import Made, ShardTask, build_shard
+from builder.shards.built import Built, BuiltPart
+from builder.shards.careful import build_carefully
+from builder.shards.index import write_index
+from builder.shards.part import Part
+from builder.shards.plan import Settings
+from builder.shards.prepare import Planned, plan_config, prepare_part, prepared, unfinished
 
-from asam_datasets.index import FORMAT_VERSION, Index
-from builder.core import pool
-from builder.core.console import Progress, say
-from builder.core.errors import ContractError, SettingsError, ShardError
-from builder.core.files import read_object, refuse_folders, remove_unfinished, sha256_json
-from builder.core.layout import (
-    config_folder,
-    configs,
-    index_path,
-    receipts_folder,
-    rejects_path,
-    temporary_folder,
-)
-from builder.core.records import Json, Listing, Source
-from builder.shards.build import Job, Made, OnRow, build_shard
-from builder.shards.index import read_index, write_index
-from builder.shards.plan import Settings, ShardPlan, make_plan
-from builder.shards.receipt import receipt_path
-from builder.shards.state import State, read_state, state_path, write_state
-
-BuildShard = Callable[[ShardPlan, OnRow], Made]
-Engine = Callable[[BuildShard, Sequence[ShardPlan], int, OnRow], list[Made]]
-
-_PROBES = 8  # a dry run reads this many records for its estimate
+_END: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
-    """The result of a build.
+class BuildOptions:
+    """How configs are built. None of it changes a byte.
 
-    `reused` counts the shards that were done before. `refused` says of what too much was rejected;
-    the index was then not written.
+    Parameters
+    ----------
+    workers
+        The number of processes. By default it follows from the sources' size.
+    resume
+        Whether to keep shards that are done. If not, a config is deleted first.
+    max_rejects
+        The largest share of rejects that is accepted, 0 to 1. With more, a config gets no index.
+    quiet
+        Whether to show no progress bar.
+    engine
+        Runs the functions that build shards. By default, worker processes of this machine.
+    part
+        Which shards to build; all by default. A part writes no index.
     """
 
-    index: Index
-    listing: Listing
-    reused: int
-    seconds: float
-    refused: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """The estimate of a dry run. Masks, bytes and seconds are estimated from `probes` records."""
-
-    config: str
-    images: int
-    masks: int
-    shards: int
-    bytes: int
-    seconds: float
-    workers: int
-    probes: int
+    workers: int | None = None
+    resume: bool = True
+    max_rejects: float = 1.0
+    quiet: bool = False
+    engine: Engine | None = None
+    part: Part | None = None
 
 
 def build_config(
@@ -78,7 +67,7 @@ def build_config(
     resume: bool = True,
     max_rejects: float = 1.0,
     quiet: bool = False,
-    engine: Engine = pool.run,
+    engine: Engine | None = None,
 ) -> Built:
     """Build a config in a dist. Shards that are done are kept.
 
@@ -90,16 +79,8 @@ def build_config(
         The dist's folder.
     settings
         Format and shard size.
-    workers
-        The number of processes. By default it follows from the source's size.
-    resume
-        Whether to keep shards that are done. If not, the config is deleted first.
-    max_rejects
-        The largest share of rejects that is accepted, 0 to 1. With more, the config gets no index.
-    quiet
-        Whether to show no progress bar.
-    engine
-        Runs the function that builds a shard over all shards.
+    workers, resume, max_rejects, quiet, engine
+        As `BuildOptions` has them.
 
     Raises
     ------
@@ -111,232 +92,248 @@ def build_config(
     ShardError
         A shard could not be written. Shards that are done stay in the dist.
     """
-    started = time.monotonic()
-    listing = source.listing()
-    shards = make_plan(listing, settings.shard_size)
-    settings_json = settings.as_json(source)
-    state = State(settings_json, listing.fingerprint)
-    with _locked(dist, source.config):
-        check_format(dist, settings.fmt, except_config=source.config)
-        _check_places(dist, source.config, [shard.file(settings.fmt) for shard in shards], resume)
-        _clean(dist, source.config)
-        if resume:
-            resume = _compare(dist, source.config, state)
-        if not resume:  # before any new shard is there, so that no reader sees those of two builds
-            for folder in (
-                config_folder(dist, source.config),
-                receipts_folder(dist, source.config),
-            ):
-                shutil.rmtree(folder, ignore_errors=True)
-        write_state(dist, source.config, state)
-        job = Job(
-            dist, source, settings.fmt, sha256_json(settings_json), listing.fingerprint, resume
-        )
-        masks_done = 0
-        with Progress(len(listing.items), "image", source.config, quiet=quiet) as progress:
-
-            def on_row(images: int, masks: int) -> None:
-                nonlocal masks_done
-                masks_done += masks
-                rate = masks_done / max(progress.elapsed, 1e-9)
-                progress.update(images, masks=f"{rate:,.0f}/s")
-
-            processes = workers or _workers(listing)
-            results = engine(partial(build_shard, job), shards, processes, on_row)
-        receipts = [made.receipt for made in results]
-        index, refused = write_index(dist, source, settings, listing, receipts, max_rejects)
-    for why, number in Counter(made.why for made in results if made.why).items():
-        what = f"{number} of {len(results)} shards" if number > 1 else "a shard"
-        say(f"{source.config}: {what} built again: {why}")
-    reused = sum(not made.built for made in results)
-    return Built(index, listing, reused, time.monotonic() - started, refused)
+    options = BuildOptions(workers, resume, max_rejects, quiet, engine)
+    with closing(build_configs([source], dist, settings, options)) as ended:
+        _, built = next(ended)  # an error stops the shards that are being built
+    if isinstance(built, Exception):
+        raise built
+    assert isinstance(built, Built)  # since there is no part
+    return built
 
 
-def estimate_config(source: Source, settings: Settings, *, workers: int | None = None) -> Estimate:
-    """Plan a config and estimate its size and time from a few records; writes nothing."""
-    listing = source.listing()
-    shards = make_plan(listing, settings.shard_size)
-    step = max(1, len(listing.items) // _PROBES)
-    probes = listing.items[::step][:_PROBES]
-    planned = sum(item.num_bytes for item in listing.items)
-    masks, size = 0, 0
-    started = time.perf_counter()
-    with source.open() as reader:
-        for item in probes:
-            row = reader.read(item).row
-            masks += len(row["masks"]) if row else 0
-            size += _weight(row) if row else 0
-    seconds = (time.perf_counter() - started) / max(1, len(probes)) * len(listing.items)
-    processes = min(workers or _workers(listing), max(1, len(shards)))
-    share = planned / max(1, sum(item.num_bytes for item in probes))
-    return Estimate(
-        config=source.config,
-        images=len(listing.items),
-        masks=round(masks / max(1, len(probes)) * len(listing.items)),
-        shards=len(shards),
-        bytes=round(size * share),
-        seconds=seconds / processes,
-        workers=processes,
-        probes=len(probes),
-    )
+def build_configs(
+    sources: Sequence[Source],
+    dist: Path,
+    settings: Settings,
+    options: BuildOptions,
+    join: Callable[[Source], Source] = lambda source: source,
+) -> Generator[tuple[Source, Built | BuiltPart | AsamDatasetsError], None, None]:
+    """Build configs in a dist. The tasks of all of them are in one queue.
 
-
-def check_format(dist: Path, fmt: str, *, except_config: str | None = None) -> None:
-    """Refuse a dist whose configs have another format.
-
-    `load_dataset` takes the format of the first config for all configs, so a dist has only one.
+    A source is listed when its tasks are about to be needed, and its index is written when its last
+    shard is done. So the memory does not grow with the number of sources.
 
     Parameters
     ----------
+    sources
+        Where the rows come from. No two have the same config.
     dist
         The dist's folder.
-    fmt
-        The format to build in.
-    except_config
-        A config whose format does not matter, because it is built anew.
+    settings
+        Format and shard size.
+    options
+        How to build.
+    join
+        Called with each source before it is listed. It joins the source's captions.
 
-    Raises
+    Yields
     ------
-    SettingsError
-        Another config of the dist has another format.
+    source
+        One of the sources, when it has ended.
+    built
+        What was built, or the source's error, which ends no other source.
     """
-    for config in configs(dist):
-        if config != except_config and (found := read_index(dist, config).format) != fmt:
-            raise SettingsError(
-                f"{dist} holds {config} in the format {found}, and all configs of a dist must have "
-                f"the same format: build with --format {found}, or into another --out"
-            )
+    with ExitStack() as stack:
+        planned = stack.enter_context(closing(_planned(sources, settings, join)))
+        first, size = _first(planned)
+        risky = any(unfinished(dist, source.config) for source in sources)
+        engine = options.engine or engine_for(size, options.workers, risky=risky)
+        name = sources[0].config if len(sources) == 1 else counted(len(sources), "source")
+        yield from _Run(dist, options, engine, name).build(chain(_taken(first), planned))
 
 
-def _workers(listing: Listing) -> int:
-    return pool.workers_for(sum(item.num_bytes for item in listing.items))
+@dataclass(slots=True)
+class _Open:
+    """A config that is being built."""
+
+    planned: Planned
+    number: int  # of the source
+    tasks: list[ShardTask]
+    place: ExitStack
+    made: dict[str, Made] = field(default_factory=dict)
+    ended: bool = False
+
+    @property
+    def source(self) -> Source:
+        return self.planned.source
 
 
-def _compare(dist: Path, config: str, state: State) -> bool:
-    """Whether an earlier build of the config can be resumed. One of format 1 can't.
+class _Run:
+    """One run of an engine over the tasks of many configs."""
 
-    Raises
-    ------
-    SettingsError
-        The config was built from another source or with other settings.
-    """
-    before = _of_format_1(dist, config, state)
-    old = before is not None
-    if before is None:
-        if not config_folder(dist, config).exists() and not state_path(dist, config).exists():
-            return True
-        before = _begun(dist, config)
-    differences = ["there is no readable record of how it was built"]
-    if before is not None:
-        differences = list(_differences(_plain(before), _plain(state)))
-    if differences:
-        raise SettingsError(
-            f"{config_folder(dist, config)} was built differently: {'; '.join(differences)}. To "
-            "replace it, add --no-resume; to keep it, choose another --out or --config"
-        )
-    if old:
-        say(
-            f"{config}: it was built in format 1, which can't be resumed in format "
-            f"{FORMAT_VERSION}; it is built again from the start"
-        )
-    return not old
+    def __init__(self, dist: Path, options: BuildOptions, engine: Engine, name: str) -> None:
+        self._dist, self._options, self._engine, self._name = dist, options, engine, name
+        self._bar: Progress | None = None  # until there is a config, so that an error comes alone
+        self._masks = 0
+        self._open: dict[str, _Open] = {}
+        self._died: list[ShardTask] = []
+        self._ended: deque[tuple[Source, Built | BuiltPart | AsamDatasetsError]] = deque()
+
+    def build(
+        self, planned: Iterable[tuple[Source, Planned | AsamDatasetsError]]
+    ) -> Iterator[tuple[Source, Built | BuiltPart | AsamDatasetsError]]:
+        """Build all, and yield each config as it ends."""
+        with ExitStack() as stack:
+            tasks = self._tasks(planned, stack)
+            yield from self._take(self._engine.stream(build_shard, tasks, self._on_row))
+            died, self._died = self._died, []
+            careful = self._engine.one_by_one(build_carefully, died, self._on_row)
+            yield from self._take(careful)
+
+    def _tasks(
+        self, planned: Iterable[tuple[Source, Planned | AsamDatasetsError]], stack: ExitStack
+    ) -> Iterator[ShardTask]:
+        """The tasks of one config after the other."""
+        for number, (source, plan) in enumerate(planned):
+            if isinstance(plan, AsamDatasetsError):
+                self._ended.append((source, plan))
+                continue
+            try:
+                config = self._begun(plan, number, stack)
+            except AsamDatasetsError as error:
+                self._ended.append((source, error))
+                continue
+            self._open[source.config] = config
+            if self._bar is None:
+                bar = Progress(0, "image", self._name, quiet=self._options.quiet)
+                self._bar = stack.enter_context(bar)
+            self._bar.extend(sum(len(task.plan.items) for task in config.tasks))
+            for task in tuple(config.tasks):
+                if config.ended:  # one of its shards failed
+                    break
+                yield task
+            self._end_if_done(config)  # one without a task
+
+    def _begun(self, plan: Planned, number: int, stack: ExitStack) -> _Open:
+        part = self._options.part
+        place = stack.enter_context(ExitStack())
+        if part is None:
+            resume = self._options.resume
+            tasks = place.enter_context(prepared(plan, self._dist, resume=resume))
+        else:
+            whole = prepare_part(plan, self._dist)
+            tasks = [task for i, task in enumerate(whole) if part.has(number + i)]
+        return _Open(plan, number, tasks, place)
+
+    def _take(
+        self, outcomes: Outcomes[ShardTask, Made]
+    ) -> Iterator[tuple[Source, Built | BuiltPart | AsamDatasetsError]]:
+        with closing(outcomes):
+            for task, outcome in outcomes:
+                config = self._open[task.job.source.config]
+                if config.ended:
+                    continue
+                if isinstance(outcome, ProcessDied):
+                    say(f"{task.name}: its process died ({outcome}); it is tried again at the end")
+                    self._died.append(task)
+                elif isinstance(outcome, AsamDatasetsError):
+                    self._end(config, outcome)
+                elif isinstance(outcome, Exception):
+                    raise outcome
+                else:
+                    config.made[task.file] = outcome
+                    self._end_if_done(config)
+                while self._ended:
+                    yield self._ended.popleft()
+        while self._ended:
+            yield self._ended.popleft()
+
+    def _on_row(self, images: int, masks: int) -> None:
+        self._masks += masks
+        if self._bar is not None:
+            rate = self._masks / max(self._bar.elapsed, 1e-9)
+            self._bar.update(images, masks=f"{rate:,.0f}/s")
+
+    def _end_if_done(self, config: _Open) -> None:
+        if config.ended or len(config.made) < len(config.tasks):
+            return
+        made = [config.made[task.file] for task in config.tasks]
+        seconds = time.monotonic() - config.planned.started
+        reused = sum(not each.built for each in made)
+        for why, number in Counter(each.why for each in made if each.why).items():
+            what = f"{number} of {len(made)} shards" if number > 1 else "a shard"
+            say(f"{config.source.config}: {what} built again: {why}")
+        receipts = [each.receipt for each in made]
+        plan = config.planned.plan
+        if self._options.part is None:
+            most = self._options.max_rejects
+            try:
+                index, refused = write_index(self._dist, config.source.config, plan, receipts, most)
+            except AsamDatasetsError as error:
+                self._end(config, error)
+            else:
+                self._end(config, Built(index, plan.listed, reused, seconds, refused))
+        else:
+            counts = sum((Counter(receipt.counts) for receipt in receipts), Counter[str]())
+            rejects = sum(len(receipt.rejects) for receipt in receipts)
+            numbers = (counts["images"], counts["masks"], rejects)
+            self._end(config, BuiltPart(len(made), len(plan.shards), reused, *numbers, seconds))
+
+    def _end(self, config: _Open, how: Built | BuiltPart | AsamDatasetsError) -> None:
+        """Note how a config ended, and forget its items."""
+        config.ended = True
+        self._ended.append((config.source, how))
+        config.tasks, config.made = [], {}
+        config.planned = Planned(config.source, config.planned.plan, (), 0, 0.0)
+        if not isinstance(how, AsamDatasetsError):  # else its other tasks may still run
+            config.place.close()
 
 
-def _begun(dist: Path, config: str) -> State | None:
-    """The settings and the source of the earlier build, from plan.json or else from the index."""
-    what = "there is no plan.json"
+def _planned(
+    sources: Sequence[Source], settings: Settings, join: Callable[[Source], Source]
+) -> Generator[tuple[Source, Planned | AsamDatasetsError], None, None]:
+    """The sources with their plans. One is planned ahead while the shards of others are built."""
+
+    def plan(source: Source) -> tuple[Source, Planned | AsamDatasetsError]:
+        try:
+            return source, plan_config(join(source), settings)
+        except AsamDatasetsError as error:
+            return source, error
+
+    if len(sources) == 1:
+        yield plan(sources[0])
+        return
+    ahead: queue.Queue[Any] = queue.Queue(1)
+    stopped = threading.Event()
+
+    def work() -> None:
+        try:
+            for source in sources:
+                if stopped.is_set():
+                    return
+                ahead.put(plan(source))
+            ahead.put(_END)
+        except BaseException as error:  # raised where it is taken
+            ahead.put(error)
+
+    threading.Thread(target=work, daemon=True).start()  # a daemon, so that Ctrl-C ends it
     try:
-        if state := read_state(dist, config):
-            return state
-    except ContractError as error:
-        what = str(error)
-    try:
-        index = read_index(dist, config)
-    except (ContractError, ShardError):
-        return None
-    say(f"{config}: {what}; the settings and the source are taken from its index")
-    return State(index.settings, index.source)
+        while (found := ahead.get()) is not _END:
+            if isinstance(found, BaseException):
+                raise found
+            yield found
+    finally:
+        stopped.set()
+        with ahead.mutex:
+            ahead.queue.clear()
+            ahead.not_full.notify()
 
 
-def _of_format_1(dist: Path, config: str, now: State) -> State | None:
-    """The settings and the source of an earlier build of format 1; None for other formats.
-
-    Its row_version and encoders are those of `now`, because they change with the format.
-    """
-    try:
-        found = read_object(state_path(dist, config))
-        if found is None or "format_version" in found:
-            return None
-        same = {key: now.settings[key] for key in ("row_version", "encoders")}
-        return State({**found["settings"], **same}, dict(found["source"]))
-    except (ContractError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _plain(state: State) -> Json:
-    return {"settings": dict(state.settings), "source": dict(state.source)}
+def _first(
+    planned: Iterator[tuple[Source, Planned | AsamDatasetsError]],
+) -> tuple[deque[tuple[Source, Planned | AsamDatasetsError]], int]:
+    """Plans until there are enough rows for all cores, or all plans; and their rows' bytes."""
+    found: deque[tuple[Source, Planned | AsamDatasetsError]] = deque()
+    size = 0
+    for source, plan in planned:
+        found.append((source, plan))
+        size += 0 if isinstance(plan, AsamDatasetsError) else plan.size
+        if worth_a_process(size) and workers_for(size) == default_workers():
+            break
+    return found, size
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> Iterator[str]:
-    for key in sorted(before.keys() | now.keys()):
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{at}{key}.")
-        elif old != new:
-            yield f"{at}{key} was {old}, now {new}"
-
-
-@contextmanager
-def _locked(dist: Path, config: str) -> Iterator[None]:
-    receipts_folder(dist, config).mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(receipts_folder(dist, config).with_name(f".{config}.lock"))
-    try:
-        with lock.acquire(timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise SettingsError(
-            f"another process is building {config} in {dist}; wait for it, or stop it"
-        ) from error
-
-
-def _check_places(dist: Path, config: str, shards: Sequence[str], resume: bool) -> None:
-    """Refuse, before any work, places where the build could not write or would remove too much.
-
-    Raises
-    ------
-    SettingsError
-        The config's folder is a link, and what it leads to may be another's. Or the build goes on,
-        and a folder stands where it will write a file.
-    """
-    folder = config_folder(dist, config)
-    if folder.is_symlink():
-        raise SettingsError(
-            f"{folder}: expected a folder, found a link to {folder.readlink()}; a build removes "
-            "old shards from it: remove the link, or choose another --out"
-        )
-    if resume:
-        refuse_folders((index_path(dist, config), rejects_path(dist, config)))
-        refuse_folders((state_path(dist, config), *(folder / name for name in shards)))
-        refuse_folders(receipt_path(dist, config, name) for name in shards)
-
-
-def _clean(dist: Path, config: str) -> None:
-    """Remove the temporary files that killed runs have left of this config."""
-    shutil.rmtree(temporary_folder(dist, config), ignore_errors=True)
-    for folder in (config_folder(dist, config), receipts_folder(dist, config)):
-        remove_unfinished(folder)
-
-
-def _weight(row: Mapping[str, Any]) -> int:
-    """About how many bytes a row takes in a shard."""
-
-    def weigh(value: Any) -> int:
-        if isinstance(value, bytes | str):
-            return len(value)
-        if isinstance(value, Mapping):
-            return sum(map(weigh, value.values()))
-        if isinstance(value, list):
-            return 4 + sum(map(weigh, value))
-        return 8
-
-    return weigh(row)
+def _taken(items: deque[Any]) -> Iterator[Any]:
+    """The items, of which none is kept."""
+    while items:
+        yield items.popleft()

@@ -17,20 +17,14 @@ from asam_datasets.shards import Shard, Split
 from builder.core.errors import ShardError
 from builder.core.files import dump_json, read_file, write_bytes
 from builder.core.layout import SHARD_NAME, config_folder, index_path, rejects_path
-from builder.core.records import Listing, Source
 from builder.core.rejects import add_keys, count_reasons, write_rejects
-from builder.shards.plan import Settings
 from builder.shards.receipt import Receipt
 from builder.shards.refusal import refusals
+from builder.shards.state import StoredPlan
 
 
 def write_index(
-    dist: Path,
-    source: Source,
-    settings: Settings,
-    listing: Listing,
-    receipts: Sequence[Receipt],
-    max_rejects: float,
+    dist: Path, config: str, plan: StoredPlan, receipts: Sequence[Receipt], max_rejects: float
 ) -> tuple[Index, list[str]]:
     """Write a config's rejects table and index, and remove shards that no receipt names.
 
@@ -44,12 +38,10 @@ def write_index(
     ----------
     dist
         The dist's folder.
-    source
-        The source of the rows.
-    settings
-        The settings of the build.
-    listing
-        The listing that the plan was made from.
+    config
+        The config's name.
+    plan
+        The plan of the build.
     receipts
         Those of all shards, in order.
     max_rejects
@@ -63,9 +55,9 @@ def write_index(
         Why the config was refused. If there is a reason, the index was not written.
     """
     read_rejects = [reject for receipt in receipts for reject in receipt.rejects]
-    rejects = [*listing.rejects, *read_rejects]
+    rejects = [*plan.listed.rejects, *read_rejects]
     table = write_rejects(rejects)
-    write_bytes(rejects_path(dist, source.config), table)
+    write_bytes(rejects_path(dist, config), table)
 
     shards: dict[str, list[Shard]] = {}
     counts: Counter[str] = Counter()
@@ -74,15 +66,14 @@ def write_index(
         shards.setdefault(receipt.split, []).append(receipt.shard)
         counts.update(receipt.counts)
         add_keys(unknown, receipt.unknown_keys)
-    settings_json = settings.as_json(source)
     index = Index(
-        config=source.config,
-        kind=source.kind,
-        format=settings.fmt,
-        features=features_of(source.kind),
-        annotations_only=bool(settings_json.get("annotations_only")),
-        source=listing.fingerprint,
-        settings=settings_json,
+        config=config,
+        kind=plan.kind,
+        format=plan.settings["format"],
+        features=features_of(plan.kind),
+        annotations_only=bool(plan.settings.get("annotations_only")),
+        source=plan.listed.fingerprint,
+        settings=plan.settings,
         code_version=builder.__version__,
         counts=Counts(
             images=counts["images"],
@@ -95,16 +86,16 @@ def write_index(
         rejects=Rejects(len(rejects), hashlib.sha256(table).hexdigest()),
         splits={name: Split(name, tuple(listed)) for name, listed in shards.items()},
     )
-    path = index_path(dist, source.config)
+    path = index_path(dist, config)
     content = dump_json(index.to_json())
-    read = parse_index(content, str(path), source.config)
+    read = parse_index(content, str(path), config)
     images, masks = counts["images"], counts["masks"]
-    refused = refusals(listing, read_rejects, images=images, masks=masks, most=max_rejects)
+    refused = refusals(plan.listed, read_rejects, images=images, masks=masks, most=max_rejects)
     if refused:
         path.unlink(missing_ok=True)
     else:
         write_bytes(path, content)
-    _remove_others(dist, source.config, {shard.file for shard in read.shards})
+    _remove_others(dist, config, {shard.file for shard in read.shards})
     return read, refused
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from builder.core.console import counted
-from builder.core.records import Listing, Reject
+from builder.core.records import Listed, Reject
 from builder.core.rejects import (
     ANNOTATION,
     CAPTION_LINE,
@@ -20,7 +20,7 @@ _SHOWN = 3  # reasons in a message
 
 
 def refusals(
-    listing: Listing, read: Sequence[Reject], *, images: int, masks: int, most: float
+    listing: Listed, read: Sequence[Reject], *, images: int, masks: int, most: float
 ) -> list[str]:
     """What of a source was rejected to more than a share.
 
@@ -32,7 +32,7 @@ def refusals(
     Parameters
     ----------
     listing
-        The source's listing, with its rejects.
+        What the source's listing says, with its rejects.
     read
         The rejects of the items that were read.
     images, masks
@@ -54,10 +54,9 @@ def refusals(
     lines = [r for r in listing.rejects if subject(r) == CAPTION_LINE and r.reason != UNKNOWN_IMAGE]
     unread = [r for r in read if subject(r) == RECORD and r.reason != NO_INSTANCE]
     annotations = [r for r in (*listing.rejects, *read) if subject(r) == ANNOTATION]
-    records = len(listing.items) if listing.records is None else listing.records
     found = [
-        *_share("records listed", listed, records + len(listed), most),
-        *_share("images", unread, len(listing.items), most),
+        *_share("records listed", listed, listing.records + len(listed), most),
+        *_share("images", unread, listing.items, most),
         *_share("masks", annotations, masks + len(annotations), most),
         *_share("lines of captions", lines, listing.captions + len(lines), most),
     ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from builder.core.console import counted, say, sized
-from builder.core.records import Json, Source
-from builder.shards.config import Built
+from builder.core.records import Json
+from builder.shards.built import Built, BuiltPart
 
 _SHOWN = 10  # undocumented keys printed; the index has them
 _REFUSED = (
@@ -17,13 +19,11 @@ _REFUSED = (
 )
 
 
-def tell(source: Source, dist: Path, built: Built, *, quiet: bool) -> Json:
+def tell(dist: Path, built: Built, *, quiet: bool) -> Json:
     """Print what a build made of a source, what it left out, and why it was refused, if it was.
 
     Parameters
     ----------
-    source
-        The source.
     dist
         The dist's folder.
     built
@@ -43,14 +43,14 @@ def tell(source: Source, dist: Path, built: Built, *, quiet: bool) -> Json:
         say(f"note: {note}")
     warnings = [*built.listing.warnings, *_other_masks(built)]
     for warning in warnings:
-        say(f"warning: {source.config}: {warning}")
+        say(f"warning: {index.config}: {warning}")
     say(
-        f"{source.config}: {counted(counts.images, 'image')}, {counted(counts.masks, 'mask')}, "
+        f"{index.config}: {counted(counts.images, 'image')}, {counted(counts.masks, 'mask')}, "
         f"{counted(rejected, 'reject')}"
-        + (f", {missing} missing" if source.kind == "train" else ""),
+        + (f", {missing} missing" if index.kind == "train" else ""),
         f"  {counted(len(index.shards), 'shard')} ({built.reused:,} done before), "
         f"{sized(index.num_bytes)}, "
-        f"{built.seconds:,.1f} s, in {dist / 'data' / source.config}",
+        f"{built.seconds:,.1f} s, in {dist / 'data' / index.config}",
     )
     if counts.orientation_reset:
         images = counted(counts.orientation_reset, "image")
@@ -62,13 +62,13 @@ def tell(source: Source, dist: Path, built: Built, *, quiet: bool) -> Json:
     if (more := len(counts.unknown_keys) - _SHOWN) > 0:
         say(f"  and {more:,} more undocumented keys, which its index.json counts")
     if not quiet and not built.refused:
-        say(f'  load_dataset("{dist}", "{source.config}")')
-    head = f"error: {source.config}: "
+        say(f'  load_dataset("{dist}", "{index.config}")')
+    head = f"error: {index.config}: "
     say(*(line if line[:1] == " " else head + line for line in built.refused))
     if built.refused:
         say(_REFUSED)
     return {
-        "config": source.config,
+        "config": index.config,
         "counts": counts.to_json(),
         "shards": len(index.shards),
         "shards_reused": built.reused,
@@ -77,6 +77,29 @@ def tell(source: Source, dist: Path, built: Built, *, quiet: bool) -> Json:
         "notes": [*built.listing.notes, *warnings],
         "refused": list(built.refused),
     }
+
+
+def tell_part(config: str, built: BuiltPart) -> Json:
+    """Print what was built of a config's shards; returns the same for `--json`."""
+    say(
+        f"{config}: {counted(built.shards, 'shard')} of {built.total:,} in this part "
+        f"({built.reused:,} done before), {counted(built.images, 'image')}, "
+        f"{counted(built.masks, 'mask')}, {counted(built.rejects, 'reject')}, "
+        f"{built.seconds:,.1f} s"
+    )
+    return {"config": config, **asdict(built), "seconds": round(built.seconds, 3)}
+
+
+def tell_all(documents: Sequence[Json]) -> None:
+    """Print what a run made of all its configs together."""
+    totals: Counter[str] = Counter()
+    for document in documents:
+        counts = document["counts"]
+        totals.update(images=counts["images"], masks=counts["masks"], bytes=document["bytes"])
+        totals.update(shards=document["shards"], rejects=sum(counts["rejects"].values()))
+    nouns = ("image", "mask", "reject", "shard")
+    said = ", ".join(counted(totals[f"{noun}s"], noun) for noun in nouns)
+    say(f"{counted(len(documents), 'config')}: {said}, {sized(totals['bytes'])}")
 
 
 def _other_masks(built: Built) -> Iterator[str]:

@@ -478,4 +478,5 @@ def _item(pair: Pair) -> Item:
         num_bytes=pair.jpg.size + int(_BYTES_PER_JSON_BYTE * pair.json.size),
         locator=pair,
         version=f"{pair.jpg.version} {pair.json.version}",
+        member=pair.jpg.name,
     )

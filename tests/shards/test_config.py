@@ -19,7 +19,9 @@ from builder.core.errors import SettingsError, ShardError
 from builder.core.files import write_json
 from builder.core.layout import config_folder, index_path, receipts_folder, rejects_path
 from builder.shards.build import Made
-from builder.shards.config import Built, build_config, estimate_config
+from builder.shards.built import Built
+from builder.shards.config import build_config
+from builder.shards.estimate import estimate_config
 from builder.shards.index import read_index
 from builder.shards.plan import Settings
 from builder.shards.receipt import receipt_path
@@ -197,17 +199,20 @@ def test_a_build_of_format_1_with_other_settings_is_refused(tar: Path, tmp_path:
     assert tree(tmp_path) == before
 
 
-def test_building_anew_takes_the_old_shards_away_first(tar: Path, tmp_path: Path) -> None:
+def test_building_anew_takes_the_old_shards_away_first(
+    tar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     build(tar, tmp_path)
     source = source_of(tar)
     settings = Settings("arrow", 2 * SHARD_SIZE)
 
-    def engine(*_: object) -> list[Made]:
+    def stopped(*_: object) -> Made:
         assert tree(tmp_path) == {}
         raise ShardError("stopped")
 
+    monkeypatch.setattr("builder.shards.config.build_shard", stopped)
     with pytest.raises(ShardError, match="stopped"):
-        build_config(source, tmp_path, settings, resume=False, quiet=True, engine=engine)
+        build_config(source, tmp_path, settings, resume=False, quiet=True)
 
 
 def test_a_second_format_in_one_dist_is_refused(tar: Path, tmp_path: Path) -> None:

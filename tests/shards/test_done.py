@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from builder.core.layout import receipts_folder
-from builder.shards.config import Built, build_config
+from builder.shards.built import Built
+from builder.shards.config import build_config
 from builder.shards.plan import Settings
 from builder.sources.archive import Archive
 from builder.sources.evaluation import open_source

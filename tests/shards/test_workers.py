@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
-import threading
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +15,8 @@ from builder.core import pool
 from builder.core.console import default_workers
 from builder.core.errors import ShardError
 from builder.core.pool import workers_for
-from builder.shards import config
-from builder.shards.config import estimate_config
+from builder.shards import estimate
+from builder.shards.estimate import estimate_config
 from builder.shards.plan import Settings
 from builder.sources.sa1b import open_sources
 from tests.factory import members, write_tar
@@ -25,13 +26,21 @@ IMAGES = 24
 READ_SECONDS = 4.0  # by the clock of the test, which ticks while the probes are read
 
 
-def test_a_machine_without_room_for_a_thread_is_told() -> None:
-    before = threading.stack_size(1 << 46)  # more than any machine has
+def test_a_machine_without_room_for_a_worker_is_told() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, before[1]))
+    opened = []
+    with contextlib.suppress(OSError):
+        while True:  # until none is left for a pipe
+            opened.append(os.open(os.devnull, os.O_RDONLY))
     try:
         with pytest.raises(ShardError, match=r"can't be started .* --workers 1"):
             pool.run(_nothing, [1, 2], 2, lambda images, masks: None)
     finally:
-        threading.stack_size(before)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for file in opened:
+            os.close(file)
     assert not multiprocessing.active_children()
 
 
@@ -93,7 +102,7 @@ def test_an_estimate_divides_the_work_by_its_processes(
     processes: int,
 ) -> None:
     ticks = iter((100.0, 100.0 + READ_SECONDS))
-    monkeypatch.setattr(config, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    monkeypatch.setattr(estimate, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     (source,) = open_sources([str(tar)])
     settings = Settings("arrow", shard_size)
     found = estimate_config(source, settings, workers=workers)
