@@ -19,10 +19,65 @@ from builder.captioning.images import ImageSource
 from builder.captioning.model import load
 from builder.captioning.settings import CaptionSettings
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
-from builder.core.errors import CaptionError, SourceError
+from builder.core.errors import CaptionError, SettingsError, SourceError, UsageError
 from builder.core.processes import interrupt_deferred, safe_start
 
 _BLOCK = 256  # images; small blocks keep the devices close to each other in the source
+
+
+def choose_devices(names: Sequence[str]) -> tuple[list[torch.device], bool]:
+    """Resolve the names of devices.
+
+    Parameters
+    ----------
+    names
+        "auto", which is all GPUs or else the CPU, or "cpu", "cuda", "cuda:N".
+
+    Returns
+    -------
+    devices : list of torch.device
+        At least one.
+    fell_back : bool
+        Whether the CPU is used because there is no GPU.
+
+    Raises
+    ------
+    SettingsError
+        This machine has no such GPU.
+    UsageError
+        A name is none of these.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    found: list[torch.device] = []
+    for name in names:
+        if name == "auto" or (name == "cuda" and len(names) == 1 and gpus):
+            found += [torch.device("cuda", index) for index in range(gpus)]
+            continue
+        try:
+            device = torch.device(name)
+        except RuntimeError as error:
+            raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from error
+        if device.type not in ("cpu", "cuda"):
+            raise UsageError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
+        if device.type == "cuda" and (device.index or 0) >= gpus:
+            raise SettingsError(f"--device {name}: {_gpus(gpus)}; use another, or auto or cpu")
+        found.append(device)
+    return (found, False) if found else ([torch.device("cpu")], True)
+
+
+def _gpus(number: int) -> str:
+    """What this machine has."""
+    if number:
+        names = (f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(number))
+        return f"this machine has {', '.join(names)}"
+    built = torch.version.cuda
+    why = f"torch {torch.__version__}, for CUDA {built}" if built else "this torch is for the CPU"
+    return f"this machine has no GPU that torch can use ({why})"
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is called in a record."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 class DeviceProcesses:

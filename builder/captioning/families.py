@@ -240,8 +240,10 @@ def check_choices(family: Family, settings: CaptionSettings) -> None:
         )
 
 
-def check_engine(engine: str, family: Family, settings: CaptionSettings) -> None:
-    """Refuse an engine of `CaptionStream` that can't caption with a family and settings.
+def choose_engine(engine: str, family: Family, settings: CaptionSettings) -> str:
+    """The engine of `CaptionStream` for a family and settings.
+
+    "auto" is "continuous" where it is possible, else "generate".
 
     Raises
     ------
@@ -250,6 +252,8 @@ def check_engine(engine: str, family: Family, settings: CaptionSettings) -> None
         "generate", the family is BLIP-2 with a T5, and the search is "lavis", which only
         "continuous" supports.
     """
+    if engine == "auto":
+        engine = "continuous" if family.is_blip2_t5 else "generate"
     if engine == "continuous" and not family.is_blip2_t5:
         raise CaptionError(
             f"{settings.model}: --engine continuous is only for BLIP-2 with T5, found "
@@ -260,6 +264,7 @@ def check_engine(engine: str, family: Family, settings: CaptionSettings) -> None
             "--engine generate supports only the search of transformers 5: add --search "
             "transformers, or use --engine continuous"
         )
+    return engine
 
 
 def read_processor(source: str, family: Family, **where: Any) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,45 @@ from builder.captioning.dtypes import MIXED
 from builder.captioning.families import (
     Family,
     check_choices,
-    check_engine,
+    choose_engine,
     family_of,
     read_processor,
 )
 from builder.captioning.preprocess import Preprocess, decode
 from builder.captioning.settings import CaptionSettings
-from builder.core.errors import CaptionError
+from builder.core.errors import CaptionError, ModelError
 from builder.core.extras import needs
 from builder.core.files import sha256_file
-from builder.core.models import check_model_name
+from builder.core.models import find_model
 from builder.core.records import Json
 
 _SAMPLES, _SAMPLE = 16, 1 << 16  # a weights file is identified by 16 samples of 64 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A captioning model whose weights are not loaded yet.
+
+    Parameters
+    ----------
+    config, processor
+        Those of transformers.
+    settings
+        The settings, without "auto".
+    engine
+        The engine of `CaptionStream` that captions with it, not "auto".
+    identity
+        The weights and the settings that decide a caption, as JSON values.
+    where
+        The arguments of `from_pretrained` that say where the weights are.
+    """
+
+    config: Any
+    processor: Any
+    settings: CaptionSettings
+    engine: str
+    identity: Json
+    where: Json
 
 
 @dataclass(slots=True)
@@ -143,22 +170,27 @@ def normalize(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") -> Loaded:
-    """Load a captioning model.
+    """Load a captioning model: `describe` it, then `load_weights`; raises CaptionError."""
+    return load_weights(describe(settings, device, engine), device)
+
+
+def describe(settings: CaptionSettings, device: torch.device, engine: str = "auto") -> Described:
+    """Read a model's small files, and check that the settings fit it. This takes seconds.
 
     Parameters
     ----------
     settings
         They name the model.
     device
-        Where to put it.
+        Where it will be.
     engine
         The engine of `CaptionStream` that is to use it.
 
     Raises
     ------
     CaptionError
-        There is no such model, it is incomplete, its family is not accepted, the engine can't
-        caption with it, or a setting has no effect on it.
+        There is no such model, the Hub can't be reached, its family is not accepted, the engine
+        can't caption with it, or a setting has no effect on it.
     """
     with needs("captioning", "caption"):
         import transformers
@@ -166,20 +198,19 @@ def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") 
     transformers.logging.set_verbosity_error()  # every T5 would warn of an untied lm_head
     transformers.logging.disable_progress_bar()
     source: str = settings.model
-    where = {"revision": settings.revision, "trust_remote_code": False}
-    try:
-        check_model_name(source)
-        if settings.revision and Path(source).is_dir():
-            raise CaptionError(
-                f"--revision is for a repo of the Hub, and {source} is a folder: leave it out"
-            )
+    if settings.revision and Path(source).is_dir():
+        raise CaptionError(
+            f"--revision is for a repo of the Hub, and {source} is a folder: leave it out"
+        )
+    with _incomplete(source):
+        where = {**find_model(source, settings.revision), "trust_remote_code": False}
         raw, _ = transformers.PretrainedConfig.get_config_dict(source, **where)
         if not raw:
             raise CaptionError(f"{source}: no complete captioning model there: no config.json")
         family = family_of(raw, source)
         check_choices(family, settings)
         settings = _resolved(settings, family, device)
-        check_engine(engine, family, settings)
+        engine = choose_engine(engine, family, settings)
         config: Any = transformers.AutoConfig.from_pretrained(source, **where)
         processor: Any = read_processor(source, family, **where)
         if settings.dct_scaling and _preprocess(processor.image_processor, settings) is None:
@@ -189,20 +220,30 @@ def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") 
                 "option out"
             )
         family.start(config, processor.tokenizer, settings)  # refuses a prompt before a long load
-        dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
+        identity = _identity(settings, processor, fingerprint(settings, config))
+    return Described(config, processor, settings, engine, identity, where)
+
+
+def load_weights(described: Described, device: torch.device) -> Loaded:
+    """Load the weights of a model onto a device.
+
+    Raises
+    ------
+    CaptionError
+        The model is incomplete.
+    """
+    import transformers
+
+    settings = described.settings
+    source: str = settings.model
+    with _incomplete(source):
         model, report = transformers.AutoModelForImageTextToText.from_pretrained(
             source,
-            **where,
-            dtype=dtype,
+            **described.where,
+            dtype=torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # the error below reports them
         )
-    except CaptionError:
-        raise
-    except Exception as error:  # each loader raises its own type: OSError, SafetensorError ...
-        raise CaptionError(
-            f"{source}: no complete captioning model there: {_first_line(error)}"
-        ) from error
     lacking = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
     if lacking:
         raise CaptionError(
@@ -211,7 +252,23 @@ def load(settings: CaptionSettings, device: torch.device, engine: str = "auto") 
         )
     if settings.dtype in MIXED:
         MIXED[settings.dtype](model)
-    return adapt(model.to(device), processor, settings, fingerprint(settings, config))
+    weights = {key: described.identity[key] for key in ("model", "revision")}
+    return adapt(model.to(device), described.processor, settings, weights)
+
+
+@contextmanager
+def _incomplete(source: str) -> Iterator[None]:
+    """Turn what the loaders raise in this context into a CaptionError of one line."""
+    try:
+        yield
+    except CaptionError:
+        raise
+    except ModelError as error:
+        raise CaptionError(str(error)) from error
+    except Exception as error:  # each loader raises its own type: OSError, SafetensorError ...
+        raise CaptionError(
+            f"{source}: no complete captioning model there: {_first_line(error)}"
+        ) from error
 
 
 def _resolved(settings: CaptionSettings, family: Family, device: torch.device) -> CaptionSettings:
@@ -254,13 +311,18 @@ def adapt(model: Any, processor: Any, settings: CaptionSettings, weights: Json) 
     family = family_of(model.config.to_dict(), settings.model)
     ids = family.start(model.config, processor.tokenizer, settings)
     loaded = Loaded(model, processor, settings, preprocess, ids, family)
+    loaded.identity = _identity(settings, processor, weights)
+    return loaded
+
+
+def _identity(settings: CaptionSettings, processor: Any, weights: Json) -> Json:
+    """The weights and the settings that decide a caption, as JSON values."""
     described = asdict(settings)
     for elsewhere in ("preset", "model", "revision", "dct_scaling"):
         del described[elsewhere]
-    if preprocess:
+    if preprocess := _preprocess(processor.image_processor, settings):
         described["image"] = preprocess.settings()
-    loaded.identity = {**weights, "settings": described}
-    return loaded
+    return {**weights, "settings": described}
 
 
 def fingerprint(settings: CaptionSettings, config: Any) -> Json:

@@ -20,9 +20,9 @@ from types import TracebackType
 import torch
 
 import builder
-from builder.captioning.devices import DeviceProcesses
+from builder.captioning.devices import DeviceProcesses, choose_devices, device_name
 from builder.captioning.images import ImageSource
-from builder.captioning.model import Loaded, load
+from builder.captioning.model import Described, describe, load_weights
 from builder.captioning.plain import retry_options
 from builder.captioning.quality import shared_caption, why_no_caption
 from builder.captioning.settings import CaptionSettings, RunOptions, describe_preset
@@ -30,7 +30,12 @@ from builder.captioning.sight import check_sight
 from builder.captioning.store import CaptionsWriter, captions_path, rejects_path
 from builder.captioning.stream import CaptionStream, Numbered, Outcome
 from builder.core.console import Progress, counted, say
-from builder.core.errors import CaptionError, CaptionsFileError, SettingsError, SourceError
+from builder.core.errors import (
+    CaptionError,
+    CaptionsFileError,
+    SettingsError,
+    SourceError,
+)
 from builder.core.records import Json, Reject
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "pillow", "simplejpeg")
@@ -129,7 +134,7 @@ def caption_sources(
     Raises
     ------
     SettingsError
-        `out` can't be a folder, or there is no such device.
+        `out` can't be a folder, or this machine has no such device.
     CaptionError
         The model can't be used, the disk is full, or not even one image fits a device's memory.
     CaptionsFileError
@@ -170,45 +175,12 @@ def _make_folder(path: Path) -> None:
         raise SettingsError(f"{path}: no permission to write there: choose another --out")
 
 
-def choose_devices(names: Sequence[str]) -> tuple[list[torch.device], bool]:
-    """Resolve the names of devices.
-
-    Parameters
-    ----------
-    names
-        "auto", or names of torch's devices.
-
-    Returns
-    -------
-    devices : list of torch.device
-        At least one.
-    fell_back : bool
-        Whether the CPU is used because there is no GPU.
-
-    Raises
-    ------
-    SettingsError
-        torch does not know a name, or this machine has no GPU of that number.
-    """
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    found: list[torch.device] = []
-    for name in names:
-        if name == "auto" or (name == "cuda" and len(names) == 1):
-            found += [torch.device("cuda", index) for index in range(gpus)]
-            continue
-        try:
-            device = torch.device(name)
-        except RuntimeError as error:
-            raise SettingsError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from error
-        if device.type == "cuda" and gpus and (device.index or 0) >= gpus:
-            raise SettingsError(f"--device {name}: this machine has {gpus} GPUs")
-        if device.type != "cuda" or gpus:
-            found.append(device)
-    return (found, False) if found else ([torch.device("cpu")], True)
-
-
 class _Run:
-    """One run over sources. The model is loaded for the first source that can be read."""
+    """One run over sources.
+
+    For each source its list of images, its captions file and its settings are looked at first. The
+    model is loaded for the first source that has images to caption.
+    """
 
     def __init__(
         self,
@@ -230,15 +202,19 @@ class _Run:
         self._stack.close()
 
     @functools.cached_property
+    def _described(self) -> Described:
+        return describe(self._settings, self._devices[0], self._options.engine)
+
+    @functools.cached_property
     def _stream(self) -> CaptionStream:
         """The stream of this process's device. Making it also starts the other processes."""
         options = self._options
         if not options.quiet:
             say(f"loading {self._settings.model} ...")
         threads = options.threads or len(os.sched_getaffinity(0))
-        loaded = load(self._settings, self._devices[0], options.engine)
+        loaded = load_weights(self._described, self._devices[0])
         check_sight(loaded)
-        stream = CaptionStream(loaded, options.engine, options.batch, threads)
+        stream = CaptionStream(loaded, self._described.engine, options.batch, threads)
         if len(self._devices) > 1:
             each = max(1, threads // len(self._devices))
             # Settings without "auto", so that all devices use the search and dtype of the first.
@@ -251,18 +227,19 @@ class _Run:
         """Caption one source."""
         start = time.monotonic()
         names = images.names()[: self._options.limit]
-        loaded = self._stream.loaded
+        described = self._described
         summary = CaptionSummary(images.config, captions_path(self._out, images.config))
         with CaptionsWriter(
             summary.path,
-            {**loaded.identity, "retry": retry_options(loaded.settings)},
-            self._details(images, loaded),
+            {**described.identity, "retry": retry_options(described.settings)},
+            self._details(images, described),
             force_mix=self._options.force_mix,
             retry_rejects=self._options.retry_rejects,
         ) as writer:
             done = writer.done
             todo = [(i, name) for i, name in enumerate(n for n in names if n not in done)]
             if todo:
+                _ = self._stream  # loads the model now, so that a bad one leaves no file behind
                 self._warn(len(todo), images, todo[0][1])
                 summary.made = self._write(images, todo, writer)
             writer.finish()
@@ -307,12 +284,12 @@ class _Run:
             "estimated from one"
         )
 
-    def _details(self, images: ImageSource, loaded: Loaded) -> Json:
+    def _details(self, images: ImageSource, described: Described) -> Json:
         return {
             "source": images.name,
-            "preset": describe_preset(loaded.settings),
-            "engine": self._stream.engine,
-            "device": _device_name(loaded.device),
+            "preset": describe_preset(described.settings),
+            "engine": described.engine,
+            "device": device_name(self._devices[0]),
             "versions": {
                 "asam-datasets": builder.__version__,
                 **{package: importlib.metadata.version(package) for package in _PACKAGES},
@@ -361,10 +338,6 @@ class _InOrder:
         """Write what is ready, also when the run is interrupted, but not after writing failed."""
         if not isinstance(error, CaptionError):
             self._flush()
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _duration(seconds: float) -> str:

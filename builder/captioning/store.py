@@ -11,20 +11,17 @@ disk, the file is cut back to its former size.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
 
-from asam_datasets.contract import parse_json
+from builder.captioning.lines import Lines, not_written
 from builder.captioning.provenance import read_provenance
 from builder.core import strict_json
-from builder.core.errors import CaptionError, CaptionsFileError, ContractError
+from builder.core.errors import CaptionsFileError, ContractError
 from builder.core.files import remove_unfinished, write_json
 from builder.core.records import Json, Reject
 from builder.core.rejects import read_rejects
@@ -178,6 +175,9 @@ class CaptionsWriter:
     retry_rejects
         Delete the earlier rejects, so that those images are tried again.
 
+    The provenance is written with the first captions, or by `finish`. Files that are made and stay
+    empty are removed if an error ends the run before that.
+
     Raises
     ------
     CaptionsFileError
@@ -197,19 +197,19 @@ class CaptionsWriter:
     ) -> None:
         self.path = path
         self._provenance: Json = {**identity, "runs": [details or {}]}
+        self._begun = False
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._captions = _Lines(path)
+        self._captions = Lines(path)
         try:
-            self._rejects = _Lines(rejects_path(path))
+            self._rejects = Lines(rejects_path(path))
             remove_unfinished(path.parent, provenance_path(path).name)
             self._check_identity(identity, force_mix)
             self.prompts = self._read_own()
             if retry_rejects:
                 self._rejects.clear()
             self.rejected = self._read_rejects()
-            self._write_provenance(complete=False)
         except BaseException:
-            self.close()
+            self.discard()
             raise
 
     @property
@@ -234,6 +234,8 @@ class CaptionsWriter:
         ValueError
             An image already has a caption, or a caption is empty.
         """
+        if not self._begun:
+            self._write_provenance(complete=False)
         new = {name.strip(): prompt.strip() for name, prompt in prompts}
         for name, prompt in new.items():
             if not prompt or name in self.prompts:
@@ -247,6 +249,12 @@ class CaptionsWriter:
     def finish(self) -> None:
         """Record the counts of a finished run in the provenance."""
         self._write_provenance(complete=True)
+
+    def discard(self) -> None:
+        """Remove the files that this made and that are empty, and close the others."""
+        self._captions.discard()
+        if hasattr(self, "_rejects"):
+            self._rejects.discard()
 
     def close(self) -> None:
         """Close the files."""
@@ -263,6 +271,8 @@ class CaptionsWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error is not None and not self._begun:
+            self.discard()
         self.close()
 
     def _check_identity(self, identity: Json, force_mix: bool) -> None:
@@ -315,73 +325,13 @@ class CaptionsWriter:
         return {reject.member: reject.reason for reject in rejects}
 
     def _write_provenance(self, *, complete: bool) -> None:
+        self._begun = True
         counts = {"captions": len(self.prompts), "rejects": len(self.rejected)}
         value = {**self._provenance, "counts": counts, "complete": complete}
         try:
             write_json(provenance_path(self.path), value, indent=2)
         except OSError as error:
-            _not_written(provenance_path(self.path), error)
-
-
-class _Lines:
-    """A JSON Lines file open for durable appends, by one process at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            _not_written(path, error)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.close()
-            raise CaptionsFileError(
-                f"{path} is in use by another run: wait until that run has ended"
-            ) from error
-        self._mend()
-
-    @property
-    def size(self) -> int:
-        return os.fstat(self._file).st_size
-
-    def append(self, entries: list[Json]) -> None:
-        """Write entries and sync. On failure, restore the file and raise CaptionError."""
-        if not entries:
-            return
-        data = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
-        before = self.size
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(self._file, data[written:])
-            os.fsync(self._file)
-        except OSError as error:
-            os.ftruncate(self._file, before)
-            _not_written(self.path, error)
-
-    def clear(self) -> None:
-        os.ftruncate(self._file, 0)
-        os.fsync(self._file)
-
-    def close(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)  # this also releases the lock
-            self._file = -1
-
-    def _mend(self) -> None:
-        """Cut off an incomplete last line, or add its newline if only that is missing."""
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole == len(data):
-            return
-        try:
-            parse_json(data[whole:], str(self.path))
-        except ContractError:
-            os.ftruncate(self._file, whole)
-        else:
-            os.write(self._file, b"\n")
-        os.fsync(self._file)
+            not_written(provenance_path(self.path), error)
 
 
 def _differences(earlier: object, now: object, name: str = "") -> Iterator[str]:
@@ -391,10 +341,3 @@ def _differences(earlier: object, now: object, name: str = "") -> Iterator[str]:
             yield from _differences(earlier.get(key), now.get(key), f"{name}.{key}".lstrip("."))
     elif earlier != now:
         yield f"{name} {earlier!r}, now {now!r}"
-
-
-def _not_written(path: Path, error: OSError) -> NoReturn:
-    raise CaptionError(
-        f"{path} could not be written ({error.strerror}): make room or choose another --out, then "
-        "run the same command again to go on"
-    ) from error

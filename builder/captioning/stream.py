@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy.typing as npt
 import torch
 
-from builder.captioning.families import check_engine
+from builder.captioning.families import choose_engine
 from builder.captioning.fast import ContinuousCaptioner
 from builder.captioning.model import Loaded
 from builder.captioning.plain import PlainCaptioner, retry_options
@@ -87,9 +87,7 @@ class CaptionStream:
     captioner: Captioner | None = None
 
     def __post_init__(self) -> None:
-        if self.engine == "auto":
-            self.engine = "continuous" if self.loaded.is_blip2_t5 else "generate"
-        check_engine(self.engine, self.loaded.family, self.loaded.settings)
+        self.engine = choose_engine(self.engine, self.loaded.family, self.loaded.settings)
         if self.batch is None:
             self.batch = _LARGEST.get(self.loaded.device.type, _LARGEST_ELSEWHERE)
         if self.loaded.device.type == "cuda":

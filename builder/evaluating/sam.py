@@ -13,7 +13,7 @@ import transformers
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from builder.core.errors import ModelError
-from builder.core.models import check_model_name
+from builder.core.models import find_model
 
 TINY = "tiny"  # the name of the tiny model
 TOKENS = ("mask_tokens.weight", "iou_token.weight")  # ASAM changes only these in SAM's decoder
@@ -80,7 +80,7 @@ def model_errors(name: str, kind: str) -> Iterator[None]:
         `name` can't be a model's, or loading failed.
     """
     try:
-        check_model_name(name)
+        find_model(name)  # it says more plainly than the loaders what is wrong
         yield
     except ModelError:
         raise

@@ -27,17 +27,25 @@ import torch
 from PIL import Image
 
 from builder.caption import main
+from builder.captioning.devices import choose_devices
 from builder.captioning.images import open_images
 from builder.captioning.model import Loaded, load
 from builder.captioning.plain import PlainCaptioner
 from builder.captioning.quality import degenerate
-from builder.captioning.run import CaptionSummary, caption_sources, choose_devices
+from builder.captioning.run import CaptionSummary, caption_sources
 from builder.captioning.settings import CaptionSettings, RunOptions
 from builder.captioning.store import captions_path, provenance_path, read_captions, rejects_path
 from builder.captioning.stream import CaptionStream
 from builder.core.console import EXIT_INTERRUPTED
-from builder.core.errors import CaptionError, ContractError, SettingsError, SourceError
+from builder.core.errors import (
+    CaptionError,
+    ContractError,
+    SettingsError,
+    SourceError,
+    UsageError,
+)
 from tests.loading.conftest import write_config
+from tests.loopback import LoopbackHub
 
 IMAGES = 40
 CPU = RunOptions(devices=("cpu",), batch=4, threads=1, quiet=True)
@@ -293,17 +301,66 @@ def test_without_a_gpu_it_warns_and_estimates(
 ) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    for device in ("auto", "cuda"):
-        out = tmp_path / device
-        options = replace(CPU, devices=(device,), limit=2)
-        assert run(tar, out, settings, options).made == 2
-        assert "no GPU found" in (text := capsys.readouterr().err)
-        assert "seconds for 2 images" in text
+    options = replace(CPU, devices=("auto",), limit=2)
+    assert run(tar, tmp_path, settings, options).made == 2
+    assert "no GPU found" in (text := capsys.readouterr().err)
+    assert "seconds for 2 images" in text
 
 
-def test_devices_that_are_none_are_named() -> None:
-    with pytest.raises(SettingsError, match="--device gpu"):
-        choose_devices(["gpu"])
+@pytest.mark.parametrize("name", ["gpu", "meta", "", "cuda:x"])
+def test_devices_that_are_none_are_named(name: str) -> None:
+    with pytest.raises(UsageError, match=f"--device {name}: expected auto, cpu, cuda or cuda:N"):
+        choose_devices([name])
+
+
+@pytest.mark.parametrize("names", [["cuda"], ["cuda:0"], ["cpu", "cuda:7"], ["auto", "cuda"]])
+def test_a_gpu_that_is_not_there_is_an_error(
+    names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingsError, match=f"--device {names[-1]}: this machine has no GPU that"):
+        choose_devices(names)
+    assert choose_devices(["auto"]) == ([torch.device("cpu")], True)
+
+
+def test_what_is_cheap_is_looked_at_before_the_weights(
+    tar: Path, settings: CaptionSettings, model_folder: Path, tmp_path: Path
+) -> None:
+    """The weights are damaged, and yet it is the captions file that is named."""
+    folder = tmp_path / "tiny-blip2"
+    shutil.copytree(model_folder, folder)
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    broken = replace(settings, model=str(folder))
+    out = tmp_path / "out"
+    with pytest.raises(CaptionError, match="no complete captioning model there"):
+        run(tar, out, broken)
+    assert not list(out.iterdir())
+    captions = captions_path(out, "sa_000000")
+    captions.write_text('{"img": "sa_1.jpg", "prompt": "a street"}\n')
+    with pytest.raises(CaptionError, match=r"holds captions, but no .* says how they were made"):
+        run(tar, out, broken)
+    run(tar, tmp_path / "made", settings, replace(CPU, limit=1))
+    with pytest.raises(CaptionError, match=r"was made with other settings: revision"):
+        run(tar, tmp_path / "made", broken)
+
+
+def test_a_hub_that_is_not_there_is_told_at_once(
+    settings: CaptionSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    with pytest.raises(CaptionError, match=r"the Hub could not be reached \(http://127.0.0.1:9: "):
+        load(replace(settings, model="nobody/nothing"), torch.device("cpu"))
+    assert not waits
+
+
+def test_a_model_that_the_hub_lacks_is_named(
+    hub: LoopbackHub, settings: CaptionSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+    with pytest.raises(CaptionError, match="nobody/nothing: no such model on the Hub"):
+        load(replace(settings, model="nobody/nothing"), torch.device("cpu"))
 
 
 def test_an_incomplete_model_is_named(

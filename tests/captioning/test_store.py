@@ -187,7 +187,8 @@ def test_a_later_run_knows_what_is_done(tmp_path: Path) -> None:
 @pytest.mark.parametrize("torn", ['{"img": "sa_2.jpg", "pro', '{"img": "sa_2.jpg", "prompt": "b"}'])
 def test_a_torn_last_line_is_mended(tmp_path: Path, torn: str) -> None:
     path = write(tmp_path / "c.json", {"img": "sa_1.jpg", "prompt": "a"})
-    CaptionsWriter(path, IDENTITY, force_mix=True).close()
+    with CaptionsWriter(path, IDENTITY, force_mix=True) as writer:
+        writer.finish()
     with path.open("a") as file:
         file.write(torn)
     with CaptionsWriter(path, IDENTITY) as writer:
@@ -207,9 +208,10 @@ def test_captions_of_another_model_are_not_mixed_unless_told(tmp_path: Path) -> 
         CaptionsWriter(path, other)
     with CaptionsWriter(path, other, force_mix=True) as writer:
         assert writer.done == {"sa_1.jpg"}
+        writer.finish()
     assert json.loads(provenance_path(path).read_text())["mixed_with"] == [IDENTITY]
-    with CaptionsWriter(path, other):
-        pass
+    with CaptionsWriter(path, other) as writer:
+        writer.finish()
     assert json.loads(provenance_path(path).read_text())["mixed_with"] == [IDENTITY]
 
 
@@ -223,10 +225,22 @@ def test_captions_without_provenance_are_not_appended_to(tmp_path: Path) -> None
 
 def test_a_broken_line_in_the_middle_stops_the_run(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
-    CaptionsWriter(path, IDENTITY).close()
+    with CaptionsWriter(path, IDENTITY) as writer:
+        writer.finish()
     path.write_text('{"img": "sa_1.jpg", "prompt": "a"}\nnonsense\n')
     with pytest.raises(CaptionError, match="line 2"):
         CaptionsWriter(path, IDENTITY)
+
+
+def test_a_run_that_fails_before_its_first_caption_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    with pytest.raises(KeyError), CaptionsWriter(path, IDENTITY):
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+    path.touch()  # a file that was there stays
+    with pytest.raises(KeyError), CaptionsWriter(path, IDENTITY):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
