@@ -78,6 +78,7 @@ from huggingface_hub import HfFileSystem
 from huggingface_hub import get_hf_file_metadata
 from huggingface_hub import hf_hub_url
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.constants import HUGGINGFACE_HEADER_X_REPO_COMMIT
 from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.errors import OfflineModeIsEnabled
@@ -2870,6 +2871,13 @@ class Files:
         """The file's path on this machine; of use where `is_local`."""
         return posixpath.join(self._root, path)
 
+    def fetch(self, path: str, check: Callable[[int], object]) -> bytes:
+        """A whole file, after `check` was called with its size."""
+        where = posixpath.join(self._root, path)
+        size = self._ask(path, lambda: self._fs.size(where)) or 0
+        check(size)
+        return self._ask(path, lambda: bytes(self._fs.cat_file(where)), size)
+
     def open(self, path: str) -> BinaryIO:
         """A file to read from anywhere in it."""
         where = posixpath.join(self._root, path)
@@ -2973,19 +2981,58 @@ class Hub:
         what = f"{self.name}/{path}"
         if _COMMIT.fullmatch(self._revision or "") and (found := self._cached(path)):
             return found
+        got = self._or_cached(path, lambda: self._download(path, what))
+        if isinstance(got, Path):
+            return str(got)
+        # The cache's layout is documented: snapshots/<commit>/<path>.
+        self._revision = Path(got).parents[path.count("/")].name
+        return got
+
+    def fetch(self, path: str, check: Callable[[int], object]) -> bytes:
+        """A whole file by one request. It is not kept in the cache, but read from there if need be.
+
+        Parameters
+        ----------
+        path
+            The file's path in the repo.
+        check
+            Called with the number of bytes, before they are read; raises if they are too many.
+
+        Raises
+        ------
+        FileNotFoundError
+            The repo has no such file.
+        UnreachableError
+            It can't be read.
+        """
+        what = f"{self.name}/{path}"
+        if _COMMIT.fullmatch(self._revision or "") and (found := self._cached(path)):
+            got: bytes | Path = Path(found)
+        else:
+            got = self._or_cached(path, lambda: self._whole(path, what, check))
+        if isinstance(got, Path):
+            check(got.stat().st_size)
+            return got.read_bytes()
+        return got
+
+    def _or_cached(self, path: str, call: Callable[[], T]) -> T | Path:
+        """What a request gives; the cached file's path if the Hub can't be reached."""
+        what = f"{self.name}/{path}"
         try:
-            found = self._download(path, what)
+            return call()
+        except ContractError:
+            raise
         except AsamDatasetsError as error:
             if found := self._cached(path):
                 LOG.warning("%s; what the cache has is used", error)
-                return found
+                return Path(found)
             raise
         except EntryNotFoundError as error:
             raise FileNotFoundError(f"{what} is not there") from error
         except Exception as error:  # the Hub's answer, or whatever the transport raises
             refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
             if not refused and (found := self._cached(path)):
-                return found
+                return Path(found)
             raise UnreachableError(
                 f"{what} can't be read: {error!r}; "
                 + (
@@ -2994,9 +3041,42 @@ class Hub:
                     else "try again: what is complete stays in the cache"
                 )
             ) from error
-        # The cache's layout is documented: snapshots/<commit>/<path>.
-        self._revision = Path(found).parents[path.count("/")].name
-        return found
+
+    def _whole(self, path: str, what: str, check: Callable[[int], object]) -> bytes:
+        """A whole file by one request, repeated if need be. Later files are of its commit."""
+        session, patience = get_session(), self._patience
+        request = session.build_request(
+            "GET",
+            hf_hub_url(filename=path, revision=self._revision, **self._repo),
+            headers={**build_hf_headers(token=self._token), "Accept-Encoding": "identity"},
+            timeout=patience.timeout,
+        )
+
+        def body(response: Any) -> bytes:
+            data = bytearray()
+            for chunk in response.iter_bytes():
+                data += chunk
+                check(len(data))
+            return bytes(data)
+
+        def get() -> bytes:
+            response = within(patience.deadline(), what, lambda: session.send(request, stream=True))
+            try:
+                if response.is_error:
+                    within(patience.deadline(), what, response.read)  # it says why
+                hf_raise_for_status(response)
+                size = int(response.headers.get("Content-Length", 0))
+                check(size)
+                data = within(patience.deadline(size), what, body, response)
+            finally:
+                response.close()
+            for answer in (*response.history, response):
+                if commit := answer.headers.get(HUGGINGFACE_HEADER_X_REPO_COMMIT):
+                    self._revision = commit
+                    break
+            return data
+
+        return repeatedly(get, what, patience, may_pass=may_pass)
 
     def _download(self, path: str, what: str) -> str:
         url = hf_hub_url(filename=path, revision=self._revision, **self._repo)
@@ -3655,8 +3735,18 @@ def parse_index(content: bytes, name: str, config: str) -> Index:
     return replace(index, sha256=hashlib.sha256(content).hexdigest(), format_version=version)
 
 
-def open_index(store: Files | Hub, config: str) -> Index:
+def open_index(store: Files | Hub, config: str, *, keep: bool = True) -> Index:
     """The index of a config of a dist.
+
+    Parameters
+    ----------
+    store
+        Where the dist is.
+    config
+        The config's name.
+    keep
+        Whether a repo's index is kept in the Hub's cache, where it can be read later without a
+        network. Without that, one request gives it, and no process is started.
 
     Raises
     ------
@@ -3672,9 +3762,9 @@ def open_index(store: Files | Hub, config: str) -> Index:
     if not CONFIG_NAME.fullmatch(config):
         raise unknown_name("config", config, store.configs(), store.name)
     try:
-        if store.is_local or isinstance(store, Hub):  # `local` puts the Hub's file in the cache
-            check_size(os.stat(store.local(path)).st_size, name)  # noqa: PTH116
-        return parse_index(store.read(path), name, config)
+        if keep and isinstance(store, Hub):
+            store.local(path)  # puts it in the cache
+        return parse_index(store.fetch(path, lambda size: check_size(size, name)), name, config)
     except FileNotFoundError as error:
         if config in (known := store.configs()):
             raise ContractError(f"{name} is not there: get it, or build the config") from error
@@ -4282,7 +4372,7 @@ def load(
         )
     patience = Patience(timeout, rate, retries)
     store = open_store(repo_or_path, revision, token, patience)
-    index = open_index(store, config)
+    index = open_index(store, config, keep=not streaming)
     chosen = index.split(split)
     names = index.columns(columns)
     if index.format == "arrow" and streaming:

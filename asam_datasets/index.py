@@ -12,7 +12,6 @@ inside its file, and all sums add up.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -315,8 +314,18 @@ def parse_index(content: bytes, name: str, config: str) -> Index:
     return replace(index, sha256=hashlib.sha256(content).hexdigest(), format_version=version)
 
 
-def open_index(store: Files | Hub, config: str) -> Index:
+def open_index(store: Files | Hub, config: str, *, keep: bool = True) -> Index:
     """The index of a config of a dist.
+
+    Parameters
+    ----------
+    store
+        Where the dist is.
+    config
+        The config's name.
+    keep
+        Whether a repo's index is kept in the Hub's cache, where it can be read later without a
+        network. Without that, one request gives it, and no process is started.
 
     Raises
     ------
@@ -332,9 +341,9 @@ def open_index(store: Files | Hub, config: str) -> Index:
     if not CONFIG_NAME.fullmatch(config):
         raise unknown_name("config", config, store.configs(), store.name)
     try:
-        if store.is_local or isinstance(store, Hub):  # `local` puts the Hub's file in the cache
-            check_size(os.stat(store.local(path)).st_size, name)  # noqa: PTH116
-        return parse_index(store.read(path), name, config)
+        if keep and isinstance(store, Hub):
+            store.local(path)  # puts it in the cache
+        return parse_index(store.fetch(path, lambda size: check_size(size, name)), name, config)
     except FileNotFoundError as error:
         if config in (known := store.configs()):
             raise ContractError(f"{name} is not there: get it, or build the config") from error

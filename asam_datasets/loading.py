@@ -115,7 +115,7 @@ def load(
         )
     patience = Patience(timeout, rate, retries)
     store = open_store(repo_or_path, revision, token, patience)
-    index = open_index(store, config)
+    index = open_index(store, config, keep=not streaming)
     chosen = index.split(split)
     names = index.columns(columns)
     if index.format == "arrow" and streaming:

@@ -19,6 +19,7 @@ from huggingface_hub import (
     hf_hub_url,
     try_to_load_from_cache,
 )
+from huggingface_hub.constants import HUGGINGFACE_HEADER_X_REPO_COMMIT
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     build_hf_headers,
@@ -26,9 +27,22 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     hf_raise_for_status,
 )
 
-from asam_datasets.deadlines import LOG, PatientFile, T, may_pass, persistently, repeatedly
+from asam_datasets.deadlines import (
+    LOG,
+    PatientFile,
+    T,
+    may_pass,
+    persistently,
+    repeatedly,
+    within,
+)
 from asam_datasets.downloads import download, may_be_had_later
-from asam_datasets.errors import AsamDatasetsError, UnknownNameError, UnreachableError
+from asam_datasets.errors import (
+    AsamDatasetsError,
+    ContractError,
+    UnknownNameError,
+    UnreachableError,
+)
 from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.redaction import hide_in, redact_logs_of_the_hub, redacted
 
@@ -88,6 +102,13 @@ class Files:
     def local(self, path: str) -> str:
         """The file's path on this machine; of use where `is_local`."""
         return posixpath.join(self._root, path)
+
+    def fetch(self, path: str, check: Callable[[int], object]) -> bytes:
+        """A whole file, after `check` was called with its size."""
+        where = posixpath.join(self._root, path)
+        size = self._ask(path, lambda: self._fs.size(where)) or 0
+        check(size)
+        return self._ask(path, lambda: bytes(self._fs.cat_file(where)), size)
 
     def open(self, path: str) -> BinaryIO:
         """A file to read from anywhere in it."""
@@ -192,19 +213,58 @@ class Hub:
         what = f"{self.name}/{path}"
         if _COMMIT.fullmatch(self._revision or "") and (found := self._cached(path)):
             return found
+        got = self._or_cached(path, lambda: self._download(path, what))
+        if isinstance(got, Path):
+            return str(got)
+        # The cache's layout is documented: snapshots/<commit>/<path>.
+        self._revision = Path(got).parents[path.count("/")].name
+        return got
+
+    def fetch(self, path: str, check: Callable[[int], object]) -> bytes:
+        """A whole file by one request. It is not kept in the cache, but read from there if need be.
+
+        Parameters
+        ----------
+        path
+            The file's path in the repo.
+        check
+            Called with the number of bytes, before they are read; raises if they are too many.
+
+        Raises
+        ------
+        FileNotFoundError
+            The repo has no such file.
+        UnreachableError
+            It can't be read.
+        """
+        what = f"{self.name}/{path}"
+        if _COMMIT.fullmatch(self._revision or "") and (found := self._cached(path)):
+            got: bytes | Path = Path(found)
+        else:
+            got = self._or_cached(path, lambda: self._whole(path, what, check))
+        if isinstance(got, Path):
+            check(got.stat().st_size)
+            return got.read_bytes()
+        return got
+
+    def _or_cached(self, path: str, call: Callable[[], T]) -> T | Path:
+        """What a request gives; the cached file's path if the Hub can't be reached."""
+        what = f"{self.name}/{path}"
         try:
-            found = self._download(path, what)
+            return call()
+        except ContractError:
+            raise
         except AsamDatasetsError as error:
             if found := self._cached(path):
                 LOG.warning("%s; what the cache has is used", error)
-                return found
+                return Path(found)
             raise
         except EntryNotFoundError as error:
             raise FileNotFoundError(f"{what} is not there") from error
         except Exception as error:  # the Hub's answer, or whatever the transport raises
             refused = isinstance(error, HfHubHTTPError) and error.response.status_code < 500
             if not refused and (found := self._cached(path)):
-                return found
+                return Path(found)
             raise UnreachableError(
                 f"{what} can't be read: {error!r}; "
                 + (
@@ -213,9 +273,42 @@ class Hub:
                     else "try again: what is complete stays in the cache"
                 )
             ) from error
-        # The cache's layout is documented: snapshots/<commit>/<path>.
-        self._revision = Path(found).parents[path.count("/")].name
-        return found
+
+    def _whole(self, path: str, what: str, check: Callable[[int], object]) -> bytes:
+        """A whole file by one request, repeated if need be. Later files are of its commit."""
+        session, patience = get_session(), self._patience
+        request = session.build_request(
+            "GET",
+            hf_hub_url(filename=path, revision=self._revision, **self._repo),
+            headers={**build_hf_headers(token=self._token), "Accept-Encoding": "identity"},
+            timeout=patience.timeout,
+        )
+
+        def body(response: Any) -> bytes:
+            data = bytearray()
+            for chunk in response.iter_bytes():
+                data += chunk
+                check(len(data))
+            return bytes(data)
+
+        def get() -> bytes:
+            response = within(patience.deadline(), what, lambda: session.send(request, stream=True))
+            try:
+                if response.is_error:
+                    within(patience.deadline(), what, response.read)  # it says why
+                hf_raise_for_status(response)
+                size = int(response.headers.get("Content-Length", 0))
+                check(size)
+                data = within(patience.deadline(size), what, body, response)
+            finally:
+                response.close()
+            for answer in (*response.history, response):
+                if commit := answer.headers.get(HUGGINGFACE_HEADER_X_REPO_COMMIT):
+                    self._revision = commit
+                    break
+            return data
+
+        return repeatedly(get, what, patience, may_pass=may_pass)
 
     def _download(self, path: str, what: str) -> str:
         url = hf_hub_url(filename=path, revision=self._revision, **self._repo)

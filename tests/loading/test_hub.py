@@ -86,6 +86,7 @@ def test_a_stream_moves_only_the_columns_bytes(
     assert wanted <= sum(request.sent for request in sent) <= wanted + len(batches) * 16_384
     assert len(sent) <= requests * len(batches)
     assert len(hub.matching(REDIRECTS)) == 2  # one a shard
+    assert len(hub.matching("*/index.json")) == 1  # and no process to download it
 
 
 def test_a_dataset_of_some_columns_moves_only_theirs(
