@@ -659,6 +659,8 @@ _PICTURE = {"bytes", "path"}  # the fields of `datasets.Image`
 def check_values(name: str, values: pa.Array) -> None:
     """Check a column: nothing is absent that every row must have, and sizes and boxes are some.
 
+    Numbers are finite, too: a NaN among scores would spread into every mean of them.
+
     Parameters
     ----------
     name
@@ -697,6 +699,9 @@ def _check(path: str, field: str, values: pa.Array) -> None:
         if field == "bbox":
             _check_boxes(path, values)
         _check(f"{path}[]", field, values.flatten())
+    elif pa.types.is_floating(kind):
+        if not pc.all(pc.is_finite(values), min_count=0).as_py():
+            raise ValueError(f"{path}: expected finite numbers, found NaN or an infinite one")
     elif field in _LEAST and len(values) and (found := pc.min(values).as_py()) < _LEAST[field]:
         raise ValueError(f"{path}: expected at least {_LEAST[field]}, found {found}")
 
@@ -1112,7 +1117,7 @@ _NESTED = (dict, list)
 MAX_COUNT = 2**53  # what JSON readers of any language hold exactly
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHECKSUM = "sha256"  # the field that holds a document's own checksum
-_REMEDY = "the file is damaged or was not written by this project: get it or build it again"
+REMEDY = "the file is damaged or was not written by this project: get it or build it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -1140,7 +1145,7 @@ class Node:
         """Raise a ContractError that says what was expected here and what was found."""
         where = self.path or "the document"
         found = reprlib.repr(self.value)
-        raise ContractError(f"{self.file}: {where}: expected {expected}, found {found}; {_REMEDY}")
+        raise ContractError(f"{self.file}: {where}: expected {expected}, found {found}; {REMEDY}")
 
     def __getitem__(self, key: str) -> Node:
         """A member of an object; raises ContractError if there is none."""
@@ -1148,7 +1153,7 @@ class Node:
         if key not in members:
             where = self.path or "the document"
             raise ContractError(
-                f"{self.file}: {where}: expected a field {key!r}, found none; {_REMEDY}"
+                f"{self.file}: {where}: expected a field {key!r}, found none; {REMEDY}"
             )
         name = key if key.isprintable() and len(key) < 100 else reprlib.repr(key)
         return Node(self.file, f"{self.path}.{name}" if self.path else name, members[key])
@@ -1261,7 +1266,7 @@ def parse_json(content: bytes, file: str) -> Any:
     try:
         value = json.loads(content, parse_constant=_not_json, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or far too deep
-        raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
+        raise ContractError(f"{file}: expected JSON, found {error}; {REMEDY}") from error
     level = [value] if type(value) in _NESTED else []
     for _ in range(MAX_DEPTH):
         objects = (node.values() for node in level if type(node) is dict)
@@ -1271,7 +1276,7 @@ def parse_json(content: bytes, file: str) -> Any:
             return value
     raise ContractError(
         f"{file}: expected at most {MAX_DEPTH} lists and objects within one another, found more; "
-        f"{_REMEDY}"
+        f"{REMEDY}"
     )
 
 
@@ -1314,10 +1319,10 @@ def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
             if (found := signed(node.value)[_CHECKSUM]) != stated:
                 raise ContractError(
                     f"{file}: sha256: its content was expected to have {stated}, and has {found}; "
-                    f"{_REMEDY}"
+                    f"{REMEDY}"
                 )
     except ValueError as error:  # an infinite number
-        raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
+        raise ContractError(f"{file}: expected JSON, found {error}; {REMEDY}") from error
     return node, version
 
 

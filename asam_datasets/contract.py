@@ -24,7 +24,7 @@ _NESTED = (dict, list)
 MAX_COUNT = 2**53  # what JSON readers of any language hold exactly
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHECKSUM = "sha256"  # the field that holds a document's own checksum
-_REMEDY = "the file is damaged or was not written by this project: get it or build it again"
+REMEDY = "the file is damaged or was not written by this project: get it or build it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Node:
         """Raise a ContractError that says what was expected here and what was found."""
         where = self.path or "the document"
         found = reprlib.repr(self.value)
-        raise ContractError(f"{self.file}: {where}: expected {expected}, found {found}; {_REMEDY}")
+        raise ContractError(f"{self.file}: {where}: expected {expected}, found {found}; {REMEDY}")
 
     def __getitem__(self, key: str) -> Node:
         """A member of an object; raises ContractError if there is none."""
@@ -60,7 +60,7 @@ class Node:
         if key not in members:
             where = self.path or "the document"
             raise ContractError(
-                f"{self.file}: {where}: expected a field {key!r}, found none; {_REMEDY}"
+                f"{self.file}: {where}: expected a field {key!r}, found none; {REMEDY}"
             )
         name = key if key.isprintable() and len(key) < 100 else reprlib.repr(key)
         return Node(self.file, f"{self.path}.{name}" if self.path else name, members[key])
@@ -173,7 +173,7 @@ def parse_json(content: bytes, file: str) -> Any:
     try:
         value = json.loads(content, parse_constant=_not_json, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or far too deep
-        raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
+        raise ContractError(f"{file}: expected JSON, found {error}; {REMEDY}") from error
     level = [value] if type(value) in _NESTED else []
     for _ in range(MAX_DEPTH):
         objects = (node.values() for node in level if type(node) is dict)
@@ -183,7 +183,7 @@ def parse_json(content: bytes, file: str) -> Any:
             return value
     raise ContractError(
         f"{file}: expected at most {MAX_DEPTH} lists and objects within one another, found more; "
-        f"{_REMEDY}"
+        f"{REMEDY}"
     )
 
 
@@ -226,8 +226,8 @@ def read_document(content: bytes, file: str, newest: int) -> tuple[Node, int]:
             if (found := signed(node.value)[_CHECKSUM]) != stated:
                 raise ContractError(
                     f"{file}: sha256: its content was expected to have {stated}, and has {found}; "
-                    f"{_REMEDY}"
+                    f"{REMEDY}"
                 )
     except ValueError as error:  # an infinite number
-        raise ContractError(f"{file}: expected JSON, found {error}; {_REMEDY}") from error
+        raise ContractError(f"{file}: expected JSON, found {error}; {REMEDY}") from error
     return node, version

@@ -23,6 +23,8 @@ _PICTURE = {"bytes", "path"}  # the fields of `datasets.Image`
 def check_values(name: str, values: pa.Array) -> None:
     """Check a column: nothing is absent that every row must have, and sizes and boxes are some.
 
+    Numbers are finite, too: a NaN among scores would spread into every mean of them.
+
     Parameters
     ----------
     name
@@ -61,6 +63,9 @@ def _check(path: str, field: str, values: pa.Array) -> None:
         if field == "bbox":
             _check_boxes(path, values)
         _check(f"{path}[]", field, values.flatten())
+    elif pa.types.is_floating(kind):
+        if not pc.all(pc.is_finite(values), min_count=0).as_py():
+            raise ValueError(f"{path}: expected finite numbers, found NaN or an infinite one")
     elif field in _LEAST and len(values) and (found := pc.min(values).as_py()) < _LEAST[field]:
         raise ValueError(f"{path}: expected at least {_LEAST[field]}, found {found}")
 

@@ -178,7 +178,7 @@ def _verify(dist: Path, names: Sequence[str], args: argparse.Namespace) -> None:
     if problems:
         more = f" (and {len(problems) - 1} more)" if problems[1:] else ""
         raise ShardError(
-            f"{problems[0]}{more}; nothing was published. Build it again, or see all with "
+            f"{dist}: {problems[0]}{more}; nothing was published. Build it again, or see all with "
             f"python -m builder.verify {dist}"
         )
 

@@ -36,6 +36,7 @@ _EXAMPLES = (
     "python -m builder.verify dist --fast --configs sa_000000",
     "python -m builder.verify xhk/ASAM-Datasets --deep",
 )
+_NAMED = 5  # configs in the last line
 _SHOWN = 50  # problems printed; --json has them all
 
 
@@ -53,14 +54,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     only_hashes = args.fast if local_dist else not args.deep
     what = "hashes" if only_hashes else "hashes, rows, images and masks"
     if problems:
-        remedy = "build" if local_dist else "push"
         count = counted(len(problems), "problem")
-        looked = counted(checked, "shard")
-        say(f"{count}, {looked} looked at; {remedy} the configs named again")
+        say(f"{count}, {counted(checked, 'shard')} looked at; {_advice(problems, local_dist)}")
         return EXIT_FAILED
     verb = "is what its" if checked == 1 else "are what their"
     say(f"{counted(checked, 'shard')} {verb} index says ({what})")
     return EXIT_OK
+
+
+def _advice(problems: Sequence[Problem], local: bool) -> str:
+    """What to do, as the last line says it."""
+    verb = "build" if local else "push"
+    names = sorted({problem.config for problem in problems if problem.config})
+    if not names:
+        return f"a {verb} of any config writes the card, script, pictures and manifest again"
+    more = f" and {len(names) - _NAMED} more configs" if names[_NAMED:] else ""
+    return f"{verb} {', '.join(names[:_NAMED])}{more} again"
 
 
 def _check_dist(args: argparse.Namespace) -> tuple[list[Problem], int]:

@@ -16,6 +16,7 @@ from builder.core.layout import CARD, DATA
 
 # A thousand dataset_info entries take seconds to parse, and every load_dataset parses them.
 MAX_INFO = 100
+LICENCE_KEYS = ("license", "license_name", "license_link")
 MIXED_LICENSE = "several-see-configs"
 # https://huggingface.co/docs/hub/datasets-cards; upper bounds are exclusive.
 _SIZES = (

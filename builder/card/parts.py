@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from huggingface_hub import DatasetCard
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
 from asam_datasets.names import CONFIG_NAME
-from builder.card.metadata import entries, is_own
+from builder.card.metadata import LICENCE_KEYS, entries, has_own_license, is_own
 from builder.core.errors import HubError
 from builder.core.files import sha256_json
 from builder.core.layout import CARD
@@ -25,6 +27,7 @@ from builder.core.layout import CARD
 REGION = re.compile(
     r"<!-- asam-datasets:begin (\w+) -->\r?\n(.*?)<!-- asam-datasets:end \1 -->", re.DOTALL
 )
+LICENCE = "licence"
 _MARK = re.compile(r"<!-- asam-datasets:(begin|end) (\w+) -->")
 
 
@@ -35,7 +38,8 @@ class Parts:
     Parameters
     ----------
     regions
-        The sha256 of each region's text with its marks, by name.
+        The sha256 of each region's text with its marks, by name. `LICENCE` is the name of the
+        YAML's keys of the licence, unless a person wrote them.
     configs
         For each config whose files are in its own folder of the repo, the sha256 of its entries in
         the YAML. It doesn't depend on the order of keys or on how the YAML is written.
@@ -79,6 +83,8 @@ def read_parts(text: str) -> Parts:
         ) from error
     texts = {match[1]: match[0].encode() for match in REGION.finditer(text)}
     sums = {name: hashlib.sha256(region).hexdigest() for name, region in texts.items()}
+    if data.get("license") is not None and not has_own_license(data):
+        sums[LICENCE] = sha256_json({key: data.get(key) for key in LICENCE_KEYS})
     return Parts(sums, configs, tuple(listed))
 
 
@@ -112,13 +118,27 @@ def read_entries(text: str) -> list[dict[str, Any]]:
 
 
 def read_card(text: str) -> DatasetCard:
-    """Parse a card; raises HubError when its YAML can't be read."""
+    """Parse a card, whose YAML may be absent; raises HubError when it can't be read.
+
+    Aliases of YAML are refused. A few lines of them stand for more entries than any memory holds.
+    """
+    found = REGEX_YAML_BLOCK.search(text)
     try:
-        return DatasetCard(text)
+        if found and _has_alias(found[2]):
+            raise ValueError("an alias (*name), which must be written out")
+        # Without a block, huggingface_hub would print a warning.
+        return DatasetCard(text if found else f"---\n{{}}\n---\n{text}")
     except Exception as error:  # huggingface_hub passes on the errors of the YAML library
         raise HubError(
             f"{CARD}: its YAML can't be read: {error}; correct it, or remove it"
         ) from error
+
+
+def _has_alias(block: str) -> bool:
+    if "&" not in block or "*" not in block:  # parsing the card of a thousand configs takes seconds
+        return False
+    events = yaml.parse(block, yaml.SafeLoader)
+    return any(isinstance(event, yaml.AliasEvent) for event in events)
 
 
 def metadata(card: DatasetCard) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from asam_datasets.index import Index
+from builder.checking.names import read_names, repeated_names
 from builder.checking.problem import Problem
 from builder.checking.rows import read_batches
 from builder.core.layout import config_folder
@@ -47,10 +48,23 @@ def check_counts(index: Index, found: Counter[str]) -> Iterator[Problem]:
 def check_dist_counts(
     dist: Path, indexes: Iterable[Index], problems: Iterable[Problem]
 ) -> Iterator[Problem]:
-    """Compare the indexes of a dist with its rows, where no other problem was found."""
+    """Compare the indexes of a dist with its rows, where no other problem was found.
+
+    No two rows of a split may have one name, either.
+    """
     faulty = {problem.config for problem in problems}
     for index in indexes:
         if index.config not in faulty:
             folder = config_folder(dist, index.config)
             shards = (count_rows(folder / shard.file, index.format) for shard in index.shards)
             yield from check_counts(index, sum(shards, Counter()))
+            for split, described in index.splits.items():
+                files = (folder / shard.file for shard in described.shards)
+                names = (name for file in files for name in read_names(file, index.format))
+                yield from check_names(index, split, names)
+
+
+def check_names(index: Index, split: str, names: Iterable[str]) -> Iterator[Problem]:
+    """The names that several rows of a split have."""
+    for what in repeated_names(names):
+        yield Problem(index.config, f"split {split}: {what}; build it again")

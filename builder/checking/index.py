@@ -9,7 +9,7 @@ from pathlib import Path
 from asam_datasets.index import FORMAT_VERSION, Index, parse_index
 from asam_datasets.schema import features_of
 from asam_datasets.shards import Shard
-from builder.checking.problem import Problem
+from builder.checking.problem import Problem, reason
 from builder.checking.tree import Tree
 from builder.core.errors import ContractError
 from builder.core.layout import DATA, INDEX, PLAN, REJECTS, receipts_folder
@@ -38,7 +38,7 @@ def check_config(tree: Tree, config: str) -> tuple[list[Problem], Index | None]:
     try:
         index = parse_index(tree.read(path), f"{tree.name}/{path}", config)
     except ContractError as error:
-        what = f"its index can't be used: {error}; {tree.remedy} it again"
+        what = f"its index can't be used: {reason(error, path)}; {tree.remedy} it again"
         return [Problem(config, what, INDEX)], None
     return list(_check_index(tree, index)), index
 
@@ -87,7 +87,8 @@ def _check_receipts(dist: Path, index: Index) -> Iterator[Problem]:
                 receipt = read_receipt(dist, index.config, shard.file, layout)
             except ContractError as error:
                 whole = False
-                yield Problem(index.config, f"its receipt can't be used: {error}", shard.file)
+                what = f"its receipt can't be used: {reason(error, f'{shard.file}.json')}"
+                yield Problem(index.config, f"{what}; build it again", shard.file)
                 continue
             if receipt is None:
                 whole = False
@@ -106,7 +107,9 @@ def _check_state(dist: Path, index: Index) -> Iterator[Problem]:
     try:
         state = read_state(dist, index.config)
     except ContractError as error:
-        yield Problem(index.config, f"it can't be used: {error}; build it again", PLAN)
+        yield Problem(
+            index.config, f"it can't be used: {reason(error, PLAN)}; build it again", PLAN
+        )
         return
     if state is None:
         yield Problem(index.config, "there is none beside the receipts; build it again", PLAN)
@@ -125,7 +128,7 @@ def _check_rejects(tree: Tree, index: Index) -> Iterator[Problem]:
     try:
         found = read_rejects(tree.read(path), f"{tree.name}/{path}")
     except ContractError as error:
-        yield Problem(index.config, str(error), REJECTS)
+        yield Problem(index.config, reason(error, path), REJECTS)
         return
     if len(found) != index.rejects.rows or count_reasons(found) != index.counts.rejects:
         yield Problem(index.config, "the index counts other rejects than it holds", REJECTS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from asam_datasets.contract import REMEDY
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -12,22 +14,40 @@ class Problem:
     Parameters
     ----------
     config
-        The config, or "the dist" or "the repo" where the problem is of no one config.
+        The config; None where the problem is of no one config.
     what
         What is wrong, in words.
     shard
-        The file's name: a shard's, or another's.
+        The file's name: a shard's, or another's. Without a config, it is the path in the dist or
+        repo.
     row
         The row, from 0 within the shard.
     """
 
-    config: str
+    config: str | None
     what: str
     shard: str | None = None
     row: int | None = None
 
     def __str__(self) -> str:
-        where = self.config
-        where += f"/{self.shard}" if self.shard else ""
+        where = "/".join(filter(None, (self.config, self.shard)))
         where += f", row {self.row}" if self.row is not None else ""
-        return f"{where}: {self.what}"
+        return f"{where}: {self.what}" if where else self.what
+
+
+def reason(error: Exception, path: str) -> str:
+    """What an error says of a file, for a problem that names the file and the remedy itself.
+
+    Parameters
+    ----------
+    error
+        An error whose message may begin with the file's path and end with advice.
+    path
+        The file's name or path, or the end of it.
+
+    >>> reason(ValueError(f"dist/manifest.json: expected JSON; {REMEDY}"), "manifest.json")
+    'expected JSON'
+    """
+    text = str(error).removesuffix(f"; {REMEDY}")
+    before, found, after = text.partition(f"{path}: ")
+    return after if found and " " not in before.rpartition("/")[2] else text

@@ -13,6 +13,7 @@ import pyarrow as pa
 from asam_datasets.index import Index
 from asam_datasets.shards import Shard
 from builder.checking.index import check_config, check_stated
+from builder.checking.names import wrong_name
 from builder.checking.problem import Problem
 from builder.checking.rows import check_row, check_train_row, read_rows
 from builder.checking.top import check_top
@@ -98,6 +99,8 @@ def check_shard(
         train = check.kind == "train"
         faults = check_train_row if train else partial(check_row, upright=check.upright)
         for row in read_rows(path, check.fmt):
+            if wrong := wrong_name(row, train=train):
+                problems.append(Problem(config, wrong, name, number))
             problems += [Problem(config, what, name, number) for what in faults(row)]
             on_row(1, len(row["masks"]))
             number += 1

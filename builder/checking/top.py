@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from builder.card.metadata import data_paths
-from builder.card.parts import Parts, decode_card, read_parts
-from builder.checking.problem import Problem
+from builder.card.parts import LICENCE, Parts, decode_card, read_parts
+from builder.checking.problem import Problem, reason
 from builder.checking.tree import Tree
 from builder.core.errors import ContractError, HubError
 from builder.core.layout import (
@@ -57,11 +57,13 @@ def check_top(
     try:
         manifest = read_manifest(tree)
     except ContractError as error:
-        yield Problem(tree.what, f"it can't be used: {error}; {_again(tree)}", MANIFEST)
+        yield Problem(
+            None, f"it can't be used: {reason(error, MANIFEST)}; {_again(tree)}", MANIFEST
+        )
     else:
         if manifest is None:
             what = "there is none, so nothing says what card, script and pictures should be"
-            yield Problem(tree.what, f"{what}; {_again(tree)}", MANIFEST)
+            yield Problem(None, f"{what}; {_again(tree)}", MANIFEST)
     yield from _check_card(tree, manifest, only, named)
     if manifest:
         yield from _check_files(tree, manifest, only)
@@ -82,16 +84,16 @@ def _check_files(tree: Tree, manifest: Manifest, only: Collection[str] | None) -
         if wanted is not None and path not in wanted:
             continue
         if tree.size(path) is None:
-            yield Problem(tree.what, f"{MANIFEST} names it, and there is no such file", path)
+            yield Problem(None, f"{MANIFEST} names it, and there is no such file", path)
         elif (found := tree.sha256(path)) != sha256:
             what = f"expected sha256 {sha256}, found {found}; {_again(tree)}"
-            yield Problem(tree.what, what, path)
+            yield Problem(None, what, path)
     unnamed = SCRIPT not in manifest.files and tree.size(SCRIPT) is not None
     if unnamed and f"{tree.own}.py" != SCRIPT:
-        yield Problem(tree.what, f"{MANIFEST} doesn't name it, but users run it", SCRIPT)
+        yield Problem(None, f"{MANIFEST} doesn't name it, but users run it", SCRIPT)
     for path in (f"{ASSETS}/{name}" for name in tree.names(ASSETS)):
         if path not in manifest.files and (wanted is None or path in wanted):
-            yield Problem(tree.what, f"{MANIFEST} doesn't name it; move it to another folder", path)
+            yield Problem(None, f"{MANIFEST} doesn't name it; move it to another folder", path)
 
 
 def _check_card(
@@ -99,20 +101,23 @@ def _check_card(
 ) -> Iterator[Problem]:
     if tree.size(CARD) is None:
         what = f"there is none, so load_dataset knows no config; {_again(tree)}"
-        yield Problem(tree.what, what, CARD)
+        yield Problem(None, what, CARD)
         return
     try:
         content = tree.read(CARD)
         decode_card(content, CARD)
         parts = read_parts(content.decode())  # with its line ends, which the checksums include
     except (ContractError, HubError) as error:
-        yield Problem(tree.what, f"it can't be read: {error}", CARD)
+        yield Problem(None, f"it can't be read: {reason(error, CARD)}", CARD)
         return
     stated = manifest or Manifest({}, parts.regions, parts.configs)
-    if differing := _differing(stated.regions, parts.regions):
+    found = dict(parts.regions)
+    if LICENCE not in stated.regions:  # a person's, or from before manifests stated it
+        found.pop(LICENCE, None)
+    if differing := _differing(stated.regions, found):
         names = ", ".join(differing)
         what = f"what the builder wrote in it has changed: {names}; {_again(tree)}"
-        yield Problem(tree.what, what, CARD)
+        yield Problem(None, what, CARD)
     wrong = _differing(stated.configs, parts.configs)
     for config in wrong:
         if only is None or config in only:
@@ -146,14 +151,16 @@ def _check_strays(tree: Tree, only: Collection[str] | None) -> Iterator[Problem]
     top = tree.names("")
     if (script := f"{tree.own}.py") in top:
         what = f"load_dataset takes it for the script of {tree.what}, and datasets 4 refuses it"
-        yield Problem(tree.what, what, script)
+        yield Problem(None, what, script)
     for name in _TAKEN:
         if name in top:
-            yield Problem(tree.what, "no part of it, but load_dataset believes it", name)
+            yield Problem(
+                None, "no part of it, but load_dataset believes it; move it elsewhere", name
+            )
     for folder, prefix in (("", ""), (DATA, f"{DATA}/")):
         for name in filter(_SPLIT_FILE.fullmatch, tree.names(folder)):
-            what = "no part of it, but load_dataset may read it as rows if no config is named"
-            yield Problem(tree.what, what, prefix + name)
+            what = "no part of it, but load_dataset may read it as rows; move it elsewhere"
+            yield Problem(None, what, prefix + name)
     formats = set()
     for config in tree.folders:
         names = tree.names(f"{DATA}/{config}")
@@ -162,7 +169,7 @@ def _check_strays(tree: Tree, only: Collection[str] | None) -> Iterator[Problem]
             what = f"it holds shards and no {INDEX}: its build did not end, or refused its rejects"
             yield Problem(config, f"{what}; {_again(tree)}")
     if len(formats) > 1:
-        yield Problem(tree.what, f"Arrow and Parquet shards: {tree.what} must have one format")
+        yield Problem(None, f"Arrow and Parquet shards: {tree.what} must have one format")
 
 
 def _has_rows(tree: Tree, config: str) -> bool:

@@ -18,8 +18,11 @@ from huggingface_hub import HfApi
 
 from asam_datasets.contract import check_size
 from asam_datasets.downloads import download
-from builder.checking.counts import check_counts, count_rows
+from asam_datasets.index import Index
+from asam_datasets.shards import Shard
+from builder.checking.counts import check_counts, check_names, count_rows
 from builder.checking.index import check_stated
+from builder.checking.names import read_names
 from builder.checking.problem import Problem
 from builder.checking.shards import ShardCheck, check_shard, plan_checks
 from builder.checking.tree import Tree
@@ -57,6 +60,7 @@ def check_repo(
         tree = RepoTree(api, repo, read_remote(api, repo, revision, patience), patience)
         problems, shards = plan_checks(tree, configs)
         counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        names: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         with Progress(len(shards), "shard", "verify", quiet=quiet) as progress:
             for index, shard in shards:
                 if problem := check_stated(tree, index.config, shard):
@@ -70,12 +74,20 @@ def check_repo(
                         if not found:
                             path = config_folder(Path(folder), index.config) / shard.file
                             counts[index.config] += count_rows(path, index.format)
+                            split = _split_of(index, shard)
+                            names[index.config, split] += read_names(path, index.format)
                 progress.update()
     faulty = {problem.config for problem in problems}
     for index in {index.config: index for index, _ in shards}.values() if deep else ():
         if index.config not in faulty:
             problems += check_counts(index, counts[index.config])
+            for split in index.splits:
+                problems += check_names(index, split, names[index.config, split])
     return problems, len(shards)
+
+
+def _split_of(index: Index, shard: Shard) -> str:
+    return next(name for name, split in index.splits.items() if shard in split.shards)
 
 
 class RepoTree(Tree):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import builder.verify
 from builder.card.parts import read_parts
 from builder.card.top import write_top
 from builder.checking.shards import ShardCheck, check_shard, plan_checks
 from builder.checking.tree import Folder
+from builder.core.console import EXIT_FAILED
 from builder.core.errors import ContractError
 from builder.core.layout import CARD, MANIFEST, PLAN, SCRIPT, picture_name, receipts_folder
 from builder.core.manifest import parse_manifest
@@ -67,44 +70,50 @@ def to_folder(name: str) -> Callable[[Path], None]:
 SHARD = f"data/{CONFIG}/train-00000-of-00001.arrow"
 RECEIPT = f".receipts/{CONFIG}/train-00000-of-00001.arrow.json"
 AGAIN = "build it again"
-CHANGED = "the dist/README.md: what the builder wrote in it has changed"
+CHANGED = "README.md: what the builder wrote in it has changed"
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (append("#\n", SCRIPT), f"the dist/{SCRIPT}: expected sha256"),
-        (append("#", PICTURE), f"the dist/{PICTURE}: expected sha256"),
-        (append("}", MANIFEST), f"the dist/{MANIFEST}: it can't be used: "),
-        (remove(SCRIPT), f"the dist/{SCRIPT}: manifest.json names it, and there is no such file"),
-        (remove(PICTURE), f"the dist/{PICTURE}: manifest.json names it, and there is no"),
-        (remove(MANIFEST), f"the dist/{MANIFEST}: there is none, so nothing says"),
-        (remove(CARD), "the dist/README.md: there is none, so load_dataset knows no config"),
+        (append("#\n", SCRIPT), f"{SCRIPT}: expected sha256"),
+        (append("#", PICTURE), f"{PICTURE}: expected sha256"),
+        (append("}", MANIFEST), f"{MANIFEST}: it can't be used: expected JSON, found Extra data"),
+        (replace("license: apache-2.0", "license: apache-2.1"), f"{CHANGED}: licence; {AGAIN}"),
+        (
+            replace("license: apache-2.0", "license: apache-2.0\nlicense_link: x"),
+            f"{CHANGED}: licence; {AGAIN}",
+        ),
+        (replace("pretty_name: ASAM", "x: &a 1\ny: *a\npretty_name: A"), "README.md: it can't be"),
+        (remove(SCRIPT), f"{SCRIPT}: manifest.json names it, and there is no such file"),
+        (remove(PICTURE), f"{PICTURE}: manifest.json names it, and there is no"),
+        (remove(MANIFEST), f"{MANIFEST}: there is none, so nothing says"),
+        (remove(CARD), "README.md: there is none, so load_dataset knows no config"),
         (replace("\n## Columns\n", "\n## Columns \n"), f"{CHANGED}: columns; {AGAIN}"),
         (replace("end terms -->\n", "end terms -->"), ""),  # no part of a region
         (replace("pretty_name: ASAM", "pretty_name: Our ASAM"), ""),  # a maintainer's
         (replace("train-*", "test-*"), f"{CONFIG}/README.md: the card's entries for it"),
         (replace("num_examples: 2", "num_examples: 3"), f"{CONFIG}/README.md: the card's entries"),
-        (replace("begin terms", "begin words"), "the dist/README.md: it can't be read: "),
-        (replace("configs:\n", "configs: [\n"), "the dist/README.md: it can't be read: "),
-        (lambda d: (d / CARD).write_bytes(b"\xff"), "the dist/README.md: it can't be read: "),
-        (append("", "dist.py"), "the dist/dist.py: load_dataset takes it for the script"),
-        (append("a,b", "train.csv"), "the dist/train.csv: no part of it, but load_dataset may"),
-        (append("", "data/test-1.json"), "the dist/data/test-1.json: no part of it, but"),
-        (append("", "data/more.parquet"), "the dist/data/more.parquet: no part of it, but"),
+        (replace("begin terms", "begin words"), "README.md: it can't be read: "),
+        (replace("configs:\n", "configs: [\n"), "README.md: it can't be read: "),
+        (lambda d: (d / CARD).write_bytes(b"\xff"), "README.md: it can't be read: "),
+        (append("", "dist.py"), "dist.py: load_dataset takes it for the script"),
+        (append("a,b", "train.csv"), "train.csv: no part of it, but load_dataset may"),
+        (append("", "data/test-1.json"), "data/test-1.json: no part of it, but"),
+        (append("", "data/more.parquet"), "data/more.parquet: no part of it, but"),
         (append("", "notes.txt"), ""),
         (
             append("", "assets/sa_000009.jpg"),
-            "the dist/assets/sa_000009.jpg: manifest.json doesn't",
+            "assets/sa_000009.jpg: manifest.json doesn't",
         ),
         (remove(SHARD), f"{CONFIG}/train-00000-of-00001.arrow: expected "),
         (to_folder(RECEIPT), f"{CONFIG}/train-00000-of-00001.arrow: its receipt can't be used: "),
         (to_folder(f".receipts/{CONFIG}/{PLAN}"), f"{CONFIG}/{PLAN}: it can't be used: "),
-        (to_folder(CARD), "the dist/README.md: there is none, so load_dataset knows"),
-        (to_folder(MANIFEST), "the dist/manifest.json: there is none, so"),
-        (append("{}", "dataset_infos.json"), "the dist/dataset_infos.json: no part of it"),
-        (append("{}", "state.json"), "the dist/state.json: no part of it, but load_dataset"),
-        (append("", ".huggingface.yaml"), "the dist/.huggingface.yaml: no part of it"),
+        (to_folder(CARD), "README.md: there is none, so load_dataset knows"),
+        (to_folder(MANIFEST), "manifest.json: there is none, so"),
+        (append("{}", "dataset_infos.json"), "dataset_infos.json: no part of it"),
+        (append("{}", "state.json"), "state.json: no part of it, but load_dataset"),
+        (append("", ".huggingface.yaml"), ".huggingface.yaml: no part of it"),
         (append(" ", f".receipts/{CONFIG}/{PLAN}"), ""),  # white space at the end of JSON
         (append("!", f".receipts/{CONFIG}/{PLAN}"), f"{CONFIG}/{PLAN}: it can't be used: "),
         (remove(f".receipts/{CONFIG}/{PLAN}"), f"{CONFIG}/{PLAN}: there is none beside"),
@@ -117,6 +126,57 @@ def test_a_fault_is_one_problem(dist: Path, change: Callable[[Path], None], prob
     lines = found(dist)
     assert len(lines) == bool(problem)
     assert all(line.startswith(problem) for line in lines)
+
+
+def test_a_message_names_the_file_and_the_remedy_once(
+    dist: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append("}", MANIFEST)(dist)
+    append("}", RECEIPT)(dist)
+    append("}", f".receipts/{CONFIG}/{PLAN}")(dist)
+    assert builder.verify.main([str(dist), "--quiet", "--workers", "1"]) == EXIT_FAILED
+    said = capsys.readouterr()
+    for line in said.out.splitlines():
+        assert line.count(".json") == (0 if ".arrow" in line else 1)
+        assert line.count("again") == 1
+    assert said.err.endswith(f"build {CONFIG} again\n")
+
+
+def test_the_last_line_says_what_mends_the_top(
+    dist: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append("#", SCRIPT)(dist)
+    assert builder.verify.main([str(dist), "--quiet", "--fast", "--workers", "1"]) == EXIT_FAILED
+    assert capsys.readouterr().err.endswith(
+        "a build of any config writes the card, script, pictures and manifest again\n"
+    )
+
+
+def test_aliases_that_stand_for_more_than_memory_holds_are_refused_at_once(dist: Path) -> None:
+    names = "abcdefghijklmnopqrstuvwxyz"
+    lines = ["a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    for before, name in itertools.pairwise(names):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]")
+    replace("pretty_name:", "\n".join([*lines, "pretty_name:"]))(dist)
+    (problem,) = found(dist)
+    assert "README.md: it can't be read: its YAML can't be read: an alias" in problem
+
+
+def test_a_licence_that_a_person_wrote_is_theirs(dist: Path) -> None:
+    replace("license: apache-2.0", "license: wtfpl")(dist)
+    write_top(dist)
+    assert "license: wtfpl" in (dist / CARD).read_text()
+    assert found(dist) == []
+    replace("license: wtfpl", "license: gpl-3.0")(dist)
+    assert found(dist) == []
+
+
+def test_a_card_without_yaml_prints_nothing_of_a_library(
+    dist: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (dist / CARD).write_text("# Ours\n")
+    assert any("the card's configs lack it" in p or "entries for it" in p for p in found(dist))
+    assert not caplog.records
 
 
 def test_line_ends_that_a_checkout_changed_are_found(dist: Path) -> None:
@@ -157,7 +217,7 @@ def test_a_script_of_another_version_is_no_fault(dist: Path) -> None:
     assert found(dist) == []
     rewrite(dist / MANIFEST, lambda manifest: manifest["files"].pop(SCRIPT))
     (problem,) = found(dist)
-    assert problem == f"the dist/{SCRIPT}: manifest.json doesn't name it, but users run it"
+    assert problem == f"{SCRIPT}: manifest.json doesn't name it, but users run it"
 
 
 def test_one_config_is_checked_without_the_others(dist: Path) -> None:

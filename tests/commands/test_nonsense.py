@@ -76,8 +76,6 @@ ODD = [
     one("segmentation", {"size": [1, 1, 1], "counts": "1"}),
     one("segmentation", {"size": [2**31 - 1, 2**31 - 1], "counts": "1"}),
     one("segmentation", {"size": [64, 96], "counts": "~"}),
-    one("predicted_iou", math.nan),
-    one("stability_score", -math.inf),
     one("point_coords", [[]]),
     one("crop_box", []),
 ]

@@ -86,9 +86,9 @@ def test_what_the_card_and_the_folder_say_is_checked(hub: LoopbackHub, dist: Pat
     again = "publish it again"
     assert problems(hub) == [
         f"sa_000001/README.md: the card's entries for it are absent or have changed; {again}",
-        "the repo/ASAM-Datasets.py: load_dataset takes it for the script of the repo, and datasets "
+        "ASAM-Datasets.py: load_dataset takes it for the script of the repo, and datasets "
         "4 refuses it",
-        "the repo: Arrow and Parquet shards: the repo must have one format",
+        "Arrow and Parquet shards: the repo must have one format",
         "sa_000000/rejects.jsonl: it is not the one that the index names",
         "sa_000000/train-extra.arrow: no part of the index, but load_dataset may read it",
         "sa_000001/test-00000-of-00001.parquet: no part of the index, but load_dataset may read it",
@@ -114,10 +114,10 @@ SHARD = "train-00000-of-00001.arrow"
         (f"data/sa_000001/{SHARD}", f"sa_000001/{SHARD}: expected sha256", "found no file"),
         ("data/sa_000001/index.json", "sa_000001/index.json: its index can't be used", "no index"),
         ("data/sa_000001/rejects.jsonl", "sa_000001/rejects.jsonl: it is not the", "no such file"),
-        ("asam_datasets.py", "the repo/asam_datasets.py: expected sha256", "no such file"),
-        ("assets/sa_000001.jpg", "the repo/assets/sa_000001.jpg: expected sha256", "no such file"),
-        ("manifest.json", "the repo/manifest.json: it can't be used", "there is none"),
-        ("README.md", "the repo/README.md: what the builder wrote in it has changed", "there is"),
+        ("asam_datasets.py", "asam_datasets.py: expected sha256", "no such file"),
+        ("assets/sa_000001.jpg", "assets/sa_000001.jpg: expected sha256", "no such file"),
+        ("manifest.json", "manifest.json: it can't be used", "there is none"),
+        ("README.md", "README.md: what the builder wrote in it has changed", "there is"),
     ],
 )
 def test_a_fault_of_any_file_of_a_repo_is_one_problem(
@@ -140,7 +140,7 @@ def test_files_that_are_no_part_of_a_repo_are_one_problem_each(
     others = ("assets/other.jpg", "train.csv", "data/test.json", "dataset_infos.json")
     hub.commit(REPO, dict.fromkeys((*others, "notes.txt", "more/train.csv"), b"x"))
     assert sorted(line.split(": ")[0] for line in problems(hub)) == sorted(
-        f"the repo/{path}" for path in others
+        f"{path}" for path in others
     )
 
 

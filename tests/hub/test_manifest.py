@@ -65,13 +65,13 @@ def test_what_was_damaged_on_the_hub_is_found_and_published_again(
     publish(hub, second)
     whole = {p: hub.read(REPO, p) for p in (CARD, SCRIPT, MANIFEST, picture_name(FIRST))}
     for path, damaged, problem in (
-        (CARD, whole[CARD].replace(b"\n", b"\r\n"), "the repo/README.md: what the builder wrote"),
-        (CARD, whole[CARD].replace(b"# Columns", b"#Columns"), "the repo/README.md: what the"),
-        (SCRIPT, whole[SCRIPT] + b"\n", f"the repo/{SCRIPT}: expected sha256"),
-        (SCRIPT, None, f"the repo/{SCRIPT}: manifest.json names it, and there is no such file"),
-        (picture_name(FIRST), b"\xff\xd8", f"the repo/{picture_name(FIRST)}: expected sha256"),
-        (MANIFEST, whole[MANIFEST][:-20], f"the repo/{MANIFEST}: it can't be used: "),
-        (MANIFEST, None, f"the repo/{MANIFEST}: there is none"),
+        (CARD, whole[CARD].replace(b"\n", b"\r\n"), "README.md: what the builder wrote"),
+        (CARD, whole[CARD].replace(b"# Columns", b"#Columns"), "README.md: what the"),
+        (SCRIPT, whole[SCRIPT] + b"\n", f"{SCRIPT}: expected sha256"),
+        (SCRIPT, None, f"{SCRIPT}: manifest.json names it, and there is no such file"),
+        (picture_name(FIRST), b"\xff\xd8", f"{picture_name(FIRST)}: expected sha256"),
+        (MANIFEST, whole[MANIFEST][:-20], f"{MANIFEST}: it can't be used: "),
+        (MANIFEST, None, f"{MANIFEST}: there is none"),
     ):
         hub.commit(REPO, {path: damaged})
         (found,) = problems(hub)
@@ -89,7 +89,7 @@ def test_publishing_one_config_does_not_hide_a_damaged_picture_of_another(
     hub.commit(REPO, {picture_name(FIRST): b"\xff\xd8"})
     publish(hub, second)
     (found,) = problems(hub)
-    assert found.startswith(f"the repo/{picture_name(FIRST)}: expected sha256")
+    assert found.startswith(f"{picture_name(FIRST)}: expected sha256")
     assert problems(hub, SECOND) == []
 
 
