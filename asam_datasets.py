@@ -36,6 +36,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -147,6 +148,7 @@ __all__ = [
 
 
 Ints = npt.NDArray[np.int64]
+MAX_PIXELS = 2**31 - 1  # of a mask: the sums of its counts stay far below 2**63
 MAX_GROUP = 12  # characters of one count: 60 bits, so that no sum below leaves int64
 # The characters that a mask may have: its counts add up to its pixels, so without counts of zero
 # there are at most two for each. Twice that leaves room for those.
@@ -184,7 +186,8 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     counts
         The strings.
     pixels
-        The height times the width, one number for all masks or one for each.
+        The height times the width, one number for all masks or one for each. A mask of more than
+        `MAX_PIXELS` is malformed.
 
     Returns
     -------
@@ -205,8 +208,13 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     number = len(counts)
     sizes = np.broadcast_to(np.asarray(pixels, np.int64), (number,))
     problems: dict[int, tuple[str, str, str]] = {}
+    for i in np.flatnonzero((sizes < 0) | (sizes > MAX_PIXELS)).tolist():
+        problems[i] = ("rle_size", f"a mask of 0 to {MAX_PIXELS} pixels", f"{sizes[i]} pixels")
+    sizes = np.clip(sizes, 0, MAX_PIXELS)
     for i, most in enumerate(_PER_PIXEL * size + _MORE for size in sizes.tolist()):
-        if len(counts[i]) > most:  # before it is parsed, which takes 60 times its bytes
+        if (
+            i not in problems and len(counts[i]) > most
+        ):  # before it is parsed, which takes 60 times its bytes
             expected = f"at most {most} characters for {sizes[i]} pixels"
             problems[i] = ("rle_too_long", expected, f"{len(counts[i])} characters")
     data, lengths = characters([b"" if i in problems else c for i, c in enumerate(counts)])
@@ -1104,6 +1112,41 @@ def _is_header(block: bytes) -> bool:
 
 
 # --------------------------------------------------------------------------------------------------
+# arguments.py. Checks of arguments: a wrong one is named before anything is opened.
+# --------------------------------------------------------------------------------------------------
+
+
+def check_whole(name: str, value: Any) -> int:
+    """A whole number of 0 or more; raises AsamDatasetsError that names the argument.
+
+    >>> check_whole("epoch", 3)
+    3
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0 or isinstance(value, bool):
+        raise AsamDatasetsError(f"{name} must be a whole number, 0 or more, not {value!r}")
+    return number
+
+
+def check_above_zero(name: str, value: Any) -> float:
+    """A finite number above 0; raises AsamDatasetsError that names the argument."""
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not 0 < number < math.inf:
+        raise AsamDatasetsError(f"{name} must be a number above 0, not {value!r}")
+    return float(number)
+
+
+def check_text(name: str, value: Any, example: str) -> str:
+    """A string; raises AsamDatasetsError that names the argument and shows an example."""
+    if not isinstance(value, str):
+        raise AsamDatasetsError(f"{name} must be a string such as {example!r}, not {value!r}")
+    return value
+
+
+# --------------------------------------------------------------------------------------------------
 # contract.py. JSON from someone else, checked field by field.
 #
 # index.json and the receipts are read through `Node`, which checks the kind and the range of each
@@ -1675,7 +1718,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 # --------------------------------------------------------------------------------------------------
 
 
-_MAX_PIXELS = 2**31 - 1
 # What values of another form than expected raise; torch raises the RuntimeError.
 UNREADABLE = (
     *(KeyError, IndexError, TypeError, ValueError),
@@ -1817,7 +1859,7 @@ def segmentations(annotations: Any) -> Segmentations:
             f"{{size: [height, width], counts: compressed RLE}}: {error!r}"
         ) from error
     for name, (height, width), (_, counts) in described:
-        if height < 1 or width < 1 or height * width > _MAX_PIXELS:
+        if height < 1 or width < 1 or height * width > MAX_PIXELS:
             raise AsamDatasetsError(
                 f"annotation {name}: a mask can't have the size {height, width}"
             )
@@ -3616,6 +3658,10 @@ class Index:
         """The columns of those names, each once; None is all. Raises UnknownNameError."""
         if isinstance(names, str):
             raise UnknownNameError(f"columns: expected a list of names, such as [{names!r}]")
+        if names is not None and not (isinstance(names, Collection) and names):
+            raise UnknownNameError(
+                f"columns: expected a list of names, or None for all columns, found {names!r}"
+            )
         for name in names or ():
             if name not in self.features:
                 raise unknown_name("column", name, self.features, f"config {self.config}")
@@ -4331,7 +4377,8 @@ def load(
         Compare the sha256 of each shard with the index, and check every value, before a Dataset is
         returned. Without it, a Dataset's shards are mapped into memory after their sizes, columns
         and numbers of rows were compared; a flipped byte in them is not noticed. What is copied
-        into `cache_dir`, and every stream, is checked against the index as it is read.
+        into `cache_dir`, and every stream, is checked against the index as it is read. So `verify`
+        is refused with `streaming`.
     retries
         How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds, or as long as the
         server asks, if that is no more than 330 seconds. Defaults to 5.
@@ -4363,19 +4410,27 @@ def load(
     ImageRootError
         An image is missing from `image_root`, or has another sha256.
     AsamDatasetsError
-        The options contradict each other.
+        An argument is of another kind, or arguments contradict each other.
     """
+    check_text("config", config, "sa_000000")
+    if split is not None:
+        check_text("split", split, "train")
+    if not isinstance(repo_or_path, os.PathLike):
+        check_text("repo_or_path", repo_or_path, REPO_ID)
+    if verify and streaming:
+        raise AsamDatasetsError(
+            "verify=True is for streaming=False: a stream checks each record batch against the "
+            "index as it is read; leave verify out"
+        )
     if shuffle_seed is not None and not streaming:
         raise AsamDatasetsError("shuffle_seed is for streaming=True; a Dataset has .shuffle(seed=)")
-    if min(shuffle_seed or 0, epoch) < 0:
-        raise AsamDatasetsError(
-            f"shuffle_seed and epoch must be 0 or more, not {shuffle_seed} and {epoch}"
-        )
-    if retries < 0 or not (timeout > 0 and rate > 0):
-        raise AsamDatasetsError(
-            f"retries must be 0 or more, timeout and rate above 0, not {retries}, {timeout}, {rate}"
-        )
-    patience = Patience(timeout, rate, retries)
+    shuffle_seed = None if shuffle_seed is None else check_whole("shuffle_seed", shuffle_seed)
+    epoch = check_whole("epoch", epoch)
+    patience = Patience(
+        check_above_zero("timeout", timeout),
+        check_above_zero("rate", rate),
+        check_whole("retries", retries),
+    )
     store = open_store(repo_or_path, revision, token, patience)
     index = open_index(store, config, keep=not streaming)
     chosen = index.split(split)

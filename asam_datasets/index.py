@@ -12,7 +12,7 @@ inside its file, and all sums add up.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -190,6 +190,10 @@ class Index:
         """The columns of those names, each once; None is all. Raises UnknownNameError."""
         if isinstance(names, str):
             raise UnknownNameError(f"columns: expected a list of names, such as [{names!r}]")
+        if names is not None and not (isinstance(names, Collection) and names):
+            raise UnknownNameError(
+                f"columns: expected a list of names, or None for all columns, found {names!r}"
+            )
         for name in names or ():
             if name not in self.features:
                 raise unknown_name("column", name, self.features, f"config {self.config}")

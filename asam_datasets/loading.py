@@ -10,6 +10,7 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 
+from asam_datasets.arguments import check_above_zero, check_text, check_whole
 from asam_datasets.errors import AsamDatasetsError, CorruptDataError
 from asam_datasets.images import ImageRoot
 from asam_datasets.index import Index, open_index
@@ -69,7 +70,8 @@ def load(
         Compare the sha256 of each shard with the index, and check every value, before a Dataset is
         returned. Without it, a Dataset's shards are mapped into memory after their sizes, columns
         and numbers of rows were compared; a flipped byte in them is not noticed. What is copied
-        into `cache_dir`, and every stream, is checked against the index as it is read.
+        into `cache_dir`, and every stream, is checked against the index as it is read. So `verify`
+        is refused with `streaming`.
     retries
         How often a request is repeated, waiting 1, 2, 4, 8, 8, ... seconds, or as long as the
         server asks, if that is no more than 330 seconds. Defaults to 5.
@@ -101,19 +103,27 @@ def load(
     ImageRootError
         An image is missing from `image_root`, or has another sha256.
     AsamDatasetsError
-        The options contradict each other.
+        An argument is of another kind, or arguments contradict each other.
     """
+    check_text("config", config, "sa_000000")
+    if split is not None:
+        check_text("split", split, "train")
+    if not isinstance(repo_or_path, os.PathLike):
+        check_text("repo_or_path", repo_or_path, REPO_ID)
+    if verify and streaming:
+        raise AsamDatasetsError(
+            "verify=True is for streaming=False: a stream checks each record batch against the "
+            "index as it is read; leave verify out"
+        )
     if shuffle_seed is not None and not streaming:
         raise AsamDatasetsError("shuffle_seed is for streaming=True; a Dataset has .shuffle(seed=)")
-    if min(shuffle_seed or 0, epoch) < 0:
-        raise AsamDatasetsError(
-            f"shuffle_seed and epoch must be 0 or more, not {shuffle_seed} and {epoch}"
-        )
-    if retries < 0 or not (timeout > 0 and rate > 0):
-        raise AsamDatasetsError(
-            f"retries must be 0 or more, timeout and rate above 0, not {retries}, {timeout}, {rate}"
-        )
-    patience = Patience(timeout, rate, retries)
+    shuffle_seed = None if shuffle_seed is None else check_whole("shuffle_seed", shuffle_seed)
+    epoch = check_whole("epoch", epoch)
+    patience = Patience(
+        check_above_zero("timeout", timeout),
+        check_above_zero("rate", rate),
+        check_whole("retries", retries),
+    )
     store = open_store(repo_or_path, revision, token, patience)
     index = open_index(store, config, keep=not streaming)
     chosen = index.split(split)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
+MAX_PIXELS = 2**31 - 1  # of a mask: the sums of its counts stay far below 2**63
 MAX_GROUP = 12  # characters of one count: 60 bits, so that no sum below leaves int64
 # The characters that a mask may have: its counts add up to its pixels, so without counts of zero
 # there are at most two for each. Twice that leaves room for those.
@@ -46,7 +47,8 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     counts
         The strings.
     pixels
-        The height times the width, one number for all masks or one for each.
+        The height times the width, one number for all masks or one for each. A mask of more than
+        `MAX_PIXELS` is malformed.
 
     Returns
     -------
@@ -67,8 +69,13 @@ def parse_rle(counts: Sequence[str | bytes], pixels: int | npt.ArrayLike) -> Mas
     number = len(counts)
     sizes = np.broadcast_to(np.asarray(pixels, np.int64), (number,))
     problems: dict[int, tuple[str, str, str]] = {}
+    for i in np.flatnonzero((sizes < 0) | (sizes > MAX_PIXELS)).tolist():
+        problems[i] = ("rle_size", f"a mask of 0 to {MAX_PIXELS} pixels", f"{sizes[i]} pixels")
+    sizes = np.clip(sizes, 0, MAX_PIXELS)
     for i, most in enumerate(_PER_PIXEL * size + _MORE for size in sizes.tolist()):
-        if len(counts[i]) > most:  # before it is parsed, which takes 60 times its bytes
+        if (
+            i not in problems and len(counts[i]) > most
+        ):  # before it is parsed, which takes 60 times its bytes
             expected = f"at most {most} characters for {sizes[i]} pixels"
             problems[i] = ("rle_too_long", expected, f"{len(counts[i])} characters")
     data, lengths = characters([b"" if i in problems else c for i, c in enumerate(counts)])

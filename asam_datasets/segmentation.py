@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from asam_datasets.errors import AsamDatasetsError
+from asam_datasets.rle import MAX_PIXELS
 
-_MAX_PIXELS = 2**31 - 1
 # What values of another form than expected raise; torch raises the RuntimeError.
 UNREADABLE = (
     *(KeyError, IndexError, TypeError, ValueError),
@@ -153,7 +153,7 @@ def segmentations(annotations: Any) -> Segmentations:
             f"{{size: [height, width], counts: compressed RLE}}: {error!r}"
         ) from error
     for name, (height, width), (_, counts) in described:
-        if height < 1 or width < 1 or height * width > _MAX_PIXELS:
+        if height < 1 or width < 1 or height * width > MAX_PIXELS:
             raise AsamDatasetsError(
                 f"annotation {name}: a mask can't have the size {height, width}"
             )

@@ -151,6 +151,7 @@ def export_config(
         ]
         with Progress(index.counts.images, "image", f"export {config}", quiet=quiet) as bar:
             receipts = engine(export_shard, tasks, workers, lambda rows, masks: bar.update(rows))
+        _refuse_repeats(tasks, receipts)
         with _told(f"the lists of {config}"):
             if train_config:
                 files, loaders = _finish_train(out, config, split_name, receipts)
@@ -281,6 +282,22 @@ def _finish_eval(
             )
         loaders += evaluation.loaders(config, folder, names, one_mask=one_mask)
     return files, loaders
+
+
+def _refuse_repeats(tasks: Sequence[ShardTask], receipts: Sequence[Json]) -> None:
+    """Raise ShardError if two images have one name: the files of one have replaced the other's."""
+    seen: Counter[tuple[Path, str]] = Counter(
+        (task.folder, line["file_name"])
+        for task, receipt in zip(tasks, receipts, strict=True)
+        for line in receipt["lines"]
+    )
+    for (folder, name), count in seen.items():
+        if count > 1:
+            raise ShardError(
+                f"{folder}: {count} images are called {name!r}, so the files of the last one "
+                "replaced the others': build the config again from a source without repeats, and "
+                "export it into another --out"
+            )
 
 
 def _shards(index: Index, folder: Path) -> Iterator[tuple[Path, str]]:

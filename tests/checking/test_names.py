@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+import builder.export
 import builder.verify
 from builder.checking.names import wrong_name
 from builder.checking.rows import read_rows
-from builder.core.console import EXIT_FAILED
+from builder.core.console import EXIT_FAILED, run_command
 from tests.loading.conftest import write_config
 from tests.previewing.configs import build_train
 
@@ -108,3 +109,15 @@ def test_verify_names_what_is_wrong(
     argv = [str(dist), "--quiet", "--workers", "1"]
     assert builder.verify.main(argv) == EXIT_FAILED
     assert said in capsys.readouterr().out
+
+
+def test_an_export_of_two_images_of_one_name_fails(
+    row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dist = write_config(tmp_path / "dist", CONFIG, {"train": [[row], [row]]})
+    argv = [CONFIG, "--from", str(dist), "--out", str(tmp_path / "tree"), "--quiet"]
+    for _ in range(2):  # receipts don't hide it
+        status = run_command(builder.export.main, [*argv, "--missing-captions", "empty"])
+        assert status == EXIT_FAILED
+        assert f"2 images are called '{row['file_name']}'" in capsys.readouterr().err
+        assert not list((tmp_path / "tree").glob("*.json"))

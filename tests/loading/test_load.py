@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import Any
 
 import datasets
 import fsspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,6 +103,8 @@ def test_a_config_with_a_name_of_its_own(tmp_path: Path, rows: list[Row]) -> Non
         ("sa_000000", {"split": "tran"}, r"no split 'tran' .* Did you mean train\?"),
         ("sa_000000", {"columns": ["txt"]}, r"no column 'txt' .* Did you mean text\?"),
         ("sa_000000", {"columns": "text"}, r"a list of names, such as \['text'\]"),
+        ("sa_000000", {"columns": []}, r"a list of names, or None for all columns, found \[\]"),
+        ("sa_000000", {"columns": 7}, r"a list of names, or None for all columns, found 7"),
         ("sa_000000", {"repo_or_path": "no_such_folder"}, "no_such_folder: no such folder"),
         ("sa_000000", {"repo_or_path": Path("a/b")}, "a/b: no such folder"),
     ],
@@ -139,10 +143,33 @@ def test_shuffle_seed_is_for_streams(dist: Path) -> None:
         load("sa_000000", repo_or_path=dist, shuffle_seed=1)
 
 
-@pytest.mark.parametrize(("seed", "epoch"), [(-1, 0), (1, -1)])
-def test_seeds_are_not_negative(dist: Path, seed: int, epoch: int) -> None:
-    with pytest.raises(AsamDatasetsError, match="must be 0 or more"):
-        load("sa_000000", repo_or_path=dist, streaming=True, shuffle_seed=seed, epoch=epoch)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shuffle_seed": -1}, "shuffle_seed must be a whole number, 0 or more, not -1"),
+        ({"shuffle_seed": 1.5}, "shuffle_seed must be a whole number, 0 or more, not 1.5"),
+        ({"epoch": -1}, "epoch must be a whole number, 0 or more, not -1"),
+        ({"epoch": "a"}, "epoch must be a whole number, 0 or more, not 'a'"),
+        ({"epoch": True}, "epoch must be a whole number, 0 or more, not True"),
+        ({"retries": None}, "retries must be a whole number, 0 or more, not None"),
+        ({"timeout": 0}, "timeout must be a number above 0, not 0"),
+        ({"timeout": "x"}, "timeout must be a number above 0, not 'x'"),
+        ({"rate": math.nan}, "rate must be a number above 0, not nan"),
+        ({"config": 5}, "config must be a string such as 'sa_000000', not 5"),
+        ({"split": 5}, "split must be a string such as 'train', not 5"),
+        ({"repo_or_path": 5}, "repo_or_path must be a string such as 'xhk/ASAM-Datasets', not 5"),
+        ({"verify": True}, "verify=True is for streaming=False: a stream checks"),
+    ],
+)
+def test_a_wrong_argument_is_named(dist: Path, options: dict[str, Any], message: str) -> None:
+    given = {"config": "sa_000000", "repo_or_path": dist, "streaming": True, **options}
+    with pytest.raises(AsamDatasetsError, match=message):
+        load(**given)
+
+
+def test_numbers_of_numpy_are_whole_numbers(dist: Path) -> None:
+    options: dict[str, Any] = {"shuffle_seed": np.int64(3), "epoch": np.int32(0)}
+    assert load("sa_000000", repo_or_path=dist, streaming=True, **options)
 
 
 @pytest.mark.parametrize(

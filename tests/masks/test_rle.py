@@ -102,10 +102,6 @@ def test_masks_of_different_sizes_are_checked_each_against_its_own(
     assert all(reason == "rle_too_short" for reason, _, _ in runs.problems.values())
 
 
-def test_a_mask_of_more_pixels_than_can_be_is_too_short() -> None:
-    assert parse_rle(["1"], 2**61).problems[0][0] == "rle_too_short"
-
-
 @pytest.mark.parametrize(
     ("counts", "reason", "expected", "found"),
     [
@@ -187,3 +183,10 @@ def test_the_longest_string_of_a_mask_is_within_the_bound() -> None:
         counts = compress(runs)
         assert len(counts) <= 2 * sum(runs)
         assert not parse_rle([counts], sum(runs)).problems
+
+
+@pytest.mark.parametrize("pixels", [-1, 2**31, 2**62, 2**63 - 1])
+def test_a_size_that_no_mask_has_is_a_problem_of_that_mask(pixels: int) -> None:
+    runs = parse_rle(["0oooooooo1" * 3, "114", "114"], [pixels, 6, pixels])
+    assert {i: problem[0] for i, problem in runs.problems.items()} == {0: "rle_size", 2: "rle_size"}
+    assert runs.offsets.tolist() == [0, 0, 1, 1]
