@@ -39,6 +39,7 @@ from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from builder.captioning.run import CaptionSummary
+    from builder.core.cluster import RayEngine
     from builder.core.records import Source
     from builder.sources.sa1b import Sa1bSource
 
@@ -49,7 +50,9 @@ _EXAMPLES = (
     "python -m builder.build --eval camo --source camo --out suite",
     "python -m builder.build 'tars/sa_*.tar' --out dist --shards 3/64",
     "python -m builder.build --finish --out dist",
+    "python -m builder.build 'tars/sa_*.tar' --out dist --engine ray --address auto",
 )
+ENGINES = ("local", "ray")
 MAX_REJECTS = 0.05  # the share that no good source has
 # What --finish does without, and why other options are no use with --shards.
 _WITHOUT_FINISH = (
@@ -69,10 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.list_eval:
         return _list_eval(args)
-    _check_shards(args)
+    _check_many(args)
     from builder.card.top import prepare_top, write_top
-    from builder.sources.arguments import chosen_sources
+    from builder.sources.arguments import absolute, chosen_sources
 
+    if args.engine == "ray":  # its workers have another working directory
+        args.out = args.out.absolute()
+        args.sources = list(map(absolute, args.sources))
+        args.source = args.source and args.source.absolute()
     dist: Path = args.out
     if args.finish:
         return _finish(args)
@@ -115,17 +122,19 @@ def _build_all(
     good = [s for s in sources if s.config not in captioned or captioned[s.config].error is None]
     documents: dict[str, dict[str, Any]] = {}
     failed = len(sources) - len(good)
-    options = BuildOptions(
-        workers=args.workers,
-        resume=not args.no_resume,
-        max_rejects=args.max_rejects,
-        quiet=args.quiet,
-        part=args.shards,
-    )
     join = partial(_with_captions, args=args)
     settings = Settings(args.format, args.shard_size)
-    with closing(build_configs(good, args.out, settings, options, join)) as ended:
-        for source, built in ended:
+    with ExitStack() as stack:
+        options = BuildOptions(
+            workers=args.workers,
+            resume=not args.no_resume,
+            max_rejects=args.max_rejects,
+            quiet=args.quiet,
+            engine=stack.enter_context(_cluster(args)) if args.engine == "ray" else None,
+            part=args.shards,
+        )
+        ended = build_configs(good, args.out, settings, options, join)
+        for source, built in stack.enter_context(closing(ended)):
             if isinstance(built, asam_datasets.AsamDatasetsError):
                 if len(sources) == 1:
                     raise built
@@ -146,6 +155,12 @@ def _build_all(
     if len(ordered) > 1 and not args.shards:
         tell_all(ordered)
     return ordered, failed
+
+
+def _cluster(args: argparse.Namespace) -> RayEngine:
+    from builder.core.cluster import RayEngine
+
+    return RayEngine(args.address or "auto")
 
 
 def _estimate_all(
@@ -215,8 +230,14 @@ def _list_eval(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _check_shards(args: argparse.Namespace) -> None:
-    """Refuse options that contradict `--shards`."""
+def _check_many(args: argparse.Namespace) -> None:
+    """Refuse options about many machines that contradict each other or the rest."""
+    if args.address and args.engine != "ray":
+        raise UsageError("--address is for --engine ray: add it, or leave --address out")
+    if args.workers and args.engine == "ray":
+        raise UsageError(
+            "--workers is for this machine; the cluster's CPUs decide with --engine ray"
+        )
     if args.finish and args.shards:
         raise UsageError("--shards builds a part, --finish joins all parts: give one of them")
     for option in ("no_resume", "caption_model", "dry_run"):
@@ -331,6 +352,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_patience(result)
     many = result.add_argument_group("many machines")
+    many.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default=ENGINES[0],
+        help="what builds the shards: processes of this machine, or the nodes of a Ray cluster, "
+        "which must see the same paths (default: local)",
+    )
+    many.add_argument(
+        "--address",
+        help="the Ray cluster's address, or auto for the one that this machine belongs to "
+        "(default: auto)",
+    )
     many.add_argument(
         "--shards",
         type=_part,

@@ -22,7 +22,17 @@ from builder.__main__ import COMMANDS
 from builder.core.console import EXIT_FAILED, EXIT_OK, SCRIPT
 
 CONFIG, ROWS = "sa_000000", 12
-EXTRAS = ("torch", "transformers", "h5py", "cv2", "skimage", "matplotlib", "jinja2", "pytest")
+EXTRAS = (
+    "torch",
+    "transformers",
+    "h5py",
+    "cv2",
+    "skimage",
+    "matplotlib",
+    "jinja2",
+    "ray",
+    "pytest",
+)
 # What each command line needs that is not installed: the extra which the error must name.
 NEED = {
     "caption": ("absent.tar --out captions", "caption"),

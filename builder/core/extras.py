@@ -1,6 +1,7 @@
 """Optional packages, and the one message for a missing one.
 
-Each extra is a list of packages in pyproject.toml: `caption`, `eval`, `examples`, `preview`.
+Each extra is a list of packages in pyproject.toml: `caption`, `eval`, `examples`, `preview`,
+`ray`.
 """
 
 from __future__ import annotations

@@ -104,10 +104,11 @@ def in_process(
 ) -> Generator[tuple[T, R | Exception], None, None]:
     """As `stream`, in this process. A death of it is not survived."""
     for task in tasks:
-        yield task, _called(function, task, on_row)
+        yield task, called(function, task, on_row)
 
 
-def _called(function: Callable[[T, OnRow], R], task: T, on_row: OnRow) -> R | Exception:
+def called(function: Callable[[T, OnRow], R], task: T, on_row: OnRow) -> R | Exception:
+    """The function's result, or its error. A MemoryError becomes a ProcessDied."""
     done = [0, 0]
 
     def counted(images: int, masks: int) -> None:
@@ -340,11 +341,14 @@ def _outcome(function: Callable[[T, OnRow], R], task: T, pipe: Connection) -> tu
     except MemoryError:
         return _ERROR, MemoryError()  # a subclass may hold what can't be pickled
     except Exception as error:
-        return _ERROR, _portable(error)
+        return _ERROR, portable(error)
 
 
-def _portable(error: Exception) -> Exception:
-    """The error, or one with its text if it can't be sent to another process."""
+def portable(error: Exception) -> Exception:
+    """The error, or one with its text if it can't be sent to another process.
+
+    One that is none of this project's gets its traceback as a note.
+    """
     if not isinstance(error, AsamDatasetsError):
         error.add_note(traceback.format_exc())
     try:

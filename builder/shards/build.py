@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,12 +12,12 @@ from typing import Any
 
 from asam_datasets.batches import Layout
 from asam_datasets.schema import features_of
-from builder.core.errors import ShardError
+from builder.core.errors import SettingsError, ShardError
 from builder.core.files import replace_durably, sha256_json, unique
 from builder.core.layout import config_folder, temporary_folder
 from builder.core.records import Item, Json, Outcome, Reader, Reject, Source
 from builder.core.rejects import add_keys
-from builder.shards.plan import ShardPlan
+from builder.shards.plan import ShardPlan, encoding
 from builder.shards.receipt import COUNTED, Receipt, done, write_receipt
 from builder.shards.write import ShardWriter
 
@@ -42,6 +43,8 @@ class Job:
         Identifies the source's content, for the receipts.
     resume
         Whether to keep shards that are done.
+    encoding
+        What `builder.shards.plan.encoding` gave where the build was started.
     """
 
     dist: Path
@@ -49,7 +52,8 @@ class Job:
     fmt: str
     settings_sha256: str
     fingerprint: Json
-    resume: bool = True
+    resume: bool
+    encoding: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +123,16 @@ def build_shard(task: ShardTask, on_row: OnRow) -> Made:
         It could not be written, for example on a full disk. The temporary file is removed.
     SourceError
         The source can't be read.
+    SettingsError
+        This process would write other bytes than the one that started the build, because it runs on
+        a machine with other versions.
     """
     job, shard = task.job, task.plan
+    if (here := encoding()) != job.encoding:
+        raise SettingsError(
+            f"{task.name}: {platform.node()} has other versions than the machine where the build "
+            f"was started: expected {job.encoding}, found {here}; install the same lock file there"
+        )
     config = job.source.config
     features = features_of(job.source.kind)
     why = ""

@@ -89,15 +89,22 @@ class Settings:
         They include the versions of what writes bytes: pyarrow writes the file, datasets the
         features into the schema, and `builder/masks` the PNGs.
         """
-        from builder.masks.tables import PNG_VERSION  # it imports numpy, which --help does without
-
         return {
             "format": self.fmt,
             "shard_size": self.shard_size,
-            "row_version": ROW_VERSION,
-            "encoders": {**{name: version(name) for name in ENCODERS}, "png": PNG_VERSION},
+            **encoding(),
             **source.settings(),
         }
+
+
+def encoding() -> Json:
+    """What of this installation decides the bytes of a shard, as the settings hold it."""
+    from builder.masks.tables import PNG_VERSION  # it imports numpy, which --help does without
+
+    return {
+        "row_version": ROW_VERSION,
+        "encoders": {**{name: version(name) for name in ENCODERS}, "png": PNG_VERSION},
+    }
 
 
 def make_plan(listing: Listing, shard_size: int) -> list[ShardPlan]:

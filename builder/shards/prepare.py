@@ -27,7 +27,7 @@ from builder.core.layout import (
 from builder.core.records import Json, Source
 from builder.shards.build import Job, ShardTask
 from builder.shards.index import read_index
-from builder.shards.plan import Settings, ShardPlan, make_plan
+from builder.shards.plan import Settings, ShardPlan, encoding, make_plan
 from builder.shards.receipt import receipt_path
 from builder.shards.state import (
     State,
@@ -71,7 +71,7 @@ class Planned:
         settings = dict(self.plan.settings)
         job = Job(
             *(dist, self.source, settings["format"], sha256_json(settings)),
-            *(dict(self.plan.listed.fingerprint), resume),
+            *(dict(self.plan.listed.fingerprint), resume, encoding()),
         )
         return [ShardTask(job, shard) for shard in self.shards]
 

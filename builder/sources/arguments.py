@@ -43,6 +43,11 @@ def chosen_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Sourc
         yield from _sa1b_sources(args, stack)
 
 
+def absolute(source: str) -> str:
+    """A local path or glob that is the same in any working directory; a URL as it is."""
+    return source if "://" in source else str(Path(source).absolute())
+
+
 def _eval_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
     from builder.sources import evaluation
     from builder.sources.evaluation.fixtures import write_fixtures

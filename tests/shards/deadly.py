@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from pathlib import Path
 from builder.core.records import Item, Json, Listing, Outcome, Reader
 from builder.sources.sa1b import Sa1bSource
 
-MEMORY = 0  # in place of a signal's number: the record raises MemoryError
+# In place of a signal's number: the record raises MemoryError, or waits to be ended from outside.
+MEMORY, WAIT = 0, -1
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class DeadlySource:
     source
         The source.
     deeds
-        By the key of an item, the number of a signal, or MEMORY.
+        By the key of an item, the number of a signal, MEMORY or WAIT.
     times
         How often each does so; without end by default.
     folder
@@ -75,6 +77,8 @@ class DeadlyReader:
         if deed is not None and self._once_more(item.key):
             if deed == MEMORY:
                 raise MemoryError
+            if deed == WAIT:
+                time.sleep(600)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             os.kill(os.getpid(), deed)
         return self.reader.read(item)
@@ -85,4 +89,5 @@ class DeadlyReader:
         path = self.source.folder / key
         done = len(path.read_bytes()) if path.exists() else 0
         path.write_bytes(b"." * (done + 1))
+        (self.source.folder / f"{key}.pid").write_text(str(os.getpid()))
         return done < self.source.times
