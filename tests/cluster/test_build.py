@@ -154,5 +154,5 @@ def test_a_cluster_without_room_is_told(cluster: Any) -> None:
 
 
 def test_no_cluster_is_told() -> None:
-    with pytest.raises(SettingsError, match=r"no Ray cluster at 127.0.0.1:1 .* ray start --head"):
+    with pytest.raises(SettingsError, match=r"no Ray cluster at 127.0.0.1:1 .*ray start --head"):
         RayEngine("127.0.0.1:1")

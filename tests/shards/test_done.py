@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from builder.core.errors import SettingsError
 from builder.core.layout import receipts_folder
+from builder.shards.build import build_shard
 from builder.shards.built import Built
 from builder.shards.config import build_config
 from builder.shards.plan import Settings
+from builder.shards.prepare import plan_config
 from builder.sources.archive import Archive
 from builder.sources.evaluation import open_source
 from builder.sources.evaluation.fixtures import write_fixture
@@ -100,3 +104,13 @@ def test_a_release_that_was_copied_is_known_by_its_bytes(tmp_path: Path) -> None
     for path in folder.rglob("*"):
         os.utime(path, ns=(1, 1))
     assert build_eval() == shards
+
+
+def test_a_machine_of_other_versions_builds_no_shard(tar: Path, tmp_path: Path) -> None:
+    (source,) = open_sources([str(tar)])
+    planned = plan_config(source, Settings("arrow", 20_000))
+    task = planned.tasks(tmp_path, resume=True)[0]
+    other = {**task.job.encoding, "encoders": {"pyarrow": "0"}}
+    with pytest.raises(SettingsError, match=r"expected .*'pyarrow': '0'.*install the same lock"):
+        build_shard(replace(task, job=replace(task.job, encoding=other)), lambda rows, masks: None)
+    assert not list(tmp_path.rglob("*.arrow*"))
