@@ -39,6 +39,7 @@ def check_repo(
     configs: Sequence[str] | None = None,
     *,
     deep: bool = False,
+    independent: bool = False,
     quiet: bool = False,
     api: HfApi | None = None,
     patience: Patience = PATIENT,
@@ -46,7 +47,8 @@ def check_repo(
     """Check a repo; returns the problems and the number of shards that were checked.
 
     The Hub states the sha256 of each shard, so only small files are downloaded. With `deep`, the
-    shards are downloaded one after another, and every row is checked as in a local dist.
+    shards are downloaded one after another, and every row is checked as in a local dist; with
+    `independent` every picture and mask is decoded.
 
     Raises
     ------
@@ -68,7 +70,9 @@ def check_repo(
                 elif deep:
                     with tempfile.TemporaryDirectory() as folder:
                         tree.fetch(index.path(shard), folder)
-                        check = ShardCheck.of(Path(folder), index, shard, fast=False)
+                        check = ShardCheck.of(
+                            Path(folder), index, shard, fast=False, independent=independent
+                        )
                         found = check_shard(check)
                         problems += found
                         if not found:
