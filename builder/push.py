@@ -47,6 +47,9 @@ _SHOWN = 20  # files listed on a dry run; --json has them all
 def main(argv: Sequence[str] | None = None) -> int:
     """Verify, compare, upload, commit, compare; returns the exit status."""
     args = _parser().parse_args(argv)
+    if args.repo is None:
+        args.repo = REPO_ID
+        say(f"no --repo is given: the repo is {REPO_ID}")
     from builder.hub.client import connect
     from builder.hub.plan import Planner, Target
     from builder.hub.upload import Published, Publisher
@@ -61,9 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     planner = Planner(connect(patience), args.dist, indexes, target, patience)
     publisher = Publisher(planner, quiet=args.quiet)
     _check_terms(indexes, args.i_may_redistribute)
-    _verify(args.dist, [index.config for index in indexes], args)
-    if not args.dry_run:
+    if not args.dry_run:  # before the whole dist is read
         _check_token(planner.api, target.repo, patience)
+    _verify(args.dist, [index.config for index in indexes], args)
     plan = planner.plan()
     _tell_plan(plan, args)
     published = Published(plan) if args.dry_run else publisher.publish(plan)
@@ -83,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         _EXAMPLES,
     )
     result.add_argument("dist", type=Path, help="a dist")
-    result.add_argument("--repo", default=REPO_ID, help=f"a dataset repo (default: {REPO_ID})")
+    result.add_argument("--repo", help=f"a dataset repo (default: {REPO_ID})")
     result.add_argument("--configs", nargs="+", metavar="NAME", help="only these configs")
     result.add_argument("--private", action="store_true", help="make a new repo a private one")
     result.add_argument("--create-pr", action="store_true", help="open a pull request")

@@ -74,7 +74,7 @@ def sample_dist(tmp_path_factory: pytest.TempPathFactory, sample_source: SampleP
             pytest.MonkeyPatch.context() as patch,
             contextlib.redirect_stderr(io.StringIO()) as said,
         ):
-            patch.setattr(sample, "write_sample", lambda _: sample_source)
+            patch.setattr(sample, "write_sample", lambda *_: sample_source)
             status = builder.build.main(arguments)
         assert status == EXIT_OK, said.getvalue()
         assert "0 rejects, 0 captions missing" in said.getvalue()

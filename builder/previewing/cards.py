@@ -129,8 +129,9 @@ def make_cards(
         return (key, f"#row-{places[key][0] + 1}") if key in places else ("", "")
 
     if _UNDRAWN in places:
-        number = f"{len(places[_UNDRAWN]):,}"
-        yield Card("not drawn", number, "rows on the page", *link(_UNDRAWN), bad=True)
+        number = len(places[_UNDRAWN])
+        remark = f"{'row' if number == 1 else 'rows'} on the page"
+        yield Card("not drawn", f"{number:,}", remark, *link(_UNDRAWN), bad=True)
     counts, facts = config.index.counts, statistics.facts
     if rejects:
         remark = _subjects(rejects)

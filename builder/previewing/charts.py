@@ -99,7 +99,8 @@ def _histogram(
         axes.margins(x=0.01)
         # With few bars, make room at the sides: bars stay narrow and ticks stay whole numbers.
         if whole and (lack := 8 - (edges[-1] - edges[0])) > 0:
-            axes.set_xlim(edges[0] - shift - lack / 2, edges[-1] - shift + lack / 2)
+            left = max(edges[0] - shift - lack / 2, -shift)  # no number of things is below 0
+            axes.set_xlim(left, left + lack + edges[-1] - edges[0])
         axes.set_ylim(0, max(counts) * 1.12)
         if log:
             axes.set_xscale("log")
@@ -115,15 +116,15 @@ def _histogram(
         axes.grid(visible=False, axis="x")
         svg = _svg(figure, key)
     five, ninety_five = (float(x) for x in np.percentile(values, (5, 95)))
-    of = f" {unit}" if unit else ""
+    largest = short(float(values.max()))
+    of = f" {_of(unit, largest)}" if unit else ""
     summary = (
         f"median {short(median)}, mean {short(float(values.mean()))}, 90 % from {short(five)} to "
-        f"{short(ninety_five)}, smallest {short(float(values.min()))}, largest "
-        f"{short(float(values.max()))}{of}"
+        f"{short(ninety_five)}, smallest {short(float(values.min()))}, largest {largest}{of}"
     )
     rows = list(zip(_ranges(edges, whole), counts, strict=True))
     if zeros := len(values) - len(drawn):
-        summary += f"; {zeros:,} of 0{of} not drawn, because the scale is logarithmic"
+        summary += f"; {zeros:,} of 0 {unit} not drawn, because the scale is logarithmic"
         rows.insert(0, ("0", zeros))
     return Chart(key, title, summary, svg, rows)
 
@@ -153,8 +154,14 @@ def _ranking(key: str, title: str, unit: str, counts: Mapping[str, int]) -> Char
         svg = _svg(figure, key)
     name, most = ranked[0]
     total = sum(counts.values())
-    summary = f"{len(ranked):,} in all, most often {name} ({most:,} of {total:,} {unit})"
+    share = f"{most:,} of {total:,} {_of(unit, str(total))}"
+    summary = f"{len(ranked):,} in all, most often {name} ({share})"
     return Chart(key, title, summary, svg, top)
+
+
+def _of(unit: str, number: str) -> str:
+    """A unit, which is a plural, after a number."""
+    return unit.removesuffix("s") if number == "1" else unit
 
 
 def short(value: float) -> str:

@@ -167,7 +167,7 @@
       button.addEventListener("click", () => {
         const on = button.dataset.all === "on";
         for (const number of options.keys()) turn(number, on);
-        status.textContent = `All ${options.size} masks ${button.dataset.all}`;
+        status.textContent = `All ${options.size} ${options.size === 1 ? "mask" : "masks"} ${button.dataset.all}`;
       });
     return {
       show: () => { if (list) sort(); },

@@ -59,6 +59,7 @@ def render(contents: Contents) -> str:
     )
     environment.filters["thousands"] = "{:,}".format
     environment.filters["short"] = short
+    environment.filters["counted"] = counted
     index = contents.config.index
     return environment.get_template("page.html.jinja").render(
         css=Markup(_packaged("page.css")),

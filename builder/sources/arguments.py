@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from builder.core.console import patience_of, say
+from builder.core.console import Progress, patience_of
 from builder.core.errors import UsageError
 from builder.core.records import Source
 
@@ -73,13 +73,13 @@ def _eval_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
 
 def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source]:
     from builder.sources.sa1b import Selection, open_sources, read_image_ids
-    from builder.sources.sample import write_sample
+    from builder.sources.sample import SCENES, write_sample
 
     paths = args.sources
     if args.sample:
-        if not args.quiet:
-            say("drawing the sample's twelve pictures ...")
-        sample = write_sample(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        with Progress(len(SCENES), "picture", "draw the sample", quiet=args.quiet) as progress:
+            sample = write_sample(folder, progress.update)
         paths, args.captions = [str(sample.tar)], args.captions or sample.captions
     ids = read_image_ids(args.image_ids, patience_of(args)) if args.image_ids else None
     opened = open_sources(

@@ -37,6 +37,7 @@ _STEM = re.compile(rf"sa_({_ID.pattern})")
 # Of real rows the image makes up 82 %, masks 9 %, annotations 6 % and the control image 3 %.
 _BYTES_PER_JSON_BYTE = 3.0
 
+_KINDS = 3  # kinds of files that a message names
 _LONGEST_ID = 100  # characters of an annotation's id in a reject
 
 
@@ -231,8 +232,12 @@ class Sa1bSource:
         )
 
     def _nothing(self, contents: Contents) -> str:
-        names = [member.name for member in contents.members]
-        found = f"{counted(len(names), 'file')}: {some(names) or 'none'}"
+        kinds: dict[str, list[str]] = {}
+        for member in contents.members:
+            kinds.setdefault(posixpath.splitext(member.name)[1], []).append(member.name)
+        most = sorted(kinds.items(), key=lambda kind: -len(kind[1]))[:_KINDS]
+        shown = (f"{counted(len(of), f'{end} file'.strip())}: {some(of)}" for end, of in most)
+        found = "; ".join(shown) or "no file"
         return (
             f"{self.archive.url}: expected pairs of sa_<id>.jpg and sa_<id>.json, found "
             + "; ".join([found, *contents.notes])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import DatasetCard, constants
 
+from asam_datasets import REPO_ID
 from builder.core.console import run_command
 from builder.core.errors import AsamDatasetsError, HubError, SettingsError, ShardError, UsageError
 from builder.core.layout import config_folder
@@ -342,6 +343,25 @@ def test_wrong_arguments_are_told(
     with pytest.raises(error, match=message):
         main(given)
     assert run_command(main, given) == (2 if error is UsageError else 1)
+
+
+def test_the_token_is_tried_before_the_dist_is_read(
+    at_hub: LoopbackHub, two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(two, damaged)
+    for shard in damaged.glob("data/*/*.arrow"):
+        shard.write_bytes(bytes(shard.stat().st_size))
+    monkeypatch.setenv("HF_TOKEN", LoopbackHub.READ)
+    with pytest.raises(HubError, match="is read-only"):
+        main([str(damaged), "--repo", REPO, "--workers", "1", "--quiet"])
+
+
+def test_a_push_without_a_repo_says_where_it_goes(
+    at_hub: LoopbackHub, two: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(two), "--dry-run", "--workers", "1", "--quiet"])
+    assert capsys.readouterr().err.startswith(f"no --repo is given: the repo is {REPO_ID}\n")
 
 
 def test_a_dist_of_both_formats_is_refused(hub: LoopbackHub, tmp_path: Path) -> None:

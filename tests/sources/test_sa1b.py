@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco
 
-from builder.core.errors import SettingsError
+from builder.core.errors import SettingsError, SourceError
 from builder.core.records import Listing, Outcome
 from builder.core.rejects import read_rejects, write_rejects
 from builder.sources import checks
@@ -371,3 +371,16 @@ def test_an_annotation_without_a_usable_id_is_named_by_its_place(
     (reject,) = read_one(tmp_path, value).rejects
     assert (reject.reason, reject.annotation_id) == ("wrong_type", "annotations[1]")
     assert read_rejects(write_rejects([reject]), "rejects.jsonl") == [reject]
+
+
+def test_each_kind_of_wrong_names_is_shown(tmp_path: Path) -> None:
+    wrong = {
+        name.replace("sa_", "") if name.endswith("json") else name: data
+        for name, data in members(range(1, 21)).items()
+    }
+    (source,) = open_sources([str(write_tar(tmp_path / "sa_000000.tar", wrong))])
+    with pytest.raises(SourceError) as caught:
+        source.listing()
+    said = str(caught.value)
+    assert "found 20 .jpg files: sa_1.jpg, " in said
+    assert "; 20 .json files: 1.json, " in said

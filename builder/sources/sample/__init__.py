@@ -71,8 +71,10 @@ SCENES = (
 )
 
 
-def write_sample(folder: Path) -> SamplePaths:
+def write_sample(folder: Path, on_picture: Callable[[], object] = lambda: None) -> SamplePaths:
     """Write the sample's tar and captions file into `folder`; existing ones are replaced.
+
+    `on_picture` is called after each picture, which takes about half a second.
 
     The tar's time of change is always the same, as its bytes are, so a build of the sample resumes.
     """
@@ -83,6 +85,7 @@ def write_sample(folder: Path) -> SamplePaths:
         pictures.append((name, jpeg))
         records.append((name.replace(".jpg", ".json"), json.dumps(record).encode()))
         captions.append(json.dumps({"img": name, "prompt": scene.caption}) + "\n")
+        on_picture()
     paths = SamplePaths(folder / TAR, folder / CAPTIONS)
     write_bytes(paths.tar, _tar(pictures + records))
     os.utime(paths.tar, (0, 0))
