@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from asam_datasets.redaction import redacted
+
+# An object as Python shows it, such as `<_io.BytesIO object at 0x7f1c4a041d50>`.
+_OBJECT = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
 
 
 class AsamDatasetsError(Exception):
@@ -36,3 +41,35 @@ class ContractError(CorruptDataError):
 
 class ImageRootError(AsamDatasetsError):
     """An image is missing from `image_root`, or is not the one that was annotated."""
+
+
+def what_went_wrong(error: BaseException, path: str = "") -> str:
+    """The message of a library's error, in a form that is the same in every run on any machine.
+
+    Libraries put the address of an object, or the whole path of a file, into their messages.
+    Addresses differ between runs, and paths between machines. Rejects must not.
+
+    Parameters
+    ----------
+    error
+        An error of a library such as Pillow or h5py.
+    path
+        The file that was read. Its name alone stays in the text.
+
+    Returns
+    -------
+    str
+        The text without addresses; the error's type where there is no text.
+
+    >>> what_went_wrong(OSError("cannot identify image file <_io.BytesIO object at 0x7f1c>"))
+    'cannot identify image file'
+    >>> what_went_wrong(OSError("no image: '/home/me/1.png'"), "/home/me/1.png")
+    "no image: '1.png'"
+    >>> what_went_wrong(EOFError())
+    'EOFError'
+    """
+    text = str(error)
+    name = path.rsplit("/", 1)[-1]
+    for shown in filter(None, (path, repr(path)[1:-1])):
+        text = text.replace(shown, name)
+    return _OBJECT.sub("", text).strip() or type(error).__name__
