@@ -33,6 +33,7 @@ import sys
 import tarfile
 import threading
 import time
+import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -43,6 +44,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -72,7 +74,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import ExifTags
 from PIL import Image
+from PIL import ImageOps
 from fsspec.implementations.local import LocalFileSystem
 from huggingface_hub import HfApi
 from huggingface_hub import HfFileSystem
@@ -839,6 +843,10 @@ def mask_bits(
 # --------------------------------------------------------------------------------------------------
 
 
+# An object as Python shows it, such as `<_io.BytesIO object at 0x7f1c4a041d50>`.
+_OBJECT = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
+
+
 class AsamDatasetsError(Exception):
     """Base of every error that this project raises on purpose.
 
@@ -870,6 +878,38 @@ class ContractError(CorruptDataError):
 
 class ImageRootError(AsamDatasetsError):
     """An image is missing from `image_root`, or is not the one that was annotated."""
+
+
+def what_went_wrong(error: BaseException, path: str = "") -> str:
+    """The message of a library's error, in a form that is the same in every run on any machine.
+
+    Libraries put the address of an object, or the whole path of a file, into their messages.
+    Addresses differ between runs, and paths between machines. Rejects must not.
+
+    Parameters
+    ----------
+    error
+        An error of a library such as Pillow or h5py.
+    path
+        The file that was read. Its name alone stays in the text.
+
+    Returns
+    -------
+    str
+        The text without addresses; the error's type where there is no text.
+
+    >>> what_went_wrong(OSError("cannot identify image file <_io.BytesIO object at 0x7f1c>"))
+    'cannot identify image file'
+    >>> what_went_wrong(OSError("no image: '/home/me/1.png'"), "/home/me/1.png")
+    "no image: '1.png'"
+    >>> what_went_wrong(EOFError())
+    'EOFError'
+    """
+    text = str(error)
+    name = path.rsplit("/", 1)[-1]
+    for shown in filter(None, (path, repr(path)[1:-1])):
+        text = text.replace(shown, name)
+    return _OBJECT.sub("", text).strip() or type(error).__name__
 
 
 # --------------------------------------------------------------------------------------------------
@@ -1627,6 +1667,144 @@ class PatientFile(io.RawIOBase):
 
 
 # --------------------------------------------------------------------------------------------------
+# frames.py. Where the pixels of a picture lie once it was brought to a size: stretched, cut or padded.
+# --------------------------------------------------------------------------------------------------
+
+
+FITS = ("stretch", "cover", "contain")
+_LONGEST_SIDE = 16_384  # pixels; more is a mistake
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A picture is resized to `resized`, and a part of the result is shown in a frame.
+
+    The part begins at `cut` and fills the frame's upper left. Where it is smaller than the frame,
+    the rest is padding, on the right and below. All are (height, width) or (y, x) in pixels.
+    """
+
+    full: tuple[int, int]  # of the picture
+    resized: tuple[int, int]  # of the whole picture after resizing
+    cut: tuple[int, int]  # where, in the resized picture, the part begins
+    shown: tuple[int, int]  # of the part
+    size: tuple[int, int]  # of the frame
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """The factors of x and of y."""
+        return self.resized[1] / self.full[1], self.resized[0] / self.full[0]
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        """What is added to x and to y after they were scaled."""
+        return float(-self.cut[1]), float(-self.cut[0])
+
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """The picture's row that each row of the part shows by nearest neighbour, (h,)."""
+        return nearest(self.full[0], self.resized[0], self.cut[0], self.shown[0])
+
+    @property
+    def columns(self) -> npt.NDArray[np.int64]:
+        """The picture's column that each column of the part shows by nearest neighbour, (w,)."""
+        return nearest(self.full[1], self.resized[1], self.cut[1], self.shown[1])
+
+    def box(self, extent: tuple[float, float]) -> tuple[float, float, float, float]:
+        """The part as (left, upper, right, lower), where the whole picture is (h, w) `extent`."""
+        y, x = extent[0] / self.resized[0], extent[1] / self.resized[1]
+        bottom, right = self.cut[0] + self.shown[0], self.cut[1] + self.shown[1]
+        return self.cut[1] * x, self.cut[0] * y, right * x, bottom * y
+
+    def point(self, x: float, y: float) -> list[float]:
+        """A point of the picture in the frame, as SAM's `ResizeLongestSide.apply_coords` moves it.
+
+        It may lie outside of what is shown.
+        """
+        (sx, sy), (dx, dy) = self.scale, self.offset
+        return [x * sx + dx, y * sy + dy]
+
+
+def nearest(full: int, resized: int, start: int, count: int) -> npt.NDArray[np.int64]:
+    """The source index that each of `count` samples of an axis shows, the first being `start`.
+
+    `resized` samples are the whole axis of `full` pixels. Sample i shows the pixel in which its
+    centre lies: floor((i + 0.5) * full / resized).
+    """
+    centres: npt.NDArray[np.int64] = 2 * np.arange(start, start + count, dtype=np.int64) + 1
+    return centres * full // (2 * resized)
+
+
+def frame_of(full: tuple[int, int], size: tuple[int, int], fit: str) -> Frame:
+    """How a picture is brought to a size.
+
+    Parameters
+    ----------
+    full
+        (height, width) of the picture in pixels.
+    size
+        (height, width) of the frame in pixels.
+    fit
+        - "stretch": both sides become those of the frame, whatever the proportions. ASAM does this
+          (ControlNet/tutorial_dataset.py, sam_continue_learning/utils/dataloader.py).
+        - "cover": the proportions stay, the frame is filled, and the middle of the picture is
+          shown. The longer side is rounded down, and half a pixel of the cut to the even number,
+          as `Resize` and `CenterCrop` of torchvision do it, which diffusers' train_controlnet.py
+          uses.
+        - "contain": the proportions stay and all of the picture is shown, with padding on the right
+          or below. The shorter side is rounded as in SAM's `get_preprocess_shape`
+          (segment_anything/utils/transforms.py).
+    """
+    (full_height, full_width), (height, width) = full, size
+    if fit == "stretch":
+        return Frame(full, size, (0, 0), size, size)
+    tall = height * full_width >= width * full_height  # the height needs the larger factor
+    if fit == "cover":
+        if tall:
+            resized = height, height * full_width // full_height
+        else:
+            resized = width * full_height // full_width, width
+        cut = round((resized[0] - height) / 2), round((resized[1] - width) / 2)
+        return Frame(full, resized, cut, size, size)
+    if tall:
+        scaled = int(full_height * (width * 1.0 / full_width) + 0.5)
+        resized = min(height, max(1, scaled)), width
+    else:
+        scaled = int(full_width * (height * 1.0 / full_height) + 0.5)
+        resized = height, min(width, max(1, scaled))
+    return Frame(full, resized, (0, 0), resized, size)
+
+
+def frame_size(size: Any) -> tuple[int, int]:
+    """The (height, width) that a user asks for: one number for a square, or both.
+
+    Raises
+    ------
+    AsamDatasetsError
+        These are no whole numbers from 1 to 16,384.
+    """
+    try:
+        height, width = size if hasattr(size, "__len__") else (size, size)
+        if isinstance(height, bool) or isinstance(width, bool) or isinstance(size, str):
+            raise TypeError
+        found = operator.index(height), operator.index(width)
+    except (TypeError, ValueError):
+        found = 0, 0
+    if not all(1 <= side <= _LONGEST_SIDE for side in found):
+        raise AsamDatasetsError(
+            f"size must be a whole number of pixels for a square, or (height, width), from 1 to "
+            f"{_LONGEST_SIDE:,} each, not {size!r}"
+        )
+    return found
+
+
+def check_fit(fit: Any) -> None:
+    """Raise AsamDatasetsError unless `fit` is one of FITS."""
+    if not isinstance(fit, str) or fit not in FITS:
+        names = " or ".join(map(repr, FITS))
+        raise AsamDatasetsError(f"fit must be {names}, not {fit!r}")
+
+
+# --------------------------------------------------------------------------------------------------
 # names.py. The names of the repo, the configs and the evaluation sets.
 # --------------------------------------------------------------------------------------------------
 
@@ -1711,6 +1889,126 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(_PROTOCOL.sub("", name), stems, n=3)
     near = difflib.get_close_matches(name, [one for stem in close for one in stems[stem]], n=3)
     return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+# --------------------------------------------------------------------------------------------------
+# pictures.py. Pictures as `load_dataset` shows them: turned as their EXIF orientation says.
+#
+# `datasets.Image` applies `ImageOps.exif_transpose` after decoding, in datasets 3 and later. Width,
+# height and masks of a row belong to the turned picture. Therefore the picture of a row is opened
+# here, and nowhere else.
+# --------------------------------------------------------------------------------------------------
+
+
+def open_picture(data: bytes) -> Image.Image:
+    """A picture whose header was read, and its pixels were not.
+
+    Raises
+    ------
+    Exception
+        It is no picture, or one that Pillow lets another program draw. Pillow raises what it likes.
+    """
+    image = Image.open(io.BytesIO(data))
+    if image.format == "EPS":
+        raise OSError("an EPS file, which Pillow lets another program draw")
+    return image
+
+
+def orientation(data: bytes) -> int:
+    """The orientation that an encoded picture states, 1 to 8, in EXIF or else in XMP.
+
+    Parameters
+    ----------
+    data
+        The file's bytes. Only the header is read, except of a PNG.
+
+    Returns
+    -------
+    int
+        1 if it states none, or one that is not defined: then nothing is turned.
+
+    Raises
+    ------
+    OSError
+        It is no picture.
+    ValueError
+        Its EXIF data can't be read, so `load_dataset` can't show it either.
+    """
+    with _opened(data) as image:
+        return stated_orientation(image)
+
+
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of the picture as it is shown; raises what `orientation` does."""
+    with _opened(data) as image:
+        width, height = image.size
+        return (height, width) if is_sideways(image) else (width, height)
+
+
+def show(data: bytes, least: tuple[int, int] | None = None) -> Image.Image:
+    """Decode a picture, and turn it.
+
+    Parameters
+    ----------
+    data
+        The file's bytes.
+    least
+        The width and height that are enough. A JPEG is then decoded at about this size, which is
+        fast. Defaults to the full size.
+
+    Raises
+    ------
+    OSError
+        It can't be decoded.
+    ValueError
+        Its EXIF data can't be read, so `load_dataset` can't show it either.
+    """
+    with _opened(data) as image:
+        if least:
+            image.draft("RGB", least[::-1] if is_sideways(image) else least)
+        image.load()
+        turn(image)
+        return image
+
+
+def turn(image: Image.Image) -> None:
+    """Turn a picture, in place, as its orientation says, and as `datasets.Image` does."""
+    with _exif_errors():
+        if image.getexif().get(ExifTags.Base.Orientation) is not None:
+            ImageOps.exif_transpose(image, in_place=True)
+
+
+def stated_orientation(image: Image.Image) -> int:
+    """The orientation that an opened picture states, as `orientation` gives it."""
+    with _exif_errors():
+        value = image.getexif().get(ExifTags.Base.Orientation)
+        return next((number for number in range(1, 9) if number == value), 1)
+
+
+def is_sideways(image: Image.Image) -> bool:
+    """Whether turning swaps the sides; Pillow itself swaps those of a TIFF."""
+    return stated_orientation(image) > 4 and image.format != "TIFF"
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Pillow skips malformed EXIF tags
+        try:
+            yield open_picture(data)
+        except (OSError, ValueError, Warning, Image.DecompressionBombError):
+            raise
+        except Exception as error:  # a plugin of Pillow's raises what it likes
+            raise OSError(what_went_wrong(error)) from error
+
+
+@contextmanager
+def _exif_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Pillow raises what it likes
+        found = f"{type(error).__name__}: {what_went_wrong(error)}"
+        raise ValueError(f"EXIF data that Pillow can't read ({found})") from error
 
 
 # --------------------------------------------------------------------------------------------------
@@ -2446,8 +2744,256 @@ def may_be_had_later(error: Exception) -> bool:
 
 
 # --------------------------------------------------------------------------------------------------
+# resizing.py. Pictures become arrays of a wanted size: photographs by DCT scaling, labels by nearest neighbour.
+#
+# A JPEG stores blocks of 8 x 8 pixels as frequencies. Its decoder can leave out the high ones, and
+# give a picture of 1/8, 2/8, ... of the size in a fraction of the time (libjpeg's `scale_num`,
+# libjpeg.txt, "Decompression parameter selection"). simplejpeg offers every eighth. Pillow's
+# `Image.draft` offers 1/8, 1/4 and 1/2. What was decoded is then resized once, by Pillow's bilinear
+# filter, whose support grows with the reduction.
+# --------------------------------------------------------------------------------------------------
+
+
+# What `ImageOps.exif_transpose` does for each orientation of Exif 2.32 (CIPA DC-008), 4.6.4.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_RIGHT_TO_LEFT, _UPSIDE_DOWN = (2, 3, 6, 7), (3, 4, 7, 8)  # of the stored pixels, when shown
+_PLAIN = ("RGB", "L")  # modes of JPEGs that simplejpeg decodes as Pillow does
+
+# Takes the (height, width) of a picture as it is shown, and says how it is framed.
+Framing = Callable[[tuple[int, int]], Frame]
+
+
+def photograph(data: bytes, framing: Framing, exact: bool) -> npt.NDArray[np.uint8]:
+    """A picture in its frame, turned as its EXIF orientation says.
+
+    Parameters
+    ----------
+    data
+        The file's bytes.
+    framing
+        Called once with the picture's size.
+    exact
+        Whether a JPEG is decoded at its full size, by Pillow, as `load_dataset` does.
+
+    Returns
+    -------
+    numpy.ndarray
+        (h, w, 3) uint8, RGB. Padding is black.
+
+    Raises
+    ------
+    Exception
+        It can't be decoded. Pillow raises what it likes.
+    """
+    image = open_picture(data)
+    orientation, sideways = stated_orientation(image), is_sideways(image)
+    width, height = image.size
+    frame = framing((width, height) if sideways else (height, width))
+    least = frame.resized[::-1] if sideways else frame.resized
+    least = min(least[0], height), min(least[1], width)
+    pixels = None
+    if not exact and image.format == "JPEG" and image.mode in _PLAIN:
+        pixels = _scaled(data, (height, width), least)
+    if pixels is None:
+        if not exact:
+            image.draft("RGB", least[::-1])
+        image.load()
+        turn(image)
+        picture = image.convert("RGB")
+    else:
+        picture = Image.fromarray(pixels)
+        if orientation in _TURNS:
+            picture = picture.transpose(_TURNS[orientation])
+    extent = _extent((picture.height, picture.width), frame.full)
+    box = frame.box(extent)
+    # What lies beyond the extent is on the right and below, unless the picture was turned.
+    over_y, over_x = picture.height - extent[0], picture.width - extent[1]
+    left, top = over_x * (orientation in _RIGHT_TO_LEFT), over_y * (orientation in _UPSIDE_DOWN)
+    box = box[0] + left, box[1] + top, box[2] + left, box[3] + top
+    part = picture.resize(frame.shown[::-1], Image.Resampling.BILINEAR, box=box)
+    return _padded(np.array(part), frame)
+
+
+def _extent(size: tuple[int, int], full: tuple[int, int]) -> tuple[float, float]:
+    """What a picture of (height, width) `full` takes of one decoded at `size`, in pixels.
+
+    The decoder rounds a side up: 3/8 of 1500 pixels are 562.5, and it gives 563. To take the 563 as
+    the whole picture would move what it shows by up to half a pixel.
+    """
+    for eighths in range(8, 0, -1):
+        if all(-(-side * eighths // 8) == n for side, n in zip(full, size, strict=True)):
+            return full[0] * eighths / 8, full[1] * eighths / 8
+    return size
+
+
+def _scaled(
+    data: bytes, size: tuple[int, int], least: tuple[int, int]
+) -> npt.NDArray[np.uint8] | None:
+    """A JPEG decoded by simplejpeg to the next size that has `least` (height, width) pixels.
+
+    None if simplejpeg is not installed, or does not take the file. Then Pillow, which takes more
+    files, is to say what is wrong. `size` is the one that Pillow found.
+    """
+    if (jpeg := _simplejpeg()) is None:
+        return None
+    try:
+        if jpeg.decode_jpeg_header(data)[:2] != size:
+            return None
+        found: npt.NDArray[np.uint8] = jpeg.decode_jpeg(
+            data, "RGB", min_height=least[0], min_width=least[1]
+        )
+    except ValueError:
+        return None
+    return found
+
+
+@functools.cache
+def _simplejpeg() -> Any:
+    """The module simplejpeg; None where it is not installed."""
+    if importlib.util.find_spec("simplejpeg") is None:
+        return None
+    return importlib.import_module("simplejpeg")
+
+
+def colors(data: bytes, framing: Framing) -> npt.NDArray[np.uint8]:
+    """A control image in its frame, (h, w, 3) uint8, by nearest neighbour; padding is black.
+
+    A picture with a palette becomes colours after it was made small.
+    """
+    image = open_picture(data)
+    image.load()
+    turn(image)
+    frame = framing((image.height, image.width))
+    if image.mode != "P":
+        return _padded(_sampled(image.convert("RGB"), frame), frame)
+    small = Image.fromarray(_sampled(image, frame))
+    small.putpalette(image.getpalette("RGB") or [])
+    return _padded(np.array(small.convert("RGB")), frame)
+
+
+def bitmap(data: bytes, framing: Framing) -> npt.NDArray[np.uint8]:
+    """A mask in its frame, (h, w) uint8 of 0 and 1, by nearest neighbour; padding is 0."""
+    image = open_picture(data)
+    image.load()
+    turn(image)
+    frame = framing((image.height, image.width))
+    if image.mode not in ("1", "L", "P"):
+        image = image.convert("L")
+    return _padded((_sampled(image, frame) != 0).astype(np.uint8), frame)
+
+
+def _sampled(image: Image.Image, frame: Frame) -> npt.NDArray[Any]:
+    """The pixels of a picture that its frame shows, without the padding."""
+    return _pixels(image)[frame.rows][:, frame.columns]
+
+
+def _pixels(image: Image.Image) -> npt.NDArray[Any]:
+    """The pixels of a picture; without a copy, which takes a millisecond, where that can be."""
+    if image.mode in ("L", "P") and hasattr(image, "__arrow_c_array__"):
+        try:
+            pixels: npt.NDArray[np.uint8] = pa.array(image).to_numpy()
+            return pixels.reshape(image.height, image.width)
+        except ValueError:  # Pillow keeps a very large picture in several parts
+            pass
+    return np.asarray(image)
+
+
+def _padded(part: npt.NDArray[np.uint8], frame: Frame) -> npt.NDArray[np.uint8]:
+    """What is shown, with zeros on the right or below to the size of the frame."""
+    if frame.shown == frame.size:
+        return part
+    out = np.zeros((*frame.size, *part.shape[2:]), np.uint8)
+    out[: part.shape[0], : part.shape[1]] = part
+    return out
+
+
+# --------------------------------------------------------------------------------------------------
 # arrays.py. Masks become a numpy array on the CPU, at any size.
 # --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Masks sampled by nearest neighbour, as runs.
+
+    `runs` are of pictures of `height` rows that show each sampled column once. The column j of the
+    result is their column `columns[j]`, and None means that they are the same.
+    """
+
+    runs: MaskRuns
+    height: int
+    columns: Ints | None
+
+    def areas(self) -> Ints:
+        """The pixels of each mask, (N,)."""
+        segments = mask_segments(self.runs, self.height)
+        sizes = segments.bottoms - segments.tops
+        if self.columns is not None:
+            sizes = sizes * np.bincount(self.columns)[segments.columns]
+        sums = np.concatenate(([0], np.cumsum(sizes)))
+        areas: Ints = np.diff(sums[segments.offsets])
+        return areas
+
+    def boxes(self) -> Ints:
+        """The (x0, y0, x1, y1) of each mask, ends excluded, (N, 4); zeros for empty masks."""
+        boxes = mask_boxes(self.runs, self.height)
+        if self.columns is not None:
+            boxes[:, ::2] = np.searchsorted(self.columns, boxes[:, ::2])
+        return boxes
+
+    def fill(self, out: npt.NDArray[Any], which: list[int], packed: bool = False) -> None:
+        """Set the ones of mask k in out[which[k]], which is (h, w), or packed (h, ceil(w / 8))."""
+        columns = self.columns
+        for k, y0, x0, x1, bits in mask_bits(self.runs, self.height):
+            target = out[which[k], y0 : y0 + len(bits)]
+            if packed and columns is None:
+                target[:, x0 // 8 : x0 // 8 + bits.shape[1]] = bits
+                continue
+            window = np.unpackbits(bits, axis=1, count=x1 - x0)
+            if columns is None:
+                target[:, x0:x1] = window
+                continue
+            first, stop = np.searchsorted(columns, (x0, x1))
+            window = window[:, columns[first:stop] - x0]
+            if packed:
+                window = np.packbits(np.pad(window, ((0, 0), (first % 8, 0))), axis=1)
+                target[:, first // 8 : first // 8 + window.shape[1]] = window
+            else:
+                target[:, first:stop] = window
+
+
+def sample(runs: MaskRuns, full: tuple[int, int], rows: Ints, columns: Ints) -> Samples:
+    """Masks that show the given rows and columns of masks of (height, width) `full`.
+
+    `rows` and `columns` are in order, and may repeat. A boundary of a run moves to the number of
+    sampled pixels before it. These are the sampled pixels of all columns before its own, and, if
+    its own column is sampled, those of the rows above it.
+    """
+    once, shown = np.unique(columns, return_inverse=True)
+    height, repeats = len(rows), len(once) < len(columns)
+    rows_before = np.searchsorted(rows, np.arange(full[0]))
+    columns_before = np.searchsorted(once, np.arange(full[1] + 2))
+    sampled = np.diff(columns_before)
+
+    def move(boundaries: Ints) -> Ints:
+        at = boundaries // full[0]
+        row = boundaries - at * full[0]
+        moved: Ints = columns_before[at] * height + sampled[at] * rows_before[row]
+        return moved
+
+    starts, ends = move(runs.starts), move(runs.ends)
+    keep = ends > starts
+    kept = np.concatenate(([0], np.cumsum(keep)))
+    left = MaskRuns(starts[keep], ends[keep], kept[runs.offsets], runs.problems)
+    return Samples(left, height, shown if repeats else None)
 
 
 def decode_to_array(
@@ -2484,60 +3030,16 @@ def decode_to_array(
     for full, which in masks.by_size():
         runs = parse_rle([masks.counts[i] for i in which], full[0] * full[1])
         masks.refuse(runs.problems, which)
+        samples = Samples(runs, height, None)
         if full != size:
-            runs = _sample(runs, full, (height, min(width, full[1])))
-        # Where columns are shown more than once, each is decoded once and then repeated.
-        columns = _centres(full[1], width) if width > full[1] else None
-        for k, y0, x0, x1, bits in mask_bits(runs, height):
-            target = out[which[k], y0 : y0 + len(bits)]
-            if packed and columns is None:
-                target[:, x0 // 8 : x0 // 8 + bits.shape[1]] = bits
-                continue
-            window = np.unpackbits(bits, axis=1, count=x1 - x0)
-            if columns is None:
-                target[:, x0:x1] = window
-                continue
-            first, stop = np.searchsorted(columns, (x0, x1))
-            window = window[:, columns[first:stop] - x0]
-            if packed:
-                window = np.packbits(np.pad(window, ((0, 0), (first % 8, 0))), axis=1)
-                target[:, first // 8 : first // 8 + window.shape[1]] = window
-            else:
-                target[:, first:stop] = window
+            rows, columns = nearest(full[0], height, 0, height), nearest(full[1], width, 0, width)
+            samples = sample(runs, full, rows, columns)
+        samples.fill(out, which, packed)
     return out
 
 
-def _centres(full: int, small: int) -> Ints:
-    """The source index that each of `small` samples of an axis of `full` shows, (small,)."""
-    centres: Ints = (2 * np.arange(small, dtype=np.int64) + 1) * full // (2 * small)
-    return centres
-
-
-def _sample(runs: MaskRuns, full: tuple[int, int], small: tuple[int, int]) -> MaskRuns:
-    """The runs that nearest-neighbour sampling leaves, in the small image's pixel numbers.
-
-    A boundary moves to the number of sampled pixels before it. These are the sampled pixels of all
-    columns before its own, and, if its own column is sampled, those of the rows above it. The
-    caller makes sure that no column is sampled twice.
-    """
-    rows_before = np.searchsorted(_centres(full[0], small[0]), np.arange(full[0]))
-    columns_before = np.searchsorted(_centres(full[1], small[1]), np.arange(full[1] + 2))
-    sampled = np.diff(columns_before)
-
-    def move(boundaries: Ints) -> Ints:
-        columns = boundaries // full[0]
-        rows = boundaries - columns * full[0]
-        moved: Ints = columns_before[columns] * small[0] + sampled[columns] * rows_before[rows]
-        return moved
-
-    starts, ends = move(runs.starts), move(runs.ends)
-    keep = ends > starts
-    kept = np.concatenate(([0], np.cumsum(keep)))
-    return MaskRuns(starts[keep], ends[keep], kept[runs.offsets], runs.problems)
-
-
 # --------------------------------------------------------------------------------------------------
-# boxes.py. Takes the boxes of annotations in any form that `datasets` returns, without loss.
+# boxes.py. Takes boxes and ranks of annotations in any form that `datasets` returns, without loss.
 # --------------------------------------------------------------------------------------------------
 
 
@@ -2581,6 +3083,29 @@ def box_areas(annotations: Any) -> npt.NDArray[np.float64]:
         _refuse(*pairs[i])
     # Python multiplies to infinity where numpy warns.
     return np.array([width * height for _, _, width, height in boxes.tolist()], np.float64)
+
+
+def stated_ranks(annotations: Any) -> npt.NDArray[np.int64] | None:
+    """The rank that each annotation states, (N,) int64; None if not all of them state one.
+
+    Raises
+    ------
+    AsamDatasetsError
+        The ranks are no whole numbers.
+    """
+    try:
+        _, values = fields(annotations, "rank")
+        ranks = np.array([host_array(value) for value in values])
+    except UNREADABLE:
+        return None
+    if not len(ranks):
+        return None
+    if ranks.ndim != 1 or ranks.dtype.kind not in "iu":
+        raise AsamDatasetsError(
+            f"annotations: each rank must be a whole number, found {ranks.dtype} of shape "
+            f"{ranks.shape}"
+        )
+    return ranks.astype(np.int64)
 
 
 def _box(name: Any, value: Any) -> npt.NDArray[Any]:
@@ -3248,7 +3773,9 @@ def mask_order(annotations: Any) -> npt.NDArray[np.int64]:
     annotations
         A row's `annotations` column in any form that `decode_masks` takes. Of each annotation only
         `bbox` is read: [x, y, width, height] in pixels. `datasets` returns float32 with the formats
-        "numpy" and "torch". Such boxes are taken if they are whole numbers.
+        "numpy" and "torch". Such boxes are taken if they are whole numbers. Where each annotation
+        has a `rank`, as in rows of `load(size=...)`, only that is read: the boxes of such rows are
+        those of a small picture, and could be in another order.
 
     Returns
     -------
@@ -3260,14 +3787,17 @@ def mask_order(annotations: Any) -> npt.NDArray[np.int64]:
     Raises
     ------
     AsamDatasetsError
-        An annotation has no `bbox` of four finite numbers, or its `bbox` is of float32 or less and
-        not of whole numbers. Such a box was rounded, and the order could be another.
+        A `rank` is no whole number. Or an annotation has no `bbox` of four finite numbers, or its
+        `bbox` is of float32 or less and not of whole numbers. Such a box was rounded, and the order
+        could be another.
 
     Examples
     --------
     >>> mask_order([{"bbox": [0, 0, 2, 3]}, {"bbox": [5, 5, 9, 9]}]).tolist()
     [1, 0]
     """
+    if (ranks := stated_ranks(annotations)) is not None:
+        return np.argsort(ranks, kind="stable")
     return np.argsort(-box_areas(annotations), kind="stable")
 
 
@@ -4100,10 +4630,282 @@ def _runs(columns: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 # --------------------------------------------------------------------------------------------------
+# sized.py. Rows whose pictures and masks are arrays of a wanted size.
+# --------------------------------------------------------------------------------------------------
+
+
+_FRAME = "frame"  # the column that says how a row was brought to the size
+_FRAME_FEATURE = {
+    "scale": [datasets.Value("float64")],
+    "offset": [datasets.Value("float64")],
+    "resized": [datasets.Value("int32")],
+}
+_PICTURES = ("image", "conditioning_image", "void_mask")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sizer:
+    """Brings rows to a size. It is also a transform for `Dataset.with_transform`.
+
+    Attributes
+    ----------
+    size
+        (height, width) in pixels.
+    fit
+        "stretch", "cover" or "contain"; see `frame_of`.
+    exact
+        Whether JPEGs are decoded at their full size, by Pillow.
+    names
+        The columns of its rows.
+    needs
+        The columns that they are made of.
+    features
+        Those of its rows.
+    """
+
+    size: tuple[int, int]
+    fit: str
+    exact: bool
+    names: tuple[str, ...]
+    needs: tuple[str, ...]
+    features: datasets.Features
+
+    def row(self, row: Row) -> Row:
+        """Bring a row to the size.
+
+        Parameters
+        ----------
+        row
+            Plain values, with pictures as {"bytes", "path"}. Columns may be missing.
+
+        Returns
+        -------
+        dict
+            The columns `names`, without those whose source is missing, and then those columns of
+            the row that are not in `needs`.
+
+        Raises
+        ------
+        CorruptDataError
+            A picture or mask can't be decoded, or their sizes differ. The file, the column and the
+            annotation are named.
+        """
+        work = _Work(self, row)
+        made: Row = {c: work.picture(c) for c in _PICTURES if c in row and c in self.names}
+        # Masks are made of the annotations' RLE. The PNGs serve where someone took those away.
+        masks = "masks" in self.names and ("masks" in row or "masks" not in self.needs)
+        if "annotations" in row:
+            made |= work.annotations(masks)
+        elif masks and "masks" in row:
+            made["masks"] = work.masks()
+        if _FRAME in self.names and ("width" in row or "width" not in self.needs):
+            made[_FRAME] = work.described()
+        kept = {c: row[c] for c in row if c not in made and c in self.names}
+        others = {c: row[c] for c in row if c not in self.needs}
+        made |= kept
+        return {c: made[c] for c in self.names if c in made} | others
+
+    def bytes(self, row: Row) -> int:
+        """About how many bytes a row takes once it was brought to the size."""
+        found = row.get("annotations") or row.get("masks") or ()
+        masks = len(found) if "masks" in self.names else 0
+        return (6 + masks) * self.size[0] * self.size[1]
+
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Bring a batch of rows to the size, as a transform does."""
+        rows = [
+            self.row(dict(zip(batch, values, strict=True)))
+            for values in zip(*batch.values(), strict=True)
+        ]
+        return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+
+@dataclass
+class _Work:
+    """One row on its way to a size. What is decoded first fixes the frame."""
+
+    sizer: Sizer
+    row: Row
+    frame: Frame | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if "width" in self.row and "height" in self.row:
+            self.frame_for((self.row["height"], self.row["width"]))
+
+    def frame_for(self, full: tuple[int, int]) -> Frame:
+        """The row's frame; raises ValueError if it is of a picture of another size."""
+        if self.frame is None:
+            self.frame = frame_of(full, self.sizer.size, self.sizer.fit)
+        elif self.frame.full != full:
+            (height, width), found = self.frame.full, f"{full[1]} x {full[0]} pixels"
+            raise ValueError(f"{width} x {height} pixels expected, as of the row, found {found}")
+        return self.frame
+
+    def described(self) -> dict[str, Any] | None:
+        """The column `frame`."""
+        if (frame := self.frame) is None:
+            return None
+        return {
+            "scale": [*frame.scale],
+            "offset": [*frame.offset],
+            "resized": [*frame.resized],
+        }
+
+    def picture(self, column: str) -> npt.NDArray[np.uint8] | None:
+        """A picture in the frame; None where the row has none."""
+        if self.row[column] is None:
+            return None
+        data = self.row[column]["bytes"]
+        if column == "image":
+            return self._tried(column, lambda: photograph(data, self.frame_for, self.sizer.exact))
+        decode = colors if column == "conditioning_image" else bitmap
+        return self._tried(column, lambda: decode(data, self.frame_for))
+
+    def masks(self) -> npt.NDArray[np.uint8]:
+        """The masks in the frame, from their PNGs."""
+        out = np.zeros((len(self.row["masks"]), *self.sizer.size), np.uint8)
+        for i, png in enumerate(self.row["masks"]):
+            out[i] = self._tried("masks", partial(bitmap, png["bytes"], self.frame_for))
+        return out
+
+    def annotations(self, masks: bool) -> Row:
+        """The annotations in the frame, and, if wanted, their masks."""
+        return self._tried("annotations", lambda: self._annotations(masks))
+
+    def _annotations(self, masks: bool) -> Row:
+        values = self.row["annotations"]
+        out = np.zeros((len(values) if masks else 0, *self.sizer.size), np.uint8)
+        made: Row = {"masks": out} if masks else {}
+        if not values:
+            return {"annotations": [], **made}
+        found = segmentations(values)
+        for name, size in zip(found.ids, found.sizes, strict=True):
+            try:
+                frame = self.frame_for(size)
+            except ValueError as error:
+                raise ValueError(f"annotation {name}: {error}") from error
+        runs = parse_rle(found.counts, frame.full[0] * frame.full[1])
+        found.refuse(runs.problems, [*range(len(values))])
+        samples = sample(runs, frame.full, frame.rows, frame.columns)
+        if masks:
+            samples.fill(out, [*range(len(values))])
+        if "annotations" not in self.sizer.names:
+            return made
+        ranks = np.argsort(mask_order(values)).tolist()
+        areas, boxes = samples.areas().tolist(), samples.boxes().tolist()
+        parts = zip(values, ranks, areas, boxes, strict=True)
+        return {"annotations": [_moved(*part, frame) for part in parts], **made}
+
+    def _tried(self, column: str, decode: Callable[[], T]) -> T:
+        try:
+            return decode()
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow raises what it likes
+            raise CorruptDataError(
+                f"{self._name()}, column {column}: {what_went_wrong(error)}"
+            ) from error
+
+    def _name(self) -> str:
+        """The row as messages name it."""
+        named = self.row.get("file_name")
+        for column in ("image", "conditioning_image"):
+            named = named or (self.row.get(column) or {}).get("path")
+        return str(named) if named else f"the row of image {self.row.get('image_id', 'unknown')}"
+
+
+def _moved(
+    annotation: Row, rank: int, area: int, box: tuple[int, int, int, int], frame: Frame
+) -> Row:
+    """An annotation in a frame. `box` is its mask's, as pycocotools' `toBbox` gives it."""
+    left, top, right, bottom = map(float, box)
+    moved = {**annotation, "bbox": [left, top, right - left, bottom - top], "area": area}
+    if "point_coords" in annotation:
+        moved["point_coords"] = [frame.point(*point) for point in annotation["point_coords"]]
+    if "crop_box" in annotation:
+        x, y, width, height = annotation["crop_box"]
+        (left, top), (sx, sy) = frame.point(x, y), frame.scale
+        moved["crop_box"] = [left, top, width * sx, height * sy]
+    return {**moved, "rank": rank}
+
+
+def sizer_for(
+    index: Index,
+    columns: Sequence[str] | None,
+    size: tuple[int, int],
+    fit: str,
+    exact: bool,
+    mapped: bool,
+) -> Sizer:
+    """What brings the rows of a config to a size.
+
+    Parameters
+    ----------
+    index
+        Of the config.
+    columns
+        The columns that its rows shall have; None for all, and `frame`.
+    size, fit, exact
+        As `load` takes them, checked.
+    mapped
+        Whether its rows come from a Dataset whose columns a user may choose later.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such column.
+    AsamDatasetsError
+        A column holds pictures of a kind that is not known.
+    """
+    names = [*index.features, _FRAME] if columns is None else columns
+    framed = not isinstance(names, str) and isinstance(names, Collection) and _FRAME in names
+    chosen = [name for name in names if name != _FRAME] if framed else names
+    if chosen or not framed:
+        chosen = index.columns(chosen)
+    needs = dict.fromkeys(chosen)
+    if "masks" in needs and "annotations" in index.features:
+        needs["annotations"] = None
+        if not mapped:
+            del needs["masks"]
+    if framed:
+        needs |= dict.fromkeys(c for c in ("width", "height") if c in index.features)
+    features = {name: _sized_feature(index, name, size) for name in names}
+    return Sizer(size, fit, exact, (*features,), (*needs,), datasets.Features(features))
+
+
+def _sized_feature(index: Index, name: str, size: tuple[int, int]) -> Any:
+    """The feature of a column of rows of a size."""
+    if name == _FRAME:
+        return _FRAME_FEATURE
+    if name in ("image", "conditioning_image"):
+        return datasets.Array3D((*size, 3), "uint8")
+    if name == "void_mask":
+        return datasets.Array2D(size, "uint8")
+    if name == "masks":
+        return datasets.Array3D((None, *size), "uint8")
+    feature = index.features[name]
+    if name == "annotations":
+        fields = feature[0] if isinstance(feature, list) else feature.feature
+        return [{**fields, "rank": datasets.Value("int64")}]
+    if isinstance(feature, datasets.Image):
+        raise AsamDatasetsError(
+            f"column {name}: size= knows no rule for pictures of that name: choose columns= "
+            "without it"
+        )
+    return feature
+
+
+# --------------------------------------------------------------------------------------------------
 # stream.py. A stream of rows in an order that a seed fixes, which stops and resumes at any row.
 # --------------------------------------------------------------------------------------------------
 
 
+OTHER_STATE = (
+    "this state was saved from another stream: resume with the same data, size, shuffle_seed, "
+    "epoch, rank and number of ranks and workers"
+)
 WINDOW = 8  # record batches whose rows are shuffled together: 64 MiB with all columns
 
 
@@ -4184,10 +4986,7 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
         fingerprint = self._fingerprint(order)
         state: dict[str, Any] = self._state_dict or {"row": 0, "order": fingerprint}
         if state["order"] != fingerprint:
-            raise AsamDatasetsError(
-                "this state was saved from another stream: resume with the same data, "
-                "shuffle_seed, epoch, rank and number of ranks and workers"
-            )
+            raise AsamDatasetsError(OTHER_STATE)
         size = 1 if self._seed is None else WINDOW
         windows = [order[i : i + size] for i in range(0, len(order), size)]
         ends = list(accumulate(sum(batch.rows for batch in window) for window in windows))
@@ -4234,6 +5033,120 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
     @property
     def num_shards(self) -> int:
         return len(self._units)
+
+
+# --------------------------------------------------------------------------------------------------
+# ahead.py. Brings the rows of a stream to a size, in threads beside the one that takes them.
+# --------------------------------------------------------------------------------------------------
+
+
+# How many rows are decoded ahead, for each thread; and how many bytes their arrays may have.
+AHEAD_ROWS = 2
+AHEAD_PIXELS = 256 << 20
+_MOST_THREADS = 4
+
+
+class SizedStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignore[misc]
+    """The rows of another stream, brought to a size. Its state is the other stream's.
+
+    Threads decode the next rows while one is used. Each row takes two others in, until as many as
+    allowed are on their way. So the first row waits for no other, and an error is raised when its
+    row is asked for.
+    """
+
+    def __init__(self, source: Any, sizer: Sizer) -> None:
+        super().__init__()
+        self._source = source
+        self._sizer = sizer
+        self._sleep_on_threads_shutdown = False
+
+    @property
+    def is_typed(self) -> bool:
+        """The rows have the types that `features` says."""
+        return True
+
+    @property
+    def features(self) -> datasets.Features:
+        return self._sizer.features
+
+    @property
+    def num_shards(self) -> int:
+        return int(self._source.num_shards)
+
+    def _init_state_dict(self) -> dict[str, Any]:
+        # A copy: the source goes ahead of the rows that were given.
+        state: dict[str, Any] = copy.deepcopy(self._source._init_state_dict())
+        self._state_dict = state
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> dict[str, Any]:
+        """Go on from a state of this stream."""
+        if state_dict.keys() != self._init_state_dict().keys():
+            raise AsamDatasetsError(OTHER_STATE)
+        loaded: dict[str, Any] = super().load_state_dict(state_dict)
+        return loaded
+
+    def __iter__(self) -> Iterator[tuple[Any, Row]]:
+        state = self._state_dict
+        if state is not None:
+            self._source.load_state_dict(state)
+        rows = iter(self._source)
+        threads = _threads()
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="asam_datasets")
+        ahead: deque[tuple[Any, Any, int, Future[Row]]] = deque()
+        failure: Exception | None = None
+        ended, more = False, 1
+        try:
+            while True:
+                for _ in range(more):
+                    full = sum(size for _, _, size, _ in ahead) > AHEAD_PIXELS
+                    if ended or len(ahead) >= AHEAD_ROWS * threads or (ahead and full):
+                        break
+                    try:
+                        key, row = next(rows)
+                    except StopIteration:
+                        ended = True
+                    except Exception as error:  # raised after the rows that came before it
+                        failure, ended = error, True
+                    else:
+                        after = None if state is None else self._source.state_dict()
+                        work = pool.submit(self._sizer.row, row)
+                        ahead.append((key, after, self._sizer.bytes(row), work))
+                if not ahead:
+                    if failure:
+                        raise failure
+                    return
+                key, after, _, work = ahead.popleft()
+                made = work.result()
+                if state is not None:
+                    state.update(after)
+                yield key, made
+                more = 2
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            rows.close()
+
+    def shuffle_data_sources(self, generator: np.random.Generator) -> SizedStream:
+        """The stream in another order."""
+        return SizedStream(self._source.shuffle_data_sources(generator), self._sizer)
+
+    def shard_data_sources(self, *args: Any, **options: Any) -> SizedStream:
+        """The part of one rank or worker."""
+        return SizedStream(self._source.shard_data_sources(*args, **options), self._sizer)
+
+    def reshard_data_sources(self) -> SizedStream:
+        """The stream in smaller parts, if it has any."""
+        return SizedStream(self._source.reshard_data_sources(), self._sizer)
+
+
+def _threads() -> int:
+    """How many threads decode: one in a DataLoader's worker, else one for each core, at most 4."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.utils.data.get_worker_info() is not None:
+        return 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(cores, _MOST_THREADS)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -4340,6 +5253,9 @@ def load(
     token: str | bool | None = None,
     streaming: bool = False,
     columns: Sequence[str] | None = None,
+    size: int | tuple[int, int] | None = None,
+    fit: str = "stretch",
+    exact: bool = False,
     image_root: str | Path | None = None,
     shuffle_seed: int | None = None,
     epoch: int = 0,
@@ -4365,6 +5281,15 @@ def load(
         Dataset, whose shards are memory mapped from the folder or from the Hub's cache.
     columns
         Read only these columns. Defaults to all.
+    size, fit
+        Give arrays of this size, one number for a square or (height, width) in pixels. "stretch"
+        changes the proportions, as ASAM does. "cover" fills the frame and cuts off what is beyond
+        it on both sides, as diffusers' resizing and centre crop do. "contain" shows all of the
+        picture and pads it on the right or below with zeros, as SAM does. See Returns.
+    exact
+        Decode JPEGs at their full size by Pillow, as `load_dataset` does, before they are resized.
+        By default they are decoded by DCT scaling at the next eighth of their size above `size`,
+        which is faster and changes pixels a little.
     image_root
         Your own tar, folder or glob of the images, for a config that holds only annotations. Each
         image must have the sha256 that its row states.
@@ -4393,6 +5318,24 @@ def load(
     Returns
     -------
     datasets.Dataset or datasets.IterableDataset
+        With `size`, a row has these columns, of those that `columns` names or all:
+
+        - `image`, uint8 (h, w, 3), RGB: turned as its EXIF orientation says, and resized once by
+          Pillow's bilinear filter. `conditioning_image`, uint8 (h, w, 3), by nearest neighbour.
+        - `masks`, uint8 (N, h, w) of 0 and 1, and `void_mask`, uint8 (h, w), by nearest neighbour
+          at pixel centres, as `decode_masks` and the control image. Mask i belongs to
+          annotations[i]. A mask without a pixel in the frame is all zeros.
+        - `annotations`, with `bbox` [x, y, width, height] and `area` of the mask in the frame (0
+          and zeros for one without a pixel), `point_coords` and `crop_box` moved to the frame, and
+          `rank`, which `mask_order` and `decode_control` read. `segmentation` is as it was.
+        - `frame`: a point (x, y) of the picture is at scale[0] * x + offset[0] and
+          scale[1] * y + offset[1] of the frame. `resized` is the (height, width) of the whole
+          picture at that scale; with "contain" the rest is padding.
+
+        `width` and `height` are those of the picture. Threads decode the next rows of a stream. A
+        Dataset decodes rows on access, by a transform (`Dataset.with_transform`), so its `features`
+        are those of what it holds, and `with_format` would replace the transform.
+
         A stream's `state_dict` and `load_state_dict` resume at the exact row, shuffled or not, for
         each rank (`split_dataset_by_node`) and DataLoader worker. After a resume only the window
         that holds the row is read again.
@@ -4424,6 +5367,11 @@ def load(
         )
     if shuffle_seed is not None and not streaming:
         raise AsamDatasetsError("shuffle_seed is for streaming=True; a Dataset has .shuffle(seed=)")
+    if size is None and (fit != "stretch" or exact):
+        raise AsamDatasetsError(f"fit={fit!r} and exact={exact!r} are for size=; give size= too")
+    if size is not None:
+        size = frame_size(size)
+        check_fit(fit)
     shuffle_seed = None if shuffle_seed is None else check_whole("shuffle_seed", shuffle_seed)
     epoch = check_whole("epoch", epoch)
     patience = Patience(
@@ -4434,12 +5382,12 @@ def load(
     store = open_store(repo_or_path, revision, token, patience)
     index = open_index(store, config, keep=not streaming)
     chosen = index.split(split)
-    names = index.columns(columns)
+    sizer = None if size is None else sizer_for(index, columns, size, fit, exact, not streaming)
+    names = index.columns(columns) if sizer is None else [*sizer.needs]
     if index.format == "arrow" and streaming:
         reader = Reader(store, index, names, ImageRoot(image_root) if image_root else None)
         stream = RowStream(reader, units(index.places(chosen.shards)), shuffle_seed, epoch)
-        info = datasets.DatasetInfo(features=reader.features, config_name=config)
-        return datasets.IterableDataset(stream, info=info, split=datasets.NamedSplit(chosen.name))
+        return _stream(stream, reader.features, config, chosen.name, sizer)
     if shuffle_seed is not None:
         raise AsamDatasetsError(
             "shuffle_seed is for streaming=True on Arrow shards; elsewhere use .shuffle(seed=...)"
@@ -4449,25 +5397,49 @@ def load(
     at_hand = store.is_local or (isinstance(store, Hub) and not columns)
     if index.format == "arrow" and not image_root and at_hand:
         mapped = _map_shards(store, index, chosen, verify)
-        return mapped.select_columns(names) if columns else mapped
+        return _sized(mapped.select_columns(names) if columns or sizer else mapped, sizer)
     builder = AnyConfig(
         cache_dir=None if cache_dir is None else str(cache_dir),
         config_name=config,
         repo_or_path=store.url,
-        columns=names if columns else None,
+        columns=names if columns or sizer else None,
         image_root=str(image_root) if image_root else None,
         token=token,
         patience=patience,
     )
     if streaming:
-        return builder.as_streaming_dataset(chosen.name)
+        stream = builder.as_streaming_dataset(chosen.name)
+        if sizer is None:
+            return stream
+        return _stream(stream._ex_iterable, stream.features, config, chosen.name, sizer)
     try:
         builder.download_and_prepare()
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, AsamDatasetsError):
             raise error.__cause__ from error
         raise
-    return builder.as_dataset(chosen.name)
+    return _sized(builder.as_dataset(chosen.name), sizer)
+
+
+def _stream(
+    rows: Any, features: datasets.Features, config: str, split: str, sizer: Sizer | None
+) -> datasets.IterableDataset:
+    """The IterableDataset of some rows, brought to a size if there is a sizer."""
+    if sizer is not None:
+        rows, features = SizedStream(rows, sizer), sizer.features
+    info = datasets.DatasetInfo(features=features, config_name=config)
+    return datasets.IterableDataset(rows, info=info, split=datasets.NamedSplit(split))
+
+
+def _sized(mapped: datasets.Dataset, sizer: Sizer | None) -> datasets.Dataset:
+    """A Dataset whose rows are brought to a size on access, if there is a sizer.
+
+    Its table is kept without the features of `datasets`, which would decode each picture.
+    """
+    if sizer is None:
+        return mapped
+    table = mapped.data.replace_schema_metadata(None)
+    return datasets.Dataset(table, split=mapped.split).with_transform(sizer)
 
 
 def _map_shards(store: Files | Hub, index: Index, split: Split, verify: bool) -> datasets.Dataset:

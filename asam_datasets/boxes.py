@@ -1,4 +1,4 @@
-"""Takes the boxes of annotations in any form that `datasets` returns, without loss."""
+"""Takes boxes and ranks of annotations in any form that `datasets` returns, without loss."""
 
 from __future__ import annotations
 
@@ -50,6 +50,29 @@ def box_areas(annotations: Any) -> npt.NDArray[np.float64]:
         _refuse(*pairs[i])
     # Python multiplies to infinity where numpy warns.
     return np.array([width * height for _, _, width, height in boxes.tolist()], np.float64)
+
+
+def stated_ranks(annotations: Any) -> npt.NDArray[np.int64] | None:
+    """The rank that each annotation states, (N,) int64; None if not all of them state one.
+
+    Raises
+    ------
+    AsamDatasetsError
+        The ranks are no whole numbers.
+    """
+    try:
+        _, values = fields(annotations, "rank")
+        ranks = np.array([host_array(value) for value in values])
+    except UNREADABLE:
+        return None
+    if not len(ranks):
+        return None
+    if ranks.ndim != 1 or ranks.dtype.kind not in "iu":
+        raise AsamDatasetsError(
+            f"annotations: each rank must be a whole number, found {ranks.dtype} of shape "
+            f"{ranks.shape}"
+        )
+    return ranks.astype(np.int64)
 
 
 def _box(name: Any, value: Any) -> npt.NDArray[Any]:

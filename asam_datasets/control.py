@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from asam_datasets.boxes import box_areas
+from asam_datasets.boxes import box_areas, stated_ranks
 from asam_datasets.errors import AsamDatasetsError
 from asam_datasets.segmentation import UNREADABLE, host_array
 
@@ -32,7 +32,9 @@ def mask_order(annotations: Any) -> npt.NDArray[np.int64]:
     annotations
         A row's `annotations` column in any form that `decode_masks` takes. Of each annotation only
         `bbox` is read: [x, y, width, height] in pixels. `datasets` returns float32 with the formats
-        "numpy" and "torch". Such boxes are taken if they are whole numbers.
+        "numpy" and "torch". Such boxes are taken if they are whole numbers. Where each annotation
+        has a `rank`, as in rows of `load(size=...)`, only that is read: the boxes of such rows are
+        those of a small picture, and could be in another order.
 
     Returns
     -------
@@ -44,14 +46,17 @@ def mask_order(annotations: Any) -> npt.NDArray[np.int64]:
     Raises
     ------
     AsamDatasetsError
-        An annotation has no `bbox` of four finite numbers, or its `bbox` is of float32 or less and
-        not of whole numbers. Such a box was rounded, and the order could be another.
+        A `rank` is no whole number. Or an annotation has no `bbox` of four finite numbers, or its
+        `bbox` is of float32 or less and not of whole numbers. Such a box was rounded, and the order
+        could be another.
 
     Examples
     --------
     >>> mask_order([{"bbox": [0, 0, 2, 3]}, {"bbox": [5, 5, 9, 9]}]).tolist()
     [1, 0]
     """
+    if (ranks := stated_ranks(annotations)) is not None:
+        return np.argsort(ranks, kind="stable")
     return np.argsort(-box_areas(annotations), kind="stable")
 
 

@@ -17,6 +17,10 @@ from asam_datasets.errors import AsamDatasetsError, CorruptDataError, Unreachabl
 from asam_datasets.reading import Reader
 from asam_datasets.shards import Place
 
+OTHER_STATE = (
+    "this state was saved from another stream: resume with the same data, size, shuffle_seed, "
+    "epoch, rank and number of ranks and workers"
+)
 WINDOW = 8  # record batches whose rows are shuffled together: 64 MiB with all columns
 
 
@@ -97,10 +101,7 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
         fingerprint = self._fingerprint(order)
         state: dict[str, Any] = self._state_dict or {"row": 0, "order": fingerprint}
         if state["order"] != fingerprint:
-            raise AsamDatasetsError(
-                "this state was saved from another stream: resume with the same data, "
-                "shuffle_seed, epoch, rank and number of ranks and workers"
-            )
+            raise AsamDatasetsError(OTHER_STATE)
         size = 1 if self._seed is None else WINDOW
         windows = [order[i : i + size] for i in range(0, len(order), size)]
         ends = list(accumulate(sum(batch.rows for batch in window) for window in windows))

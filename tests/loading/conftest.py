@@ -74,7 +74,7 @@ def card(configs: dict[str, list[str]], fmt: str = "arrow") -> str:
 
 
 # Each of their tests runs twice: on the package, and on the published file.
-ON_BOTH = ("test_builder", "test_images", "test_load", "test_resume")
+ON_BOTH = ("test_builder", "test_images", "test_load", "test_resume", "test_sized_stream")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -121,6 +121,19 @@ def load_columns() -> None:
         require("columns", list(next(iter(stream))), ["text", "image"])
 
 
+@check("`load(size=...)`, streaming and mapped")
+def load_sized() -> None:
+    for streaming in (True, False):
+        rows = asam_datasets.load(CONFIG, repo_or_path=DIST, streaming=streaming, size=64)
+        row = next(iter(rows))
+        masks = len(row["annotations"])
+        require("image", row["image"].shape, (64, 64, 3))
+        require("masks", row["masks"].shape, (masks, 64, 64))
+        require("frame", row["frame"]["resized"], [64, 64])
+        shown = asam_datasets.decode_control(row["conditioning_image"], row["annotations"])
+        require("control image", shown.min() >= -1 and shown.max() < masks, True)
+
+
 @check("resume mid-epoch, shuffled, after `map` and `filter`")
 def resume() -> None:
     def make() -> Any:
