@@ -18,7 +18,9 @@ These are as in ASAM's code (sam_continue_learning/main.py):
 
 Two things differ. ASAM trains on adversarial images made from the photographs; this example trains
 on the photographs. ASAM's prompts are boxes, points and noisy masks; this example's are boxes.
-Masks are decoded from their RLE directly at the jittered size, so no full-size mask is made.
+Images are loaded at the model's size, so a jitter above 1 enlarges them. ASAM's adversarial images
+have 512 pixels and are enlarged, too. Masks are decoded from their RLE directly at the jittered
+size, so no full-size mask is made.
 
 The results are `sam/` for `SamModel.from_pretrained`, and `tokens.pth`, which holds the two tensors
 under the names that ASAM's decoder checkpoints use. `examples/evaluate.py` takes either.
@@ -56,8 +58,7 @@ from builder.core.console import (
 )
 from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
-from builder.core.rows import image_bytes
-from builder.core.shown import show
+from builder.core.rows import image_pixels
 
 with program_needs("examples/finetune_sam.py", "examples"):
     import torch
@@ -94,26 +95,30 @@ class Batch:
     image_ids: list[int]
 
 
-def open_stream(args: argparse.Namespace, epoch: int) -> datasets.IterableDataset:
-    """The rows of one epoch in a shuffled order, with undecoded images."""
-    stream = asam_datasets.load(
+def open_stream(args: argparse.Namespace, side: int, epoch: int) -> datasets.IterableDataset:
+    """The rows of one epoch in a shuffled order, with images whose longer side is `side`."""
+    return asam_datasets.load(
         args.config,
         "train",
         repo_or_path=args.data,
         streaming=True,
-        columns=["image", "image_id", "annotations"],
+        columns=["image", "image_id", "annotations", "frame"],
+        size=side,
+        fit="contain",
         image_root=args.image_root,
         shuffle_seed=args.seed,
         epoch=epoch,
     )
-    return stream.decode(False)
 
 
 def batches(args: argparse.Namespace, side: int, epoch: int) -> DataLoader[Batch | None]:
     """The batches of one epoch. The workers decode and jitter them."""
     collate = partial(to_batch, side=side, count=args.masks, seed=(args.seed, epoch))
     return DataLoader(
-        open_stream(args, epoch), args.batch_size, num_workers=args.workers, collate_fn=collate
+        open_stream(args, side, epoch),
+        args.batch_size,
+        num_workers=args.workers,
+        collate_fn=collate,
     )
 
 
@@ -122,7 +127,8 @@ def to_batch(rows: Rows, side: int, count: int, seed: tuple[int, int]) -> Batch 
     ids, images, masks = [], [], []
     for row in rows:
         rng = np.random.default_rng([*seed, row["image_id"]])
-        image = show(image_bytes(row)).convert("RGB")
+        height, width = row["frame"]["resized"]
+        image = Image.fromarray(image_pixels(row)[:height, :width])
         # If the cut shows no mask, take the whole image.
         for jitter in (rng.uniform(*JITTER), 1.0):
             pixels, shown = to_square(image, row["annotations"], side, count, jitter, rng)
@@ -235,7 +241,9 @@ def slow_start(step: int, steps: int) -> float:
 
 def train(args: argparse.Namespace) -> None:
     """Tune for `args.steps` steps, over as many epochs as necessary, and save the results."""
-    open_stream(args, epoch=0)  # a mistake in --data or --config is told before the model is loaded
+    open_stream(
+        args, 1, epoch=0
+    )  # a mistake in --data or --config is told before the model is loaded
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(args.seed)
     model = load_sam(args.model)

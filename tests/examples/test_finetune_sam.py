@@ -53,9 +53,11 @@ def test_masks_and_boxes_stay_with_the_image(sample_dist: Path) -> None:
             "train",
             repo_or_path=sample_dist,
             streaming=True,
-            columns=["image", "image_id", "annotations"],
-        ).decode(False)
-    )[:3]
+            columns=["image", "image_id", "annotations", "frame"],
+            size=192,
+            fit="contain",
+        ).take(3)
+    )
     batch = example.to_batch(rows, side=192, count=3, seed=(0, 0))
     assert batch is not None
     assert batch.images.shape == (3, 3, 192, 192)

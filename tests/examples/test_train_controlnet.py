@@ -10,7 +10,9 @@ from typing import Any
 
 import datasets
 import pytest
+import torch
 
+from asam_datasets import decode_control, load
 from builder.core.console import run_command
 from tests.examples.conftest import built, start
 from tests.factory import members, write_tar
@@ -111,3 +113,17 @@ def test_the_first_three_columns_are_what_diffusers_takes_by_position(
 ) -> None:
     rows = datasets.load_dataset(str(small_dist), "sa_000000", cache_dir=str(tmp_path))["train"]
     assert rows.column_names[:3] == ["image", "text", "conditioning_image"]
+
+
+def test_a_control_image_has_only_the_colours_of_masks(small_dist: Path, tmp_path: Path) -> None:
+    """Bilinear scaling makes colours that `decode_control` refuses."""
+    args = example.parser().parse_args(options(small_dist, tmp_path, 1))
+    stream = example.open_stream(args, 0, example.Ranks(0, 1, torch.device("cpu")))
+    batch = next(iter(example.Batches(stream, 3, {}, 0)))
+    assert batch is not None
+    assert batch.image.shape == batch.control.shape == (3, 3, 32, 32)
+    by_id = {row["image_id"]: row for row in load("sa_000000", repo_or_path=small_dist)}
+    for image_id, control in zip(batch.image_ids, batch.control, strict=True):
+        pixels = (control * 255).round().byte().permute(1, 2, 0).numpy()
+        shown = decode_control(pixels, by_id[image_id]["annotations"])
+        assert (shown >= 0).any()
