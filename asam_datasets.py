@@ -1425,6 +1425,8 @@ T = TypeVar("T")
 HTTP = importlib.import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
 TRANSPORT_ERRORS = (HTTP.TransportError, ConnectionError, TimeoutError)
 RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))  # statuses that may pass
+# What a later attempt would raise again.
+LASTING = (AsamDatasetsError, FileNotFoundError, PermissionError, ValueError, NotImplementedError)
 _WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before the second attempt, the third, ...
 
 
@@ -2018,8 +2020,13 @@ def _exif_errors() -> Iterator[None]:
 
 # What values of another form than expected raise; torch raises the RuntimeError.
 UNREADABLE = (
-    *(KeyError, IndexError, TypeError, ValueError),
-    *(AttributeError, OverflowError, RuntimeError),
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RuntimeError,
 )
 
 
@@ -3387,8 +3394,6 @@ def _inflated(node: Node, size: int) -> bytes:
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# What repeating a request does not change.
-_FINAL = (AsamDatasetsError, FileNotFoundError, PermissionError, ValueError, NotImplementedError)
 
 
 class Files:
@@ -3432,7 +3437,7 @@ class Files:
         what = f"{self.name}/{path}"
         try:
             return persistently(
-                call, what, self._patience, size, may_pass=lambda e: not isinstance(e, _FINAL)
+                call, what, self._patience, size, may_pass=lambda e: not isinstance(e, LASTING)
             )
         except (AsamDatasetsError, FileNotFoundError):
             raise

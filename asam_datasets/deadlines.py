@@ -21,7 +21,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from asam_datasets.errors import UnreachableError
+from asam_datasets.errors import AsamDatasetsError, UnreachableError
 from asam_datasets.patience import Patience
 from asam_datasets.redaction import hide_in, redacted
 
@@ -32,6 +32,8 @@ T = TypeVar("T")
 HTTP = importlib.import_module(HfHubHTTPError.__bases__[0].__module__.partition(".")[0])
 TRANSPORT_ERRORS = (HTTP.TransportError, ConnectionError, TimeoutError)
 RETRIED = frozenset((408, 425, 429, 500, 502, 503, 504))  # statuses that may pass
+# What a later attempt would raise again.
+LASTING = (AsamDatasetsError, FileNotFoundError, PermissionError, ValueError, NotImplementedError)
 _WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before the second attempt, the third, ...
 
 

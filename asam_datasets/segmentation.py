@@ -14,8 +14,13 @@ from asam_datasets.rle import MAX_PIXELS
 
 # What values of another form than expected raise; torch raises the RuntimeError.
 UNREADABLE = (
-    *(KeyError, IndexError, TypeError, ValueError),
-    *(AttributeError, OverflowError, RuntimeError),
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RuntimeError,
 )
 
 

@@ -28,6 +28,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 )
 
 from asam_datasets.deadlines import (
+    LASTING,
     LOG,
     PatientFile,
     T,
@@ -47,8 +48,6 @@ from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.redaction import hide_in, redact_logs_of_the_hub, redacted
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# What repeating a request does not change.
-_FINAL = (AsamDatasetsError, FileNotFoundError, PermissionError, ValueError, NotImplementedError)
 
 
 class Files:
@@ -92,7 +91,7 @@ class Files:
         what = f"{self.name}/{path}"
         try:
             return persistently(
-                call, what, self._patience, size, may_pass=lambda e: not isinstance(e, _FINAL)
+                call, what, self._patience, size, may_pass=lambda e: not isinstance(e, LASTING)
             )
         except (AsamDatasetsError, FileNotFoundError):
             raise

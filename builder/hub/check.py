@@ -134,7 +134,8 @@ class RepoTree(Tree):
             # Each attempt has a folder of its own, because one that was given up goes on.
             with tempfile.TemporaryDirectory() as folder:
                 found = self.api.hf_hub_download(
-                    *(self.name, path),
+                    self.name,
+                    path,
                     repo_type="dataset",
                     revision=self.remote.commit,
                     local_dir=folder,

@@ -1,9 +1,21 @@
 """What changes from one row of a mask to the next, found from its runs: no bitmap is made.
 
-In a column of eight pixels, which is one byte a row, a byte changes where a run begins or ends. So
-the flips of single pixels are sorted down the columns and summed up. Sorted along the rows, these
-are the bytes that have to be written; what is between them is copied from the row above, or, where
-all of it is zeros, from the byte before, which takes fewer bits.
+A PNG of one bit a pixel has eight pixels in a byte. Look down a column of bytes: a byte differs
+from the one above it only where a run of the mask begins or ends in one of its eight pixels. So the
+pixels where runs begin and end are sorted down the columns, and their bits are summed up by
+exclusive or. That gives all bytes that differ from the byte above. Then they are sorted along the
+rows. They are the bytes that have to be written. The bytes between them are equal to those above,
+and are copied from there. If all of them are zeros, they are copied from the byte before, which
+takes fewer bits.
+
+An example is a mask of 32 x 3 pixels. A row has five bytes: the filter byte and four bytes of
+pixels. Only one byte differs between the rows::
+
+    0  31 255 255 252    written, except the first 0: nothing stands above
+    0  31 255 255 252    the 0 is written, the rest is copied from the row above
+    0  31 255 240 252    0 31 255 are copied, too; 240 is written; 252 is one byte, so it is written
+
+`mask_steps` has this example as a test.
 """
 
 from __future__ import annotations
@@ -85,6 +97,24 @@ def mask_steps(runs: MaskRuns, height: int, width: int) -> Steps:
         The masks.
     height, width
         Their size in pixels.
+
+    Examples
+    --------
+    The mask of the example above. After five written bytes, seven are copied from the row above:
+    a copy from there has `FAR` added to it.
+
+    >>> from asam_datasets import parse_rle
+    >>> from builder.masks.codes import FAR
+    >>> from builder.masks.rle import encode
+    >>> mask = np.ones((3, 32), np.uint8)
+    >>> mask[:, :3] = mask[:, 30:] = mask[2, 20:24] = 0
+    >>> np.packbits(mask, axis=1)[2].tolist()
+    [31, 255, 240, 252]
+    >>> steps = mask_steps(parse_rle([encode(mask)], mask.size), 3, 32)
+    >>> steps.values.tolist() == [31, 255, 255, 252, 0, 240, 252, END]
+    True
+    >>> steps.copies.tolist() == [0, 0, 0, 0, 0, 7 + FAR, 0, 0]
+    True
     """
     down = _columns(runs, height, width)
     number, stride = down.number, down.stride
@@ -102,8 +132,9 @@ def mask_steps(runs: MaskRuns, height: int, width: int) -> Steps:
     top[masks[rows == 0]] = True
     bottom[masks[rows == height]] = True
 
-    # Along the rows. In the first, nothing can be copied from above, and zeros are what is between.
-    # So the filter byte of the second is written too, where the first has ones.
+    # From here on, everything is sorted along the rows. Nothing stands above the first row, so its
+    # gaps are zeros, copied from the byte before. They end with the filter byte of the second row.
+    # Therefore that byte is written if the first row has ones.
     masks *= room
     masks += rows * stride
     masks += columns
@@ -145,12 +176,13 @@ def mask_steps(runs: MaskRuns, height: int, width: int) -> Steps:
 
 
 def _zeros(places: Ints, stride: int, lasts: Ints, bottom: Bools) -> Bools:
-    """Where all bytes since the change before are zeros, as far as it shows easily.
+    """Whether the gap before each written byte is known to hold zeros only.
 
-    This is looked for between the last change of a row and the first one of the next row. Bytes
-    left of a row's first change are zeros if none has changed there in any row above. The same
-    holds if none changes there in any row below, because the last row of all is zeros, unless the
-    mask reaches it. So it is for bytes right of the last change.
+    Only gaps from one row into the next are looked at. Such a gap has two parts. The first part is
+    right of the last change in its row. The second part is left of the first change in the next
+    row. The second part is zeros in either of two cases. No byte has changed there in any row
+    above. Or no byte changes there in any row below, and the mask's last row is zeros. The same
+    holds for the first part.
     """
     rows = places // stride
     columns = places - rows * stride
@@ -181,7 +213,7 @@ def _zeros(places: Ints, stride: int, lasts: Ints, bottom: Bools) -> Bools:
 
 
 def _is_least(numbers: Ints) -> Bools:
-    """Where a number is the least so far."""
+    """Whether each number is the least of all up to it."""
     least: Bools = np.minimum.accumulate(numbers) == numbers
     return least
 

@@ -1,4 +1,16 @@
-"""Streams of bytes as the steps of a compressor: copy some bytes, write one."""
+"""Streams of bytes as the steps of a compressor: copy some bytes, write one.
+
+Deflate (RFC 1951) has two kinds of tokens. A literal is one byte. A match copies bytes that stand
+some distance before. Here every step is a match, or no match, and then a literal.
+
+An example is the stream of five bytes ``0 0 0 0 9``. Its first byte is 0. Then three bytes are
+copied, each from the byte before it, and 9 is written. The last step writes the end of the stream.
+These are two steps, of which the first has a match::
+
+    copies  values
+         3       9    copy three bytes, write 9
+         0     END    copy nothing, end the stream
+"""
 
 from __future__ import annotations
 
@@ -20,8 +32,9 @@ _FEWEST = 3  # bytes that a match can copy
 class Steps:
     """N streams as steps, one behind the other.
 
-    Each stream begins with the byte `first`. Then each step copies some bytes and writes one. A
-    near copy is from the last byte. The other distance is that of the code.
+    Each stream begins with the byte `first`. Then each step copies some bytes and writes one. The
+    bytes are copied from one of two distances. The near distance is 1: the last byte is repeated.
+    The far distance is that of the code: for masks it is a row, so the row above is copied.
 
     Parameters
     ----------
@@ -30,12 +43,14 @@ class Steps:
     copies
         (S,) how many bytes are copied, up to 258, and from where: an index into `Code.copies`.
     values
-        (S,) the byte written; `END` in a stream's last step, `NOTHING` in a void one.
+        (S,) the byte that is written. It is `END` in a stream's last step, and `NOTHING` in a step
+        that does nothing, because a run before it holds its byte.
     ends
         (N,) one past the last step of each stream.
     long, times, far
-        (L,) the steps that first copy 258 bytes more, how many times, and whether from the far
-        distance.
+        (L,) a match copies 258 bytes at the most. `long` are the steps that need several. `times`
+        says how many matches of 258 bytes come before the one in `copies`, and `far` whether they
+        copy from the far distance.
     adler
         (N,) the Adler-32 of each stream.
     """
@@ -56,18 +71,21 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """What is written, and how many bytes are copied before each.
+    """Streams as the bytes that are written, and the gaps of bytes between them.
+
+    The bytes of a gap are known to be copies. They are either zeros, or those of the row above.
 
     Parameters
     ----------
     first
         The first byte of all streams.
     sizes
-        (C,) the bytes before each one that is written, in its stream.
+        (C,) how many bytes the gap before each written byte has.
     values
         (C,) what is written; `END` at the end of each stream.
     near
-        (C,) whether these bytes are zeros, which may be copied from the last one, if that is 0.
+        (C,) whether the bytes of the gap are zeros. Then they can be copied from the byte before
+        the gap if that is 0.
     lasts
         (N,) where each stream's `END` is.
     adler
@@ -97,10 +115,11 @@ def take_steps(
     apart: bool = True,
     unit: int = 1,
 ) -> Steps:
-    """The steps that make streams of what is written and what is between.
+    """Turn gaps into steps.
 
-    What is between is copied. One or two bytes are written, because no match is that short, and so
-    is a zero that zeros can be copied from.
+    The bytes of a gap are copied, with two exceptions. A gap of one or two bytes is written,
+    because no match is that short. And if zeros follow a byte that is not 0, the first of them is
+    written, so that the others can be copied from it.
 
     Parameters
     ----------
@@ -114,6 +133,19 @@ def take_steps(
         Whether bytes can be copied from the far distance at all.
     unit
         The distance from which runs of equal values are copied: the bytes of a pixel.
+
+    Examples
+    --------
+    The five bytes 0 0 0 0 9, and 7 0 0 0 9, where the first zero is written.
+
+    >>> sizes, values = np.array([3, 0]), np.array([9, END])
+    >>> zeros, lasts, adler = np.array([True, True]), np.array([1]), np.array([0])
+    >>> steps = take_steps(Gaps(0, sizes, values, zeros, lasts, adler))
+    >>> steps.copies.tolist(), steps.values.tolist() == [9, END]
+    ([3, 0], True)
+    >>> steps = take_steps(Gaps(7, sizes + [1, 0], values, zeros, lasts, adler))
+    >>> steps.copies.tolist(), steps.values.tolist() == [0, 9, END]
+    ([0, 3, 0], True)
     """
     values, near, lasts = gaps.values, gaps.near, gaps.lasts
     firsts = np.concatenate(([0], lasts[:-1] + 1))
@@ -168,7 +200,10 @@ def take_steps(
 
 
 def _with_runs(steps: Steps, unit: int) -> Steps:
-    """The same with runs of equal values copied from `unit` bytes before, of three or more."""
+    """The same steps, but a run of three or more equal written bytes becomes one match.
+
+    The match copies from `unit` bytes before. The steps of the run become `NOTHING`.
+    """
     values, copies = steps.values, steps.copies
     free = copies == 0
     free[steps.long] = False

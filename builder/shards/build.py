@@ -1,4 +1,4 @@
-"""Builds one shard from its items. Any engine can call it, in any process."""
+"""Builds one shard from its items. It may be called in any process of any machine."""
 
 from __future__ import annotations
 
@@ -138,9 +138,9 @@ def build_shard(task: ShardTask, on_row: OnRow) -> Made:
     why = ""
     if job.resume:
         layout = Layout(features.arrow_schema) if job.fmt == "arrow" else None
+        inputs_now = partial(_inputs, job.source)
         earlier, why = done(
-            *(job.dist, config, shard, job.fmt),
-            *(job.settings_sha256, layout, partial(_inputs, job.source)),
+            job.dist, config, shard, job.fmt, job.settings_sha256, layout, inputs_now
         )
         if earlier:
             return Made(earlier, built=False)

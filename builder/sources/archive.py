@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from fsspec.implementations.local import LocalFileSystem
 
-from asam_datasets.deadlines import open_files, persistently
+from asam_datasets.deadlines import LASTING, open_files, persistently
 from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.redaction import hide_in, redacted
 from asam_datasets.tars import list_tar
@@ -28,8 +28,6 @@ from builder.core.records import Json, Reject
 MAX_MEMBERS = 500_000  # of one source; SA-1B's tars have some 22,400
 _SHOWN = 10  # of a long list in a note
 _GZIP = b"\x1f\x8b"
-# What making a request again does not change.
-_FINAL = (SourceError, FileNotFoundError, PermissionError, ValueError, NotImplementedError)
 T = TypeVar("T")
 
 
@@ -175,7 +173,7 @@ class Archive:
             redacted(self.url),
             self.patience,
             math.inf,  # each request has a deadline of its own
-            may_pass=lambda error: not isinstance(error, _FINAL),
+            may_pass=lambda error: not isinstance(error, LASTING),
         )
 
     def _folder(self, fs: Any, path: str) -> Contents:
