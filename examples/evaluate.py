@@ -35,7 +35,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import datasets
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -57,19 +56,68 @@ from builder.core.extras import program_needs
 from builder.core.rows import image_bytes
 from builder.core.shown import show
 
-with program_needs("examples/evaluate.py", "examples"):
-    import torch
-
-    from builder.evaluating.preprocess import Pad, Preprocess, Square
-    from builder.evaluating.sam import TINY, load_sam, silence, take_tokens
-
 EXAMPLES = """examples:
   python examples/evaluate.py
   python examples/evaluate.py --data dist --configs sa_000000 --steps 2 --json
   python examples/evaluate.py --data xhk/ASAM-Datasets --model facebook/sam-vit-base
 """
-
 OF_THE_PAPER = ["hrsod_te_asam", "coco2017_asam"]  # what ASAM's released code evaluates
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    result = Parser(
+        description="Evaluate SAM with box prompts: mIoU per dataset, beside ASAM's paper.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("--data", metavar="DIST|REPO", help="a dist or a Hub repo (default: builds tiny ones)")
+    add(
+        "--configs",
+        nargs="+",
+        default=OF_THE_PAPER,
+        metavar="CONFIG[:SPLIT]",
+        help=f"default: {' '.join(OF_THE_PAPER)}",
+    )
+    add("--model", default="tiny", help="a SAM's repo or folder (default: a tiny one)")
+    add("--tokens", type=Path, metavar="FILE", help="output tokens of ASAM's training")
+    add(
+        "--resize",
+        choices=("square", "pad"),
+        default="square",
+        help="square is ASAM's way, pad is SAM's (default: square)",
+    )
+    add("--image-root", metavar="TAR|DIR", help="your images, for a config without pixels")
+    add(
+        "--out",
+        type=out_folder,
+        default=Path("out/evaluate"),
+        help="where the tiny sets are built (default: out/evaluate)",
+    )
+    add("--steps", type=positive, metavar="N", help="only the first N images of each config")
+    add("--seed", type=whole(0), default=0, help="seed of the tiny model's weights (default: 0)")
+    add(
+        "--masks-at-once",
+        type=positive,
+        default=16,
+        help="how many full-size masks are in memory at a time (default: 16)",
+    )
+    add("--json", action="store_true", help="print the result as JSON")
+    add("--quiet", action="store_true", help="no progress bar")
+    return result
+
+
+if __name__ == "__main__":  # --help and mistakes, before imports that take seconds
+    parser().parse_args()
+
+with program_needs("examples/evaluate.py", "examples"):
+    import datasets
+    import torch
+
+    from builder.evaluating.preprocess import Pad, Preprocess, Square
+    from builder.evaluating.sam import TINY, load_sam, silence, take_tokens
+
 
 # mIoU in percent of SAM and of ASAM, ViT-B with box prompts: the table of ASAM's paper
 # (assets/performance.png of github.com/luckybird1994/ASAM).
@@ -274,50 +322,6 @@ def fixtures(place: Path) -> str:
         if status:
             raise SettingsError(f"{place}: the tiny sets can't be built there: give another --out")
     return str(place)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options."""
-    result = Parser(
-        description="Evaluate SAM with box prompts: mIoU per dataset, beside ASAM's paper.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = result.add_argument
-    add("--data", metavar="DIST|REPO", help="a dist or a Hub repo (default: builds tiny ones)")
-    add(
-        "--configs",
-        nargs="+",
-        default=OF_THE_PAPER,
-        metavar="CONFIG[:SPLIT]",
-        help=f"default: {' '.join(OF_THE_PAPER)}",
-    )
-    add("--model", default=TINY, help="a SAM's repo or folder (default: a tiny one)")
-    add("--tokens", type=Path, metavar="FILE", help="output tokens of ASAM's training")
-    add(
-        "--resize",
-        choices=("square", "pad"),
-        default="square",
-        help="square is ASAM's way, pad is SAM's (default: square)",
-    )
-    add("--image-root", metavar="TAR|DIR", help="your images, for a config without pixels")
-    add(
-        "--out",
-        type=out_folder,
-        default=Path("out/evaluate"),
-        help="where the tiny sets are built (default: out/evaluate)",
-    )
-    add("--steps", type=positive, metavar="N", help="only the first N images of each config")
-    add("--seed", type=whole(0), default=0, help="seed of the tiny model's weights (default: 0)")
-    add(
-        "--masks-at-once",
-        type=positive,
-        default=16,
-        help="how many full-size masks are in memory at a time (default: 16)",
-    )
-    add("--json", action="store_true", help="print the result as JSON")
-    add("--quiet", action="store_true", help="no progress bar")
-    return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -37,7 +37,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -60,7 +59,56 @@ from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
 from builder.core.rows import image_pixels
 
+EXAMPLES = """examples:
+  python examples/finetune_sam.py
+  python examples/finetune_sam.py --data dist --steps 10 --tune decoder --box-noise 0.1
+  python examples/finetune_sam.py --data xhk/ASAM-Datasets --model facebook/sam-vit-base
+"""
+TUNED = {"output_token": ("mask_tokens", "iou_token"), "decoder": ("",)}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    result = Parser(
+        description="Fine-tune SAM's output tokens on streamed masks with box prompts.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("--data", metavar="DIST|REPO", help="a dist or a Hub repo (default: builds the sample)")
+    add("--config", default="sa_000000", help="default: sa_000000")
+    add("--image-root", metavar="TAR|DIR", help="your images, for a config without pixels")
+    add("--model", default="tiny", help="a SAM's repo or folder (default: a tiny one)")
+    add("--out", type=out_folder, default=Path("out/sam"), help="default: out/sam")
+    add(
+        "--tune",
+        choices=TUNED,
+        default="output_token",
+        help="what to train: ASAM's two tokens or the whole mask decoder (default: output_token)",
+    )
+    add("--steps", type=positive, default=20, help="optimizer steps (default: 20)")
+    add("--batch-size", type=positive, default=4, help="images per step (default: 4)")
+    add("--masks", type=positive, default=4, help="masks per image (default: 4)")
+    add(
+        "--box-noise",
+        type=number(0, 1, open_low=False),
+        default=0.0,
+        metavar="X",
+        help="shift of each box edge, as a share of the side, from 0 to 1 (default: 0)",
+    )
+    said = "DataLoader processes (default: 2, or 1 on a single core)"
+    add("--workers", type=whole(0), default=min(2, default_workers()), help=said)
+    add("--lr", type=number(high=1), default=2e-3, help="Adam's learning rate (default: 2e-3)")
+    add("--seed", type=whole(0), default=0, help="seed of the order and the jitter (default: 0)")
+    add("--quiet", action="store_true", help="no progress bar")
+    return result
+
+
+if __name__ == "__main__":  # --help and mistakes, before imports that take seconds
+    parser().parse_args()
+
 with program_needs("examples/finetune_sam.py", "examples"):
+    import datasets
     import torch
     import torch.nn.functional as F
     from torch.utils.data import DataLoader
@@ -68,16 +116,9 @@ with program_needs("examples/finetune_sam.py", "examples"):
     from builder.evaluating.preprocess import normalized, outermost
     from builder.evaluating.sam import TINY, TOKENS, load_sam, silence
 
-EXAMPLES = """examples:
-  python examples/finetune_sam.py
-  python examples/finetune_sam.py --data dist --steps 10 --tune decoder --box-noise 0.1
-  python examples/finetune_sam.py --data xhk/ASAM-Datasets --model facebook/sam-vit-base
-"""
-
 GRAY = 128  # the value that ASAM pads with before normalizing
 JITTER = (0.1, 2.0)  # the range of the image's longer side, in sides of the square
 POINTS = 112 * 112  # the number of points at which the losses compare masks
-TUNED = {"output_token": ("mask_tokens", "iou_token"), "decoder": ("",)}
 
 Rows = list[dict[str, Any]]
 
@@ -304,43 +345,6 @@ def sample(place: Path) -> str:
     if not built and build.main(["--sample", "--out", str(place), "--shard-size", "1M", "--quiet"]):
         raise SettingsError(f"{place}: the sample can't be built there: give another --out")
     return str(place)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options."""
-    result = Parser(
-        description="Fine-tune SAM's output tokens on streamed masks with box prompts.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = result.add_argument
-    add("--data", metavar="DIST|REPO", help="a dist or a Hub repo (default: builds the sample)")
-    add("--config", default="sa_000000", help="default: sa_000000")
-    add("--image-root", metavar="TAR|DIR", help="your images, for a config without pixels")
-    add("--model", default=TINY, help="a SAM's repo or folder (default: a tiny one)")
-    add("--out", type=out_folder, default=Path("out/sam"), help="default: out/sam")
-    add(
-        "--tune",
-        choices=TUNED,
-        default="output_token",
-        help="what to train: ASAM's two tokens or the whole mask decoder (default: output_token)",
-    )
-    add("--steps", type=positive, default=20, help="optimizer steps (default: 20)")
-    add("--batch-size", type=positive, default=4, help="images per step (default: 4)")
-    add("--masks", type=positive, default=4, help="masks per image (default: 4)")
-    add(
-        "--box-noise",
-        type=number(0, 1, open_low=False),
-        default=0.0,
-        metavar="X",
-        help="shift of each box edge, as a share of the side, from 0 to 1 (default: 0)",
-    )
-    said = "DataLoader processes (default: 2, or 1 on a single core)"
-    add("--workers", type=whole(0), default=min(2, default_workers()), help=said)
-    add("--lr", type=number(high=1), default=2e-3, help="Adam's learning rate (default: 2e-3)")
-    add("--seed", type=whole(0), default=0, help="seed of the order and the jitter (default: 0)")
-    add("--quiet", action="store_true", help="no progress bar")
-    return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:

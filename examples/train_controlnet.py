@@ -36,10 +36,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import numpy.typing as npt
-from datasets.distributed import split_dataset_by_node
 
 import asam_datasets
 from builder import build
@@ -60,10 +58,64 @@ from builder.core.extras import program_needs
 from builder.core.files import write_bytes
 from builder.core.rows import image_bytes, image_pixels
 
+EXAMPLES = """examples:
+  python examples/train_controlnet.py
+  python examples/train_controlnet.py --data dist --steps 20 --resolution 64 --workers 0
+  python examples/train_controlnet.py --data xhk/ASAM-Datasets --captioned captioned
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    result = Parser(
+        description="Train a ControlNet on a streamed config. The same command continues a run "
+        "that was killed.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("--data", metavar="DIST|REPO", help="a dist or a Hub repo (default: builds the sample)")
+    add("--config", default="sa_000000", help="default: sa_000000")
+    add("--image-root", metavar="TAR|DIR", help="your images, for a config without pixels")
+    add("--model", default="tiny", help="Stable Diffusion's repo or folder (default: a tiny one)")
+    add("--out", type=out_folder, default=Path("out/controlnet"), help="default: out/controlnet")
+    add("--steps", type=positive, default=20, help="optimizer steps in all (default: 20)")
+    add("--batch-size", type=positive, default=4, help="rows per rank and step (default: 4)")
+    add(
+        "--resolution",
+        type=whole(8, 8192, multiple_of=8),
+        default=512,
+        help="pixels, a multiple of 8 (default: 512)",
+    )
+    said = "DataLoader processes per rank (default: 2, or 1 on a single core)"
+    add("--workers", type=whole(0), default=min(2, default_workers()), help=said)
+    add("--lr", type=number(high=1), default=1e-5, help="AdamW's learning rate (default: 1e-5)")
+    add(
+        "--seed",
+        type=whole(0),
+        default=0,
+        help="seed of the order, the weights and the noise (default: 0)",
+    )
+    add("--save-every", type=positive, default=10, help="steps between checkpoints (default: 10)")
+    add(
+        "--captioned",
+        type=out_folder,
+        metavar="DIR",
+        help="only write the rows with a caption to DIR",
+    )
+    add("--quiet", action="store_true", help="no progress bar")
+    return result
+
+
+if __name__ == "__main__":  # --help and mistakes, before imports that take seconds
+    parser().parse_args()
+
 with program_needs("examples/train_controlnet.py", "examples"):
+    import datasets
     import diffusers.utils.logging
     import torch
     import torch.distributed as dist
+    from datasets.distributed import split_dataset_by_node
     from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
     from tokenizers.pre_tokenizers import ByteLevel
     from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -72,12 +124,6 @@ with program_needs("examples/train_controlnet.py", "examples"):
     from builder.evaluating.sam import model_errors, silence
 
 COLUMNS = ["image", "text", "conditioning_image", "image_id"]
-EXAMPLES = """examples:
-  python examples/train_controlnet.py
-  python examples/train_controlnet.py --data dist --steps 20 --resolution 64 --workers 0
-  python examples/train_controlnet.py --data xhk/ASAM-Datasets --captioned captioned
-"""
-
 
 # Data -------------------------------------------------------------------------------------------
 
@@ -513,48 +559,6 @@ def sample(place: Path, ranks: Ranks) -> str:
         raise SettingsError(f"{place}: the sample can't be built there: give another --out")
     ranks.gather(None)  # the other ranks wait here for the first one
     return str(place)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options."""
-    result = Parser(
-        description="Train a ControlNet on a streamed config. The same command continues a run "
-        "that was killed.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = result.add_argument
-    add("--data", metavar="DIST|REPO", help="a dist or a Hub repo (default: builds the sample)")
-    add("--config", default="sa_000000", help="default: sa_000000")
-    add("--image-root", metavar="TAR|DIR", help="your images, for a config without pixels")
-    add("--model", default="tiny", help="Stable Diffusion's repo or folder (default: a tiny one)")
-    add("--out", type=out_folder, default=Path("out/controlnet"), help="default: out/controlnet")
-    add("--steps", type=positive, default=20, help="optimizer steps in all (default: 20)")
-    add("--batch-size", type=positive, default=4, help="rows per rank and step (default: 4)")
-    add(
-        "--resolution",
-        type=whole(8, 8192, multiple_of=8),
-        default=512,
-        help="pixels, a multiple of 8 (default: 512)",
-    )
-    said = "DataLoader processes per rank (default: 2, or 1 on a single core)"
-    add("--workers", type=whole(0), default=min(2, default_workers()), help=said)
-    add("--lr", type=number(high=1), default=1e-5, help="AdamW's learning rate (default: 1e-5)")
-    add(
-        "--seed",
-        type=whole(0),
-        default=0,
-        help="seed of the order, the weights and the noise (default: 0)",
-    )
-    add("--save-every", type=positive, default=10, help="steps between checkpoints (default: 10)")
-    add(
-        "--captioned",
-        type=out_folder,
-        metavar="DIR",
-        help="only write the rows with a caption to DIR",
-    )
-    add("--quiet", action="store_true", help="no progress bar")
-    return result
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -100,3 +100,16 @@ def test_help_imports_nothing_that_takes_time(module: str) -> None:
     imported = set(done.stderr.split())
     assert "argparse" in imported
     assert imported - sys.stdlib_module_names == LIGHT
+
+
+@pytest.mark.parametrize("module", [name for name in commands() if name.startswith("examples.")])
+def test_the_help_of_an_example_waits_for_no_model_library(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, module],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout.startswith("usage: ")
+    assert not {"datasets", "diffusers", "torch", "transformers"} & set(done.stderr.split())

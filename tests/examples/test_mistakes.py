@@ -24,14 +24,15 @@ TRAINING = (FINETUNE, CONTROLNET)
 def said(
     program: str, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> tuple[int | str | None, str]:
-    """The exit status of an example, and the last line that it says."""
+    """The exit status of an example, and its last line but for that which names the help."""
     status: int | str | None
     capsys.readouterr()
     try:
         status = run_command(import_module(f"examples.{program}").main, options)
     except SystemExit as exit_:
         status = exit_.code
-    return status, capsys.readouterr().err.splitlines()[-1]
+    lines = capsys.readouterr().err.splitlines()
+    return status, [line for line in lines if not line.startswith("see ")][-1]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_data_that_are_nowhere(
     options = ["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]
     status, line = said(program, options, capsys)
     assert status == EXIT_FAILED
-    assert line.startswith(f"error: {tmp_path / 'nowhere'} is not a folder, nor a repo")
+    assert line.startswith(f"error: {tmp_path / 'nowhere'}: no such folder")
 
 
 @pytest.mark.parametrize(
@@ -232,3 +233,9 @@ def test_a_loss_that_is_not_finite(
     assert status == EXIT_FAILED
     assert line == "error: the loss of step 1 is not finite: lower --lr"
     assert not (tmp_path / ("sam" if program == FINETUNE else "controlnet")).exists()
+
+
+@pytest.mark.parametrize("program", ["examples.evaluate", "examples.finetune_sam"])
+def test_the_default_model_is_the_tiny_one(program: str) -> None:
+    module = import_module(program)
+    assert module.parser().get_default("model") == module.TINY
