@@ -16,6 +16,7 @@ import difflib
 import functools
 import glob
 import hashlib
+import heapq
 import importlib
 import importlib.util
 import io
@@ -4909,13 +4910,13 @@ def _sized_feature(index: Index, name: str, size: tuple[int, int]) -> Any:
 
 OTHER_STATE = (
     "this state was saved from another stream: resume with the same data, size, shuffle_seed, "
-    "epoch, rank and number of ranks and workers"
+    "epoch, rank, number of ranks and workers, and version of asam_datasets"
 )
 WINDOW = 8  # record batches whose rows are shuffled together: 64 MiB with all columns
 
 
 def units(batches: list[Place]) -> list[list[Place]]:
-    """Group the batches into units, which are what ranks and workers get.
+    """Group the batches into units, which say how many ranks and workers can share them.
 
     The number of units is a power of two, or three times one where there are enough batches. It is
     the largest such number that is not above the number of batches. Most numbers of ranks and
@@ -4930,12 +4931,66 @@ def units(batches: list[Place]) -> list[list[Place]]:
     Returns
     -------
     list of list of Place
-        The units, each of about as many batches, in the same order.
+        The units, each of about as many rows, in the same order.
     """
     numbers = [2**k for k in range(31)] + [3 * 2**k for k in range(4, 30)]
-    count = max(n for n in numbers if n <= max(1, len(batches)))
-    bounds = [i * len(batches) // count for i in range(count + 1)]
-    return [batches[start:end] for start, end in pairwise(bounds)]
+    return cut(batches, max(n for n in numbers if n <= max(1, len(batches))))
+
+
+def cut(batches: list[Place], count: int) -> list[list[Place]]:
+    """Cut batches, in order, into `count` parts of about as many rows."""
+    before = list(accumulate((batch.rows for batch in batches), initial=0))
+    bounds = [0]
+    for i in range(1, count):
+        wanted = before[-1] * i / count
+        at = bisect.bisect_left(before, wanted)
+        if at and wanted - before[at - 1] < before[at] - wanted:
+            at -= 1
+        bounds.append(max(min(at, len(batches) - count + i), bounds[-1] + 1))
+    return [batches[start:end] for start, end in pairwise([*bounds, len(batches)])]
+
+
+def deal(batches: list[Place], count: int) -> list[list[Place]]:
+    """Deal batches out to `count` parts of about as many rows, each in the order of the batches.
+
+    The largest come first, and each goes to the part that has the fewest rows so far (Graham,
+    Bounds on multiprocessing timing anomalies, 1969). Then the part with the most rows trades a
+    batch for a smaller one, as long as there is a part with which that makes both more equal.
+    Batches of as many rows keep their order. So the order decides which part gets which of them.
+    """
+    rows = [batch.rows for batch in batches]
+    parts: list[list[int]] = [[] for _ in range(count)]
+    lightest = [(0, i) for i in range(count)]  # rows and number of each part, a heap
+    for at in sorted(range(len(batches)), key=lambda at: -rows[at]):
+        total, i = lightest[0]
+        parts[i].append(at)
+        heapq.heapreplace(lightest, (total + rows[at], i))
+    totals = [total for total, _ in sorted(lightest, key=lambda found: found[1])]
+    while _traded(parts, totals, rows):
+        pass
+    return [[batches[at] for at in sorted(part)] for part in parts]
+
+
+def _traded(parts: list[list[int]], totals: list[int], rows: list[int]) -> bool:
+    """Let the part with the most rows trade once, if that makes it and another more equal."""
+    most = totals.index(max(totals))
+    mine = {rows[at]: at for at in parts[most]}
+    for other in sorted(range(len(parts)), key=totals.__getitem__):
+        gap = totals[most] - totals[other]
+        if gap < 2:
+            return False
+        theirs = {rows[at]: at for at in parts[other]}
+        sizes = sorted(theirs)
+        for size in mine:
+            at = bisect.bisect_right(sizes, size - gap / 2)  # what would make both equal
+            for less in sizes[max(0, at - 1) : at + 1]:
+                if abs(2 * (size - less) - gap) < gap:
+                    a, b = mine[size], theirs[less]
+                    parts[most][parts[most].index(a)], parts[other][parts[other].index(b)] = b, a
+                    totals[most] -= size - less
+                    totals[other] += size - less
+                    return True
+    return False
 
 
 class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignore[misc]
@@ -5025,10 +5080,13 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
         return shuffled
 
     def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> RowStream:
-        """The part of one rank or worker."""
+        """The part of one rank or worker: as many rows as the others', or nearly so."""
+        count = min(num_shards, self.num_shards)
+        batches = [batch for unit in self._units for batch in unit]
         part = copy.copy(self)
-        chosen = self.split_shard_indices_by_worker(num_shards, index, contiguous)
-        part._units = [self._units[i] for i in chosen]
+        part._units = []
+        if index < count:
+            part._units = units((cut if contiguous else deal)(batches, count)[index])
         return part
 
     def reshard_data_sources(self) -> RowStream:
