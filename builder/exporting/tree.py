@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import filelock
 
 from asam_datasets.contract import signed
 from asam_datasets.index import Index
@@ -36,8 +33,8 @@ from builder.exporting import evaluation, train
 from builder.exporting.options import EMPTY, REFUSE, TRAIN
 from builder.exporting.origin import Origin
 from builder.exporting.result import COUNTS, Exported
+from builder.exporting.state import begin, locked, scratch_folder, told
 
-_PLAN = "plan.json"
 # Raise this number when the same shards give other files, so that no tree mixes old and new files.
 # In layout 2 the masks are numbered by the area of their boxes. In layout 1 they had the json's
 # order.
@@ -131,9 +128,9 @@ def export_config(
         )
     folder = out / (config if train_config else evaluation.folder_name(config))
     state = out / ".export" / config
-    with _locked(state):
+    with locked(state):
         plan = _plan(index, missing_captions, skip_empty)
-        _begin(folder, state, plan)
+        begin(folder, state, plan)
         remove_unfinished(state)  # receipts that a killed run was writing
         tasks = [
             ShardTask(
@@ -152,7 +149,7 @@ def export_config(
         with Progress(index.counts.images, "image", f"export {config}", quiet=quiet) as bar:
             receipts = engine(export_shard, tasks, workers, lambda rows, masks: bar.update(rows))
         _refuse_repeats(tasks, receipts)
-        with _told(f"the lists of {config}"):
+        with told(f"the lists of {config}"):
             if train_config:
                 files, loaders = _finish_train(out, config, split_name, receipts)
             else:
@@ -178,7 +175,7 @@ def export_shard(task: ShardTask, on_row: OnRow) -> Json:
     lines: list[Json] = []
     write = _write_train if task.kind == "train" else _write_eval
     where = f"{task.origin.config}/{task.file}"
-    with _told(where), _scratch(path.with_suffix(".tmp")) as scratch:
+    with told(where), scratch_folder(path.with_suffix(".tmp")) as scratch:
         task.folder.mkdir(parents=True, exist_ok=True)
         for row in task.origin.rows(task.file, task.index_sha256):
             try:
@@ -343,53 +340,6 @@ def _plan(index: Index, missing_captions: str, skip_empty: bool) -> Json:
     }
 
 
-def _begin(folder: Path, state: Path, plan: Json) -> None:
-    """Refuse a folder that something else made, and write the plan of this export."""
-    path = state / _PLAN
-    try:
-        before = read_object(path)
-    except ContractError:
-        before = None
-    if before != plan and folder.exists():
-        made = (
-            "it was made by something else than builder.export"
-            if before is None
-            else (
-                "it was exported from other shards, with other --missing-captions or --skip-empty, "
-                "or by an earlier version"
-            )
-        )
-        raise SettingsError(f"{folder} exists, and {made}: remove it, or choose another --out")
-    if before != plan:
-        shutil.rmtree(state, ignore_errors=True)
-        write_json(path, plan)
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Turn an OSError into a ShardError that says what could not be written, and what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise ShardError(
-            f"{what}: can't be exported: {error}; make room, or remove the cause that it "
-            "names, and run the same command again: only what is missing is written"
-        ) from error
-
-
-@contextmanager
-def _locked(state: Path) -> Iterator[None]:
-    state.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(state.parent / f".{state.name}.lock")
-    try:
-        with lock.acquire(timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise SettingsError(
-            f"another process is exporting {state.name} into {state.parent.parent}"
-        ) from error
-
-
 def _receipt(path: Path, task: ShardTask) -> Json | None:
     """A shard's receipt, or None if it is damaged, of another plan, or of another form.
 
@@ -409,14 +359,3 @@ def _receipt(path: Path, task: ShardTask) -> Json | None:
     else:
         there = (evaluation.is_there(task.folder, line) for line in lines)
     return receipt if all(there) else None
-
-
-@contextmanager
-def _scratch(path: Path) -> Iterator[Path]:
-    """An empty folder for unfinished files. What a killed run left there is removed."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
