@@ -16,7 +16,6 @@ the exit status is then 1.
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import statistics
 import sys
@@ -30,9 +29,9 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from PIL import Image
 
 from benchmarks.caption_floor import operations
+from benchmarks.caption_photographs import Photographs, photographs
 from benchmarks.caption_report import Report
 from builder.captioning.dtypes import MIXED
 from builder.captioning.fast import ContinuousCaptioner
@@ -142,7 +141,13 @@ def _measure(
             captioner = _ours(scale, loaded, batch, report)
         if captioner is not None:
             with report.part("from jpegs"):
-                _end_to_end(scale, loaded, captioner, _photographs(scale, folder), report)
+                _end_to_end(
+                    scale,
+                    loaded,
+                    captioner,
+                    photographs(scale.photographs, scale.photograph_size, folder),
+                    report,
+                )
             captioner = None
         with report.part("the same, by generate"):
             _baselines(scale, loaded, report)
@@ -306,44 +311,6 @@ def _ours(scale: Scale, loaded: Loaded, batch: int, report: Report) -> Continuou
 
 
 # ------------------------------------------------------------------------------------- end to end
-
-
-@dataclass(frozen=True)
-class Photographs:
-    """An ImageSource of jpegs in memory. Each jpeg is read many times, under different names."""
-
-    jpegs: tuple[bytes, ...]
-    count: int
-    config: str = "photographs"
-    name: str = "photographs"
-
-    def names(self) -> list[str]:
-        """Their numbers."""
-        return [str(i) for i in range(self.count)]
-
-    def read(self, name: str) -> bytes:
-        """A jpeg."""
-        return self.jpegs[int(name) % len(self.jpegs)]
-
-
-def _photographs(scale: Scale, folder: Path | None) -> Photographs:
-    """The jpgs of a folder, or some made here with the detail of a photograph."""
-    if folder:
-        return Photographs(
-            tuple(path.read_bytes() for path in sorted(folder.glob("*.jpg"))), scale.photographs
-        )
-    random = np.random.default_rng(10)
-    width, height = scale.photograph_size
-    made = []
-    for _ in range(8):
-        coarse = random.integers(0, 256, (30, 40, 3), dtype=np.uint8)
-        smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-        noise = random.normal(0, 12, (height, width, 1))
-        pixels = np.clip(np.asarray(smooth) + noise, 0, 255).astype(np.uint8)
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "jpeg", quality=75)
-        made.append(file.getvalue())
-    return Photographs(tuple(made), scale.photographs)
 
 
 def _end_to_end(
