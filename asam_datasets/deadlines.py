@@ -201,10 +201,11 @@ class PatientStore:
         file = within(self._patience.timeout, self._what, self._store.open, path, mode)
         return PatientFile(file, self._what, self._patience)
 
-    def cat_file(self, path: str, start: int, end: int) -> bytes:
-        """A range of a file; raises SlowError."""
+    def cat_file(self, path: str, start: int, end: int, **options: Any) -> bytes:
+        """A range of a file, with options of the store; raises SlowError."""
         seconds = self._patience.deadline(end - start)
-        data: bytes = within(seconds, self._what, self._store.cat_file, path, start, end)
+        read = partial(self._store.cat_file, **options)
+        data: bytes = within(seconds, self._what, read, path, start, end)
         return data
 
     def __getattr__(self, name: str) -> Callable[..., Any]:

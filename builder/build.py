@@ -256,8 +256,8 @@ def _parser() -> argparse.ArgumentParser:
         "sources",
         nargs="*",
         metavar="SOURCE",
-        help="a .tar (read in place), a folder of sa_*.jpg and sa_*.json, a glob of either, or a "
-        "URL that fsspec opens (https, s3, hf)",
+        help="a .tar (read in place), a folder of sa_*.jpg and sa_*.json, a glob of either, a "
+        "URL that fsspec opens (https, s3, hf), or SA-1B's links file (a .txt)",
     )
     what.add_argument("--sample", action="store_true", help="build a sample made by code")
     what.add_argument(

@@ -79,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config=args.config,
         allow_truncated=args.allow_truncated,
         patience=patience_of(args),
+        quiet=args.quiet,
     )
     summaries = caption_sources(sources, args.out, settings, options)
     for summary in summaries:
@@ -110,8 +111,8 @@ def _parser() -> argparse.ArgumentParser:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="a .tar, a folder of images, a glob of either, a URL that fsspec opens, a dist, or a "
-        "config's folder in a dist",
+        help="a .tar, a folder of images, a glob of either, a URL that fsspec opens, SA-1B's links "
+        "file (a .txt), a dist, or a config's folder in a dist",
     )
     what.add_argument(
         "--out", type=out_folder, required=True, help="the folder of the captions files"

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.environ["HF_HUB_DISABLE_XET"] = "1"  # read when huggingface_hub is imported
+os.environ["HF_HUB_DISABLE_XET"] = "1"  # both are read when huggingface_hub is imported
+os.environ["HF_ASSETS_CACHE"] = tempfile.mkdtemp(prefix="assets-")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell starts what runs in its background; a command that a test stops would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,6 +30,11 @@ from tests.loopback import LoopbackHub
 # No test is timed: a busy machine is no failure.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_unconfigure() -> None:
+    """Remove the tables of tars that the tests kept."""
+    shutil.rmtree(os.environ["HF_ASSETS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture

@@ -184,19 +184,22 @@ def open_images(
     config: str | None = None,
     allow_truncated: bool = False,
     patience: Patience = PATIENT,
+    quiet: bool = True,
 ) -> list[ImageSource]:
     """Open the sources that a user named.
 
     Parameters
     ----------
     sources
-        Tars, folders, globs of these, dists, or configs' folders of a dist.
+        Tars, folders, globs of these, links files, dists, or configs' folders of a dist.
     config
         The name of the config for a tar or folder, or the config to take of a dist.
     allow_truncated
         Whether to use the complete members of a truncated tar.
     patience
         How long a request to a remote store may take, and how often it is repeated.
+    quiet
+        Show no progress while remote tars are listed.
 
     Raises
     ------
@@ -217,7 +220,11 @@ def open_images(
         found += [ConfigImages(folder) for folder in built if config in (None, folder.name)]
         if not built:
             opened = open_sources(
-                [source], config=config, allow_truncated=allow_truncated, patience=patience
+                [source],
+                config=config,
+                allow_truncated=allow_truncated,
+                patience=patience,
+                quiet=quiet,
             )
             found += [ArchiveImages(each.archive, each.config) for each in opened]
     twice = {x.config for x in found if sum(x.config == y.config for y in found) > 1}

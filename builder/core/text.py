@@ -13,6 +13,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_HTML = re.compile(rb"^(\xef\xbb\xbf)?\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _LENGTH = 80  # characters of a value in a message
 
 
@@ -39,6 +40,15 @@ def brief(value: Any) -> str:
     """
     text = _repr.repr(value)
     return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 3]}..."
+
+
+def is_html(start: bytes) -> bool:
+    """Whether a file begins as an HTML or XML page, such as a server's error page.
+
+    >>> is_html(b"<!DOCTYPE html>"), is_html(b"sa_1.jpg")
+    (True, False)
+    """
+    return _HTML.match(start) is not None
 
 
 def encoding_of(start: bytes) -> str:

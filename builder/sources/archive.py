@@ -20,14 +20,18 @@ from fsspec.implementations.local import LocalFileSystem
 from asam_datasets.deadlines import LASTING, open_files, persistently
 from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.redaction import hide_in, redacted
-from asam_datasets.tars import list_tar
+from asam_datasets.tars import TarListing, list_tar
 from builder.core.console import counted
 from builder.core.errors import SourceError, TruncatedSourceError
 from builder.core.records import Json, Reject
+from builder.core.text import is_html
+from builder.sources.remote import RemoteTar, validator_of
+from builder.sources.tables import keep_table, kept_table
 
 MAX_MEMBERS = 500_000  # of one source; SA-1B's tars have some 22,400
 _SHOWN = 10  # of a long list in a note
 _GZIP = b"\x1f\x8b"
+_START = 512  # bytes that tell what a file is
 T = TypeVar("T")
 
 
@@ -83,15 +87,26 @@ class Archive:
         Accept a tar that was cut off, and use the members that are complete.
     patience
         How long a request to a remote store may take, and how often it is repeated.
+    links
+        The links file that gave the URL. An expired link is looked up there again.
+    called
+        The name, where the URL's own says nothing, as in a links file.
+    quiet
+        Show no progress while a remote tar is listed.
     """
 
     url: str
     allow_truncated: bool = False
     patience: Patience = PATIENT
+    links: str | None = None
+    called: str | None = None
+    quiet: bool = True
 
     @property
     def name(self) -> str:
         """The last part of the path, such as `sa_000000.tar`."""
+        if self.called is not None:
+            return self.called
         path = self.url.split("?")[0] if "://" in self.url else self.url
         return posixpath.basename(path.rstrip("/"))
 
@@ -111,9 +126,10 @@ class Archive:
             The tar ends before its end-of-archive marker, unless `allow_truncated`.
         """
         try:
+            if self.is_tar:
+                return self._tar()
             fs, path = open_files(self.url, self.patience)
-            listed = self._tar if self.is_tar else self._folder
-            return self._ask(fs, lambda: listed(fs, path))
+            return self._ask(fs, lambda: self._folder(fs, path))
         except SourceError:
             raise
         except FileNotFoundError as error:
@@ -133,12 +149,16 @@ class Archive:
         SourceError
             The member can't be read, is shorter than listed, or its file was written again since.
         """
-        fs, _ = open_files(self.url, self.patience)
         end = member.offset + member.size
         try:
+            fs, _ = open_files(self.url, self.patience)
             data: bytes = b""
-            if member.size:
+            if member.size and self._remote is not None:
+                data = self._remote.read(member.offset, end, member.version)
+            elif member.size:
                 data = self._ask(fs, lambda: fs.cat_file(member.path, member.offset, end))
+        except SourceError:
+            raise
         except Exception as error:  # whatever the transport raises
             raise SourceError(
                 f"{self.url}: {member.name}: can't be read: {error!r}; run the same command again "
@@ -154,12 +174,19 @@ class Archive:
                 f"{self.name}: {member.name}: expected {member.size} bytes at {member.offset}, "
                 f"found {len(data)}: the source changed while it was read; run the command again"
             )
-        if isinstance(fs, LocalFileSystem) and _version(fs.info(member.path)) != member.version:
+        if isinstance(fs, LocalFileSystem) and validator_of(fs.info(member.path)) != member.version:
             raise SourceError(
                 f"{self.name}: {member.name}: {member.path} was written again while it was read, "
                 "so its members may have moved; run the same command when the file is complete"
             )
         return data
+
+    @property
+    def _remote(self) -> RemoteTar | None:
+        """The tar, if it is one that is not on a local disk."""
+        if not self.is_tar or "://" not in self.url or self.url.startswith("file://"):
+            return None
+        return RemoteTar(self.url, self.name, self.links, self.patience)
 
     def _ask(self, fs: Any, call: Callable[[], T]) -> T:
         """Make requests, and make them again when the network fails.
@@ -202,7 +229,9 @@ class Archive:
                     )
                     continue
             if info["type"] == "file":
-                contents.members.append(Member(name, info["name"], 0, info["size"], _version(info)))
+                contents.members.append(
+                    Member(name, info["name"], 0, info["size"], validator_of(info))
+                )
             elif info["type"] == "directory":
                 folders.append(name)
             else:
@@ -219,18 +248,31 @@ class Archive:
         self._bound(len(contents.members))
         return contents
 
-    def _tar(self, fs: Any, path: str) -> Contents:
-        info = fs.info(path)
-        if info["type"] != "file":
-            raise SourceError(f"{self.url}: expected a tar, found a folder; rename it")
-        version = _version(info)
-        if info["size"] is None:
-            raise SourceError(f"{self.url}: its size is not stated there; download it first")
-        contents = Contents([], size=info["size"])
-        with fs.open(path, "rb") as file:
-            found = list_tar(file, contents.size, MAX_MEMBERS)
-            file.seek(0)
-            start = file.read(len(_GZIP))
+    def _tar(self) -> Contents:
+        if self._remote is None:
+            fs, path = open_files(self.url, self.patience)
+            info = fs.info(path)
+            if info["type"] != "file":
+                raise SourceError(f"{self.url}: expected a tar, found a folder; rename it")
+            with fs.open(path, "rb") as file:
+                found, start = _listed(file, info["size"])
+            return self._contents(found, start, path, info["size"], validator_of(info))
+        stated = self._remote.state()
+        where = redacted(self.url)
+        kept = kept_table(self.url, stated.size, stated.validator, MAX_MEMBERS)
+        if kept is not None:
+            return self._contents(kept, b"", where, stated.size, stated.version)
+        with self._remote.open(stated, quiet=self.quiet) as remote:
+            found, start = _listed(remote, stated.size)
+        contents = self._contents(found, start, where, stated.size, stated.version)
+        keep_table(self.url, stated.size, stated.validator, found)
+        return contents
+
+    def _contents(
+        self, found: TarListing, start: bytes, path: str, size: int, version: str
+    ) -> Contents:
+        """What a tar holds. `start` are its first bytes, for the message if it is none."""
+        contents = Contents([], size=size)
         contents.members += [Member(p.name, path, p.offset, p.size, version) for p in found.places]
         contents.rejects += [Reject(self.name, *member) for member in found.unusable]
         self._bound(len(found.places) + len(found.unusable))
@@ -263,6 +305,13 @@ class Archive:
             raise SourceError(f"{self.url}: more than {MAX_MEMBERS} members; split the source")
 
 
+def _listed(file: Any, size: int) -> tuple[TarListing, bytes]:
+    """The listing of a tar, and its first bytes."""
+    found = list_tar(file, size, MAX_MEMBERS)
+    file.seek(0)
+    return found, file.read(_START)
+
+
 def some(names: list[str]) -> str:
     """The first names of a list, as a note shows them, and how many more there are."""
     shown = ", ".join(names[:_SHOWN])
@@ -271,15 +320,10 @@ def some(names: list[str]) -> str:
 
 def _kind(start: bytes) -> str:
     """What the first bytes say of a file without members, and what the user can do."""
-    if start == _GZIP:
+    if start.startswith(_GZIP):
         return "a gzip-compressed file (decompress it first)"
-    if start == bytes(len(_GZIP)):
+    if start.startswith(bytes(len(_GZIP))):
         return "a file that begins with zeros (a download that has not finished?)"
+    if is_html(start):
+        return "a page of a site in place of the tar (a link that has expired? get a fresh one)"
     return "another file, or a damaged one (fetch it again; links to SA-1B expire)"
-
-
-def _version(info: Json) -> str:
-    for key in ("mtime", "ETag", "etag", "LastModified", "last_modified"):
-        if info.get(key):
-            return str(info[key])
-    return ""

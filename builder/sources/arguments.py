@@ -87,6 +87,7 @@ def _sa1b_sources(args: argparse.Namespace, stack: ExitStack) -> Iterator[Source
         config=args.config,
         allow_truncated=args.allow_truncated,
         patience=patience_of(args),
+        quiet=args.quiet,
     )
     for source in opened:
         yield replace(

@@ -23,6 +23,7 @@ from builder.core.errors import SettingsError, SourceError, UsageError
 from builder.core.records import Item, Json, Listing, Reject
 from builder.core.text import brief, encoding_of
 from builder.sources.archive import Archive, Contents, Member, some
+from builder.sources.links import is_links_file, read_links
 from builder.sources.record import Pair, Sa1bReader
 
 _ID = re.compile(r"[0-9]{1,18}")
@@ -234,34 +235,47 @@ def open_sources(
     config: str | None = None,
     allow_truncated: bool = False,
     patience: Patience = PATIENT,
+    quiet: bool = True,
 ) -> list[Sa1bSource]:
     """The sources that a user's arguments name.
 
     Parameters
     ----------
     sources
-        Tars, folders, globs of either, or URLs.
+        Tars, folders, globs of either, URLs, or SA-1B's links file (a .txt or .tsv).
     config
         The name of the config, for a single source. Defaults to the source's name without .tar.
     allow_truncated
         Accept tars that were cut off, and use the members that are complete.
     patience
         How long a request to a remote store may take, and how often it is repeated.
+    quiet
+        Show no progress while remote tars are listed.
 
     Raises
     ------
     SourceError
-        A glob matches nothing.
+        A glob matches nothing, or a links file can't be used.
     SettingsError
         Two sources would make the same config, or a config's name is invalid.
     """
-    urls = [url for source in sources for url in _expand(source, patience)]
-    if config is not None and len(urls) != 1:
-        raise UsageError(f"--config {config} can name one source only, found {len(urls)}")
+    archives: list[Archive] = []
+    for source in sources:
+        if is_links_file(source):
+            archives += (
+                Archive(url, allow_truncated, patience, source, tar, quiet)
+                for tar, url in read_links(source).items()
+            )
+        else:
+            archives += (
+                Archive(url, allow_truncated, patience, quiet=quiet)
+                for url in _expand(source, patience)
+            )
+    if config is not None and len(archives) != 1:
+        raise UsageError(f"--config {config} can name one source only, found {len(archives)}")
     found: dict[str, Sa1bSource] = {}
-    for url in urls:
-        archive = Archive(url, allow_truncated, patience)
-        name = config or archive.name.removesuffix(".tar")
+    for archive in archives:
+        url, name = archive.url, config or archive.name.removesuffix(".tar")
         if not CONFIG_NAME.fullmatch(name):
             expected = "expected letters, digits, '.', '_' and '-', such as sa_000000"
             if config is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import cached_assets_path
 
 from asam_datasets.deadlines import PatientFile, SlowError, persistently, within
 from asam_datasets.patience import PATIENT, Patience
@@ -87,6 +89,7 @@ def test_a_slow_source_is_an_error_that_says_what_to_do(
     url = f"{hub.endpoint}/datasets/{repo}/resolve/main/sa_000000.tar?token=secret"
     archive = Archive(url, patience=Patience(timeout=1.0, rate=1e7, retries=0))
     whole = Archive(url).contents()
+    shutil.rmtree(cached_assets_path("asam_datasets", "tars", "members"))
     hub.fault(path="*sa_000000.tar", method="GET", count=-1, **SLOW[fault])
     with pytest.raises(SourceError) as listing:
         archive.contents()

@@ -101,7 +101,7 @@ def test_a_compressed_file_called_tar_is_told_from_a_cut_one(tmp_path: Path) -> 
     with pytest.raises(SourceError, match=r"expected a plain tar, found a gzip.*decompress it"):
         Archive(str(path)).contents()
     path.write_bytes(b"<html>this link has expired</html>" * 100)
-    with pytest.raises(SourceError, match=r"found another file.* of 3400 bytes"):
+    with pytest.raises(SourceError, match=r"found a page of a site .* of 3400 bytes"):
         Archive(str(path), allow_truncated=True).contents()
 
 
