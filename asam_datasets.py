@@ -45,6 +45,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
@@ -66,6 +67,7 @@ from typing import cast
 from typing import overload
 from urllib.parse import quote
 from urllib.parse import unquote
+from urllib.parse import urljoin
 from urllib.parse import urlsplit
 
 import datasets
@@ -1197,14 +1199,14 @@ def check_text(name: str, value: Any, example: str) -> str:
 
 MAX_CONTRACT_BYTES = 256 << 20  # the index of a whole SA-1B tar has about 2 MB
 MAX_DEPTH = 64  # lists and objects within one another; an index has 8
-_NESTED = (dict, list)
+_NESTED = frozenset((dict, list))
 MAX_COUNT = 2**53  # what JSON readers of any language hold exactly
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHECKSUM = "sha256"  # the field that holds a document's own checksum
 REMEDY = "the file is damaged or was not written by this project: get it or build it again"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # a frozen one takes three times as long to make, and an index has 10,000
 class Node:
     """A value of a JSON document, and where it stands.
 
@@ -1355,7 +1357,8 @@ def parse_json(content: bytes, file: str) -> Any:
     for _ in range(MAX_DEPTH):
         objects = (node.values() for node in level if type(node) is dict)
         lists = (node for node in level if type(node) is list)
-        level = [x for node in chain(objects, lists) for x in node if type(x) in _NESTED]
+        deeper = (node for node in chain(objects, lists) if not _NESTED.isdisjoint(map(type, node)))
+        level = [x for node in deeper for x in node if type(x) in _NESTED]
         if not level:
             return value
     raise ContractError(
@@ -2363,7 +2366,7 @@ class Batch:
         )
         if any(batch.lengths[i] != rows for i in layout.arrays[:-1]):
             node["lengths"].fail(f"{rows} rows in every column")
-        if sum(-(-size // ALIGNMENT) * ALIGNMENT for size in batch.buffers) > batch.body:
+        if sum([-(-size // ALIGNMENT) * ALIGNMENT for size in batch.buffers]) > batch.body:
             node["buffers"].fail(f"buffers that fit in a body of {batch.body} bytes")
         return batch
 
@@ -2750,6 +2753,112 @@ def download(arguments: Mapping[str, Any], what: str, patience: Patience, size: 
 def may_be_had_later(error: Exception) -> bool:
     """Whether `download` may succeed at a later attempt."""
     return not isinstance(error, RefusedError)
+
+
+# --------------------------------------------------------------------------------------------------
+# ranges.py. Ranges of files on the Hub, which redirects a request for a file to a signed URL.
+# --------------------------------------------------------------------------------------------------
+
+
+_MOST_REDIRECTS = 5
+
+
+class Ranges:
+    """Reads ranges of files. A signed URL is kept until it expires, so a range is one request."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._signed: dict[tuple[int, str], Future[str]] = {}  # by process and URL
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_signed": {}}
+
+    def read(self, url: str, headers: dict[str, str], start: int, end: int) -> bytes:
+        """The bytes from `start` to before `end`, fewer where the file ends before.
+
+        Parameters
+        ----------
+        url, headers
+            The Hub's URL of the file, and the headers for the Hub's host alone.
+
+        Raises
+        ------
+        Exception
+            What huggingface_hub raises, or UnreachableError.
+        """
+        mine: Future[str] = Future()
+        key = os.getpid(), url
+        signed = self._signed.setdefault(key, mine)
+        try:
+            if signed is not mine and (address := signed.result()):
+                try:
+                    return self._followed(address, {}, start, end, lambda address: None)
+                except HfHubHTTPError as error:
+                    if error.response.status_code >= 500:
+                        raise
+                    self._signed.pop(key, None)  # it has expired
+
+            def tell(address: str) -> None:
+                if signed is mine and not mine.done():
+                    mine.set_result(address)
+
+            return self._followed(url, headers, start, end, tell)
+        finally:
+            if not mine.done():
+                mine.set_result("")  # the others ask the Hub themselves
+
+    def _followed(
+        self,
+        url: str,
+        headers: dict[str, str],
+        start: int,
+        end: int,
+        tell: Callable[[str], None],
+    ) -> bytes:
+        """A range from where a URL leads to. `headers` are for the host of that URL alone.
+
+        As soon as it is known, `tell` gets the signed URL, or "" if there is none. So whoever waits
+        for it does not wait for the bytes.
+        """
+        address = url
+        for _ in range(_MOST_REDIRECTS + 1):
+            abroad = urlsplit(address).netloc != urlsplit(url).netloc
+            if abroad:
+                tell(address)
+            found = self._get(address, {} if abroad else headers, start, end, tell)
+            if isinstance(found, bytes):
+                return found
+            address = found
+        raise UnreachableError(f"{redacted(url)}: more than {_MOST_REDIRECTS} redirects")
+
+    def _get(
+        self, url: str, headers: dict[str, str], start: int, end: int, tell: Callable[[str], None]
+    ) -> bytes | str:
+        """A range, or the URL that the answer leads to."""
+        session, asked = get_session(), {**headers, "Range": f"bytes={start}-{end - 1}"}
+        request = session.build_request("GET", url, headers=asked, timeout=self._patience.timeout)
+
+        def get() -> Any:
+            response = session.send(request, stream=True, follow_redirects=False)
+            try:
+                if not response.has_redirect_location:
+                    if response.is_success:
+                        tell("")  # the bytes come from here
+                    response.read()
+                    if response.status_code != 416:
+                        hf_raise_for_status(response)
+            finally:
+                response.close()
+            return response
+
+        what = f"{redacted(url)}, bytes {start} to {end}"
+        response = persistently(get, what, self._patience, end - start, may_pass=may_pass)
+        if response.has_redirect_location:
+            return str(urljoin(url, response.headers["Location"]))
+        if response.status_code == 416:
+            return b""
+        whole = response.status_code != 206
+        return bytes(response.content[start:end] if whole else response.content)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -3481,11 +3590,7 @@ class Files:
 
 
 class Hub:
-    """A dataset repo on the Hub. All files are read at the commit of the first one.
-
-    The Hub redirects a request for a file to a signed URL. That URL is kept until it expires, so
-    that reading a range takes one request.
-    """
+    """A dataset repo on the Hub. All files are read at the commit of the first one."""
 
     def __init__(
         self, repo_id: str, revision: str | None, token: str | bool | None, patience: Patience
@@ -3496,7 +3601,7 @@ class Hub:
         self._revision = revision
         self._token = token
         self._patience = patience
-        self._signed: dict[tuple[int, str], Future[str]] = {}  # by process and path
+        self._ranges = Ranges(patience)
         self.is_local = False
         redact_logs_of_the_hub()
 
@@ -3506,46 +3611,10 @@ class Hub:
             return Path(self.local(path)).read_bytes()
         url = hf_hub_url(filename=path, revision=self._revision, **self._repo)
         headers = build_hf_headers(token=self._token)
-        mine: Future[str] = Future()
-        signed = self._signed.setdefault((os.getpid(), path), mine)
         try:
-            if signed is not mine and (address := signed.result()):
-                try:
-                    return self._get(address, {}, start, end)[0]
-                except HfHubHTTPError as error:
-                    if error.response.status_code >= 500:
-                        raise
-                    self._signed.pop((os.getpid(), path), None)  # it has expired
-            data, address = self._get(url, headers, start, end)
-            if signed is mine and urlsplit(address).netloc != urlsplit(url).netloc:
-                mine.set_result(address)
-            return data
+            return self._ranges.read(url, headers, start, end)
         except EntryNotFoundError as error:
             raise FileNotFoundError(f"{self.name}/{path} is not there") from error
-        finally:
-            if not mine.done():
-                mine.set_result("")  # the others ask the Hub themselves
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_signed": {}}
-
-    def _get(self, url: str, headers: dict[str, str], start: int, end: int) -> tuple[bytes, str]:
-        """A range, and the URL that it came from in the end."""
-        asked = {**headers, "Range": f"bytes={start}-{end - 1}"}
-
-        def get() -> Any:
-            found = get_session().get(url, headers=asked, timeout=self._patience.timeout)
-            if found.status_code != 416:
-                hf_raise_for_status(found)
-            return found
-
-        what = f"{redacted(url)}, bytes {start} to {end}"
-        response = persistently(get, what, self._patience, end - start, may_pass=may_pass)
-        if response.status_code == 416:
-            return b"", url
-        whole = response.status_code != 206
-        data = response.content[start:end] if whole else response.content
-        return bytes(data), str(response.url)
 
     def local(self, path: str) -> str:
         """The file's path on this machine, downloaded if it isn't in the cache.
@@ -4526,17 +4595,17 @@ class Reader:
         """The bytes of each wanted column, and what is wrong with them, if anything."""
         columns = place.batch.columns(self._layout)
         wanted = {name: columns[i] for name, i in self._fields.items()}
+        runs = _runs(wanted.values())
+        try:
+            if len(runs) > 1 and not self._store.is_local:
+                with ThreadPoolExecutor(len(runs)) as pool:  # so that none waits for the others
+                    read = [*pool.map(lambda run: self._range(place, where, *run), runs)]
+            else:
+                read = [self._range(place, where, *run) for run in runs]
+        except FileNotFoundError:
+            return {}, "the file is not there"
         parts: dict[int, pa.Buffer] = {}  # what was read, by its start in the body
-        for start, end in _runs(wanted.values()):
-            first, stop = place.batch.offset + start, place.batch.offset + end
-            try:
-                data = self._store.read(place.path, first, stop)
-            except FileNotFoundError:
-                return {}, "the file is not there"
-            except UnreachableError as error:
-                raise type(error)(f"{where}: {error}") from error
-            except Exception as error:  # whatever the transport raises after its retries
-                raise UnreachableError(f"{where}, bytes {first} to {stop}: {error!r}") from error
+        for (start, end), data in zip(runs, read, strict=True):
             if len(data) != end - start:
                 return {}, f"the file is cut: {end - start} bytes expected, {len(data)} found"
             parts[start] = pa.py_buffer(data)
@@ -4550,6 +4619,23 @@ class Reader:
             if crc32 != expected:
                 return {}, f"column {name}: crc32 {expected:08x} expected, {crc32:08x} found"
         return found, None
+
+    def _range(self, place: Place, where: str, start: int, end: int) -> bytes:
+        """The bytes from `start` to `end` of a record batch's body.
+
+        Raises FileNotFoundError or UnreachableError.
+        """
+        first, stop = place.batch.offset + start, place.batch.offset + end
+        try:
+            return self._store.read(place.path, first, stop)
+        except FileNotFoundError:
+            raise
+        except UnreachableError as error:
+            raise type(error)(f"{where}: {error}") from error
+        except Exception as error:  # whatever the transport raises after its retries
+            raise UnreachableError(
+                f"{where}, bytes {first} to {stop}: {error!r}; try again"
+            ) from error
 
     def read_parquet(self, path: str, rows: int) -> Iterator[pa.RecordBatch]:
         """The chosen columns of a Parquet shard. Parquet's own page checksums are checked.
@@ -4601,18 +4687,25 @@ class Reader:
         images = [{"bytes": self._images.read(n, s), "path": n} for n, s in pairs if self._images]
         return pa.array(images, self._layout.schema.field("image").type)
 
-    def read_ahead(self, places: Iterable[Place]) -> Iterator[pa.RecordBatch]:
-        """Yield the record batches in order. Threads read the next ones in the meantime."""
+    def read_ahead(
+        self, places: Iterable[Place], *, first_alone: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the record batches in order. Threads read the next ones in the meantime.
+
+        With `first_alone`, the first has the line to itself, so that it comes soon.
+        """
         pool = ThreadPoolExecutor(AHEAD_BATCHES, thread_name_prefix="asam_datasets")
         ahead: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
         try:
-            for place in places:
+            for number, place in enumerate(places):
                 size = self.size(place)
                 while ahead and (
                     len(ahead) == AHEAD_BATCHES or sum(s for s, _ in ahead) + size > AHEAD_BYTES
                 ):
                     yield ahead.popleft()[1].result()
                 ahead.append((size, pool.submit(self.read, place)))
+                if first_alone and not number:
+                    wait([ahead[0][1]])
             while ahead:
                 yield ahead.popleft()[1].result()
         finally:
@@ -5053,7 +5146,9 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
         ends = list(accumulate(sum(batch.rows for batch in window) for window in windows))
         row = state["row"]
         first = bisect.bisect_right(ends, row)
-        tables = self._reader.read_ahead(batch for window in windows[first:] for batch in window)
+        tables = self._reader.read_ahead(
+            (batch for window in windows[first:] for batch in window), first_alone=size == 1
+        )
         for number, window in enumerate(windows[first:], first):
             try:
                 read = [next(tables) for _ in window]

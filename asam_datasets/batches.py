@@ -97,7 +97,7 @@ class Batch:
         )
         if any(batch.lengths[i] != rows for i in layout.arrays[:-1]):
             node["lengths"].fail(f"{rows} rows in every column")
-        if sum(-(-size // ALIGNMENT) * ALIGNMENT for size in batch.buffers) > batch.body:
+        if sum([-(-size // ALIGNMENT) * ALIGNMENT for size in batch.buffers]) > batch.body:
             node["buffers"].fail(f"buffers that fit in a body of {batch.body} bytes")
         return batch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import accumulate, pairwise
 
 import datasets
@@ -102,17 +102,17 @@ class Reader:
         """The bytes of each wanted column, and what is wrong with them, if anything."""
         columns = place.batch.columns(self._layout)
         wanted = {name: columns[i] for name, i in self._fields.items()}
+        runs = _runs(wanted.values())
+        try:
+            if len(runs) > 1 and not self._store.is_local:
+                with ThreadPoolExecutor(len(runs)) as pool:  # so that none waits for the others
+                    read = [*pool.map(lambda run: self._range(place, where, *run), runs)]
+            else:
+                read = [self._range(place, where, *run) for run in runs]
+        except FileNotFoundError:
+            return {}, "the file is not there"
         parts: dict[int, pa.Buffer] = {}  # what was read, by its start in the body
-        for start, end in _runs(wanted.values()):
-            first, stop = place.batch.offset + start, place.batch.offset + end
-            try:
-                data = self._store.read(place.path, first, stop)
-            except FileNotFoundError:
-                return {}, "the file is not there"
-            except UnreachableError as error:
-                raise type(error)(f"{where}: {error}") from error
-            except Exception as error:  # whatever the transport raises after its retries
-                raise UnreachableError(f"{where}, bytes {first} to {stop}: {error!r}") from error
+        for (start, end), data in zip(runs, read, strict=True):
             if len(data) != end - start:
                 return {}, f"the file is cut: {end - start} bytes expected, {len(data)} found"
             parts[start] = pa.py_buffer(data)
@@ -126,6 +126,23 @@ class Reader:
             if crc32 != expected:
                 return {}, f"column {name}: crc32 {expected:08x} expected, {crc32:08x} found"
         return found, None
+
+    def _range(self, place: Place, where: str, start: int, end: int) -> bytes:
+        """The bytes from `start` to `end` of a record batch's body.
+
+        Raises FileNotFoundError or UnreachableError.
+        """
+        first, stop = place.batch.offset + start, place.batch.offset + end
+        try:
+            return self._store.read(place.path, first, stop)
+        except FileNotFoundError:
+            raise
+        except UnreachableError as error:
+            raise type(error)(f"{where}: {error}") from error
+        except Exception as error:  # whatever the transport raises after its retries
+            raise UnreachableError(
+                f"{where}, bytes {first} to {stop}: {error!r}; try again"
+            ) from error
 
     def read_parquet(self, path: str, rows: int) -> Iterator[pa.RecordBatch]:
         """The chosen columns of a Parquet shard. Parquet's own page checksums are checked.
@@ -177,18 +194,25 @@ class Reader:
         images = [{"bytes": self._images.read(n, s), "path": n} for n, s in pairs if self._images]
         return pa.array(images, self._layout.schema.field("image").type)
 
-    def read_ahead(self, places: Iterable[Place]) -> Iterator[pa.RecordBatch]:
-        """Yield the record batches in order. Threads read the next ones in the meantime."""
+    def read_ahead(
+        self, places: Iterable[Place], *, first_alone: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the record batches in order. Threads read the next ones in the meantime.
+
+        With `first_alone`, the first has the line to itself, so that it comes soon.
+        """
         pool = ThreadPoolExecutor(AHEAD_BATCHES, thread_name_prefix="asam_datasets")
         ahead: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
         try:
-            for place in places:
+            for number, place in enumerate(places):
                 size = self.size(place)
                 while ahead and (
                     len(ahead) == AHEAD_BATCHES or sum(s for s, _ in ahead) + size > AHEAD_BYTES
                 ):
                     yield ahead.popleft()[1].result()
                 ahead.append((size, pool.submit(self.read, place)))
+                if first_alone and not number:
+                    wait([ahead[0][1]])
             while ahead:
                 yield ahead.popleft()[1].result()
         finally:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, BinaryIO, cast
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import fsspec
 from huggingface_hub import (
@@ -45,6 +43,7 @@ from asam_datasets.errors import (
     UnreachableError,
 )
 from asam_datasets.patience import PATIENT, Patience
+from asam_datasets.ranges import Ranges
 from asam_datasets.redaction import hide_in, redact_logs_of_the_hub, redacted
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -133,11 +132,7 @@ class Files:
 
 
 class Hub:
-    """A dataset repo on the Hub. All files are read at the commit of the first one.
-
-    The Hub redirects a request for a file to a signed URL. That URL is kept until it expires, so
-    that reading a range takes one request.
-    """
+    """A dataset repo on the Hub. All files are read at the commit of the first one."""
 
     def __init__(
         self, repo_id: str, revision: str | None, token: str | bool | None, patience: Patience
@@ -148,7 +143,7 @@ class Hub:
         self._revision = revision
         self._token = token
         self._patience = patience
-        self._signed: dict[tuple[int, str], Future[str]] = {}  # by process and path
+        self._ranges = Ranges(patience)
         self.is_local = False
         redact_logs_of_the_hub()
 
@@ -158,46 +153,10 @@ class Hub:
             return Path(self.local(path)).read_bytes()
         url = hf_hub_url(filename=path, revision=self._revision, **self._repo)
         headers = build_hf_headers(token=self._token)
-        mine: Future[str] = Future()
-        signed = self._signed.setdefault((os.getpid(), path), mine)
         try:
-            if signed is not mine and (address := signed.result()):
-                try:
-                    return self._get(address, {}, start, end)[0]
-                except HfHubHTTPError as error:
-                    if error.response.status_code >= 500:
-                        raise
-                    self._signed.pop((os.getpid(), path), None)  # it has expired
-            data, address = self._get(url, headers, start, end)
-            if signed is mine and urlsplit(address).netloc != urlsplit(url).netloc:
-                mine.set_result(address)
-            return data
+            return self._ranges.read(url, headers, start, end)
         except EntryNotFoundError as error:
             raise FileNotFoundError(f"{self.name}/{path} is not there") from error
-        finally:
-            if not mine.done():
-                mine.set_result("")  # the others ask the Hub themselves
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_signed": {}}
-
-    def _get(self, url: str, headers: dict[str, str], start: int, end: int) -> tuple[bytes, str]:
-        """A range, and the URL that it came from in the end."""
-        asked = {**headers, "Range": f"bytes={start}-{end - 1}"}
-
-        def get() -> Any:
-            found = get_session().get(url, headers=asked, timeout=self._patience.timeout)
-            if found.status_code != 416:
-                hf_raise_for_status(found)
-            return found
-
-        what = f"{redacted(url)}, bytes {start} to {end}"
-        response = persistently(get, what, self._patience, end - start, may_pass=may_pass)
-        if response.status_code == 416:
-            return b"", url
-        whole = response.status_code != 206
-        data = response.content[start:end] if whole else response.content
-        return bytes(data), str(response.url)
 
     def local(self, path: str) -> str:
         """The file's path on this machine, downloaded if it isn't in the cache.

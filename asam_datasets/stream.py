@@ -162,7 +162,9 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
         ends = list(accumulate(sum(batch.rows for batch in window) for window in windows))
         row = state["row"]
         first = bisect.bisect_right(ends, row)
-        tables = self._reader.read_ahead(batch for window in windows[first:] for batch in window)
+        tables = self._reader.read_ahead(
+            (batch for window in windows[first:] for batch in window), first_alone=size == 1
+        )
         for number, window in enumerate(windows[first:], first):
             try:
                 read = [next(tables) for _ in window]

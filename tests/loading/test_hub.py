@@ -6,7 +6,11 @@ here; a repo of its own for each keeps the caches apart.
 
 from __future__ import annotations
 
+import json
+import shutil
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +20,8 @@ from builder.shards.index import read_index
 from tests.loading.client import Client
 from tests.loading.conftest import Row, write_config
 from tests.loopback import LoopbackHub
+from tests.loopback import store as loopback_store
+from tests.loopback.wire import Request, Response
 
 SHARDS = "/cdn/*.arrow"
 REDIRECTS = "*/resolve/*.arrow"
@@ -258,3 +264,64 @@ HfApi(token="{hub.WRITE}").create_commit(
 print(len(list(stream)))
 """
     assert ask(client, repo, code) == "120\n"
+
+
+FIRST = "next(iter(load(streaming=True, columns={columns}).decode(False)))"
+
+
+@pytest.mark.parametrize(
+    ("columns", "ranges", "redirect"),
+    [
+        (["image", "text", "conditioning_image"], 1, True),
+        (["image", "annotations"], 2, True),
+        (["image", "text", "conditioning_image"], 1, False),
+    ],
+)
+def test_a_first_row_takes_three_requests_one_after_another_or_two(
+    hub: LoopbackHub,
+    client: Client,
+    large: Path,
+    columns: list[str],
+    ranges: int,
+    redirect: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The index, where the shard is, its bytes; two ranges are answered when both were asked for.
+
+    The index is as large as that of a whole tar. The other record batches wait for the first.
+    """
+    if not redirect:
+        monkeypatch.setattr(loopback_store, "is_lfs", lambda path, size: False)
+    repo = f"xhk/first-{ranges}-{redirect}"
+    hub.seed(repo, with_large_index(large, 2_000_000))
+    hub.requests.clear()
+    origin = hub.cdn if redirect else hub.hub
+    route, barrier = origin.route, threading.Barrier(ranges)
+    left = [ranges]
+
+    def together(request: Request, *, whole: bool) -> Response:
+        response = route(request, whole=whole)
+        if "range" in request.headers and response.status == 206 and left[0] > 0:
+            left[0] -= 1
+            barrier.wait(60)
+        return response
+
+    monkeypatch.setattr(origin, "route", together)
+    assert ask(client, repo, FIRST.format(columns=columns)) == ""
+    found = [(r.origin, r.path.rpartition("/")[2]) for r in hub.requests]
+    shard = "train-00000-of-00002.arrow"
+    bytes_of = ("cdn" if redirect else "hub", shard)
+    expected = [("hub", "index.json"), *[("hub", shard)] * redirect, *[bytes_of] * ranges]
+    assert found[: len(expected)] == expected
+
+
+def with_large_index(dist: Path, size: int) -> Path:
+    """The same config with an index of so many bytes more."""
+    folder = dist.parent / f"{dist.name}-{size}"
+    if not folder.exists():
+        shutil.copytree(dist, folder)
+        index = read_index(folder, "sa_000000")
+        larger = replace(index, settings={**index.settings, "note": "x" * size})
+        path = folder / "data/sa_000000/index.json"
+        path.write_text(json.dumps(larger.to_json()))
+    return folder
