@@ -28,8 +28,14 @@ worker.wait()
 """
 
 
+# The checkout by its path: `-c` finds it only where the tests were started, and only as long as no
+# other thread is within `safe_start`.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
 def test_a_worker_that_still_imports_ends_with_its_parent() -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
+    command = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE) as parent:
         assert parent.stdout
         worker = int(parent.stdout.readline())
         assert Path(f"/proc/{worker}").exists()
@@ -39,7 +45,7 @@ def test_a_worker_that_still_imports_ends_with_its_parent() -> None:
 
 def test_only_the_process_that_was_started_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import builder, os; print('ASAM_DATASETS_PARENT' in os.environ)"
-    environment = {**os.environ, "ASAM_DATASETS_PARENT": str(os.getpid())}
+    environment = {**ENVIRONMENT, "ASAM_DATASETS_PARENT": str(os.getpid())}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True
     )
@@ -61,6 +67,7 @@ leave(run_command(lambda argv: within(0.1, "a file", request)))
 
 
 def test_a_command_ends_though_a_request_that_was_given_up_does_not() -> None:
-    done = subprocess.run([sys.executable, "-c", GIVEN_UP], capture_output=True, text=True)
+    command = [sys.executable, "-c", GIVEN_UP]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith("error: a file: no whole answer within 0 s")

@@ -22,20 +22,20 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "sa1b_images"
 
 
 def compare(source_path: Path, folder: Path, images: int) -> None:
-    """Build and export two images of a source, and compare their masks and control images.
+    """Build and export one image of a source, and compare its masks and control image.
 
     The recipe takes seconds for an image.
     """
     (source,) = open_sources([str(source_path)], config="sa_000000")
     items = source.listing().items
     assert len(items) == images
-    chosen = frozenset(item.locator.image_id for item in items[1::6])
+    chosen = frozenset({items[1].locator.image_id})
     source = replace(source, selection=Selection(chosen))
     build_config(source, folder / "dist", Settings("arrow", 8 << 20), quiet=True)
     origin = Origin(str(folder / "dist"), "sa_000000")
     exported = export_config(origin, folder / "out", missing_captions="empty")
     records = sorted(exported.folder.glob("*.json"))
-    assert len(records) == len(chosen) == 2
+    assert len(records) == len(chosen) == 1
     for path in records:
         record = json.loads(path.read_bytes())
         annotations = record["annotations"]

@@ -18,7 +18,7 @@ from typing import Any
 from asam_datasets import AsamDatasetsError, load
 from asam_datasets.contract import signed
 
-CASES = 300
+CASES = 150
 _NUMBERS = (0, 1, 2, 3, 7, 8, 9, 63, 64, 100, 1000, 2**16, 2**20, 2**31 - 1, 2**31, -1, 2**63 - 1)
 
 

@@ -22,7 +22,7 @@ def write(code_words: list[int], header: tuple[int, int]) -> bytes:
     return bits.to_bytes((size + 7) // 8, "little")
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(0, 10**6) | st.integers(0, 3), min_size=257, max_size=286), st.data())
 def test_zlib_reads_literals_in_the_code_of_any_counts(
     counts: list[int], data: st.DataObject
