@@ -136,7 +136,7 @@ def test_masks_overlap_nest_and_have_holes(records: list[Record]) -> None:
 
 def _has_hole(mask: npt.NDArray[np.bool_]) -> bool:
     """Whether background is left that a flood from outside does not reach."""
-    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return False
     crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
