@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from builder.core.console import run_command
+from builder.sources import sample
+from builder.sources.sample import SamplePaths
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -52,14 +58,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("readme")
 
 
-def test_the_commands_run_as_they_stand(folder: Path) -> None:
+def test_the_commands_run_as_they_stand(
+    folder: Path,
+    sample_source: SamplePaths,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this process, which has imported what they need, and with the pictures drawn before."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sample, "write_sample", lambda *_: sample_source)
     # The console script is there after the installation; the module does the same without one.
-    sample = SETUP[0].rpartition(" && ")[2].replace("asam-datasets ", "python -m builder.")
-    here = list(dict.fromkeys([sample, *(c for c in COMMANDS if not ELSEWHERE.search(c))]))
+    first = SETUP[0].rpartition(" && ")[2].replace("asam-datasets ", "python -m builder.")
+    here = list(dict.fromkeys([first, *(c for c in COMMANDS if not ELSEWHERE.search(c))]))
     assert len(here) >= 6
     for command in here:
-        done = run(command, folder)
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        python, option, module, *arguments = shlex.split(command)
+        assert (python, option) == ("python", "-m")
+        status = run_command(importlib.import_module(module).main, arguments)
+        assert status == 0, f"{command}\n{capsys.readouterr().err}"
 
 
 def test_it_opens_with_two_set_up_commands_of_which_each_works_alone() -> None:

@@ -35,6 +35,7 @@ def captioning(folder: Path, settings: CaptionSettings) -> Iterator[subprocess.P
     tar = write_tar(folder / "sa_000000.tar", members(range(1, 11)))
     command = [sys.executable, "-m", "builder.caption", str(tar), "--out", str(folder), "--quiet"]
     command += ["--model", settings.model, "--device", "cpu,cpu", "--batch-size", "1"]
+    command += ["--max-new-tokens", "5"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True

@@ -63,6 +63,18 @@ def photograph(seed: int, quality: int = 80) -> bytes:
 
 
 @pytest.fixture(scope="module")
+def settings(settings: CaptionSettings) -> CaptionSettings:
+    """With fewer new tokens: they take most of the time, and only the search's tests need more."""
+    return replace(settings, max_new_tokens=10)
+
+
+@pytest.fixture(scope="module")
+def loaded(settings: CaptionSettings) -> Loaded:
+    """The model with these settings."""
+    return load(settings, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
 def tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tar of SA-1B's form: jpgs, and a json that is no business of captioning."""
     path = tmp_path_factory.mktemp("source") / "sa_000000.tar"
@@ -119,7 +131,7 @@ def test_a_tar_is_captioned_in_its_order_with_its_provenance(
     assert provenance["counts"]["captions"] == len(captions)
     assert provenance["complete"]
     assert provenance["runs"][0]["versions"]["torch"] == torch.__version__
-    assert provenance["runs"][0]["preset"] == "asam with another model, search"
+    assert provenance["runs"][0]["preset"] == "asam with another model, max_new_tokens, search"
 
 
 @pytest.mark.parametrize(
@@ -128,9 +140,8 @@ def test_a_tar_is_captioned_in_its_order_with_its_provenance(
         replace(CPU, batch=1, threads=3, limit=20),
         replace(CPU, batch=32, limit=33),
         replace(CPU, batch=8, engine="generate", limit=20),
-        replace(CPU, devices=("cpu", "cpu"), limit=12),
     ],
-    ids=["one at a time", "large batch", "generate", "two processes"],
+    ids=["one at a time", "large batch", "generate"],
 )
 def test_how_it_is_run_does_not_change_the_file(
     tar: Path, settings: CaptionSettings, undisturbed: bytes, tmp_path: Path, options: RunOptions
@@ -139,7 +150,7 @@ def test_how_it_is_run_does_not_change_the_file(
     assert made.splitlines() == undisturbed.splitlines()[: options.limit]
 
 
-def test_killed_and_resumed_ten_times_the_file_is_that_of_an_undisturbed_run(
+def test_killed_and_resumed_five_times_the_file_is_that_of_an_undisturbed_run(
     tar: Path, settings: CaptionSettings, undisturbed: bytes, tmp_path: Path
 ) -> None:
     common = [
@@ -153,10 +164,10 @@ def test_killed_and_resumed_ten_times_the_file_is_that_of_an_undisturbed_run(
         "1",
         "--quiet",
     ]
-    common += ["--search", settings.search]
+    common += ["--search", settings.search, "--max-new-tokens", str(settings.max_new_tokens)]
     arguments = [str(tar), "--out", str(tmp_path), "--batch-size", "2", *common]
     path = captions_path(tmp_path, "sa_000000")
-    moments = sorted(random.Random(7).sample(range(len(undisturbed)), 10))
+    moments = sorted(random.Random(7).sample(range(len(undisturbed)), 5))
     command = [sys.executable, "-m", "tests.captioning.killed", str(path)]
     command += [json.dumps(moments), json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -492,7 +503,7 @@ def test_ctrl_c_stops_cleanly_and_the_run_can_go_on(
         "1",
         "--quiet",
     ]
-    command += ["--search", settings.search]
+    command += ["--search", settings.search, "--max-new-tokens", str(settings.max_new_tokens)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     path = captions_path(tmp_path, "sa_000000")

@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import pytest
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from asam_datasets import decode_control, load
 from builder.core.console import run_command
@@ -60,10 +61,18 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(small_dist: Path, tmp_path:
 
 
 def test_ranks_share_the_rows(small_dist: Path, tmp_path: Path) -> None:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*torchrun, "examples/train_controlnet.py"]
-    process = start(*command, *options(small_dist, tmp_path, 5, "--workers", "1"))
-    assert process.wait(timeout=300) == 0
+    """As torchrun starts them, but forked from this process, which has imported everything."""
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="fork",
+        max_restarts=0,
+    )
+    ranks = elastic_launch(config, example.main)
+    assert ranks(options(small_dist, tmp_path, 5, "--workers", "1")) == {0: 0, 1: 0}
     logs = [read_log(tmp_path, rank) for rank in (0, 1)]
     seen = rows_of(logs[0], 0) + rows_of(logs[1], 0)
     assert seen == Counter(range(1, ROWS + 1))
