@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate, pairwise
 
 import datasets
@@ -194,29 +194,52 @@ class Reader:
         images = [{"bytes": self._images.read(n, s), "path": n} for n, s in pairs if self._images]
         return pa.array(images, self._layout.schema.field("image").type)
 
-    def read_ahead(
-        self, places: Iterable[Place], *, first_alone: bool = False
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the record batches in order. Threads read the next ones in the meantime.
+    def read_ahead(self, places: Iterable[Place]) -> Iterator[pa.RecordBatch]:
+        """Yield the record batches in order. Threads read the next ones in the meantime."""
+        with Ahead(self, places) as ahead:
+            ahead.fill()
+            while (batch := ahead.next()) is not None:
+                yield batch
+                ahead.fill()
 
-        With `first_alone`, the first has the line to itself, so that it comes soon.
-        """
-        pool = ThreadPoolExecutor(AHEAD_BATCHES, thread_name_prefix="asam_datasets")
-        ahead: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
-        try:
-            for number, place in enumerate(places):
-                size = self.size(place)
-                while ahead and (
-                    len(ahead) == AHEAD_BATCHES or sum(s for s, _ in ahead) + size > AHEAD_BYTES
-                ):
-                    yield ahead.popleft()[1].result()
-                ahead.append((size, pool.submit(self.read, place)))
-                if first_alone and not number:
-                    wait([ahead[0][1]])
-            while ahead:
-                yield ahead.popleft()[1].result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+
+class Ahead:
+    """Gives record batches in order, and reads the next ones in threads.
+
+    Nothing is read before it is asked for by `next` or `fill`.
+    """
+
+    def __init__(self, reader: Reader, places: Iterable[Place]) -> None:
+        self._reader = reader
+        self._left = ((reader.size(place), place) for place in places)
+        self._next = next(self._left, None)
+        self._begun: deque[tuple[int, Future[pa.RecordBatch]]] = deque()
+        self._pool = ThreadPoolExecutor(AHEAD_BATCHES, thread_name_prefix="asam_datasets")
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def fill(self) -> None:
+        """Begin to read as many batches as may be on their way; returns at once."""
+        while self._next and self._has_room(self._next[0]):
+            self._begin(*self._next)
+
+    def next(self) -> pa.RecordBatch | None:
+        """The next batch, None after the last. Raises what `Reader.read` does."""
+        if not self._begun and self._next:
+            self._begin(*self._next)
+        return self._begun.popleft()[1].result() if self._begun else None
+
+    def _has_room(self, size: int) -> bool:
+        total = sum(begun for begun, _ in self._begun) + size
+        return not self._begun or (len(self._begun) < AHEAD_BATCHES and total <= AHEAD_BYTES)
+
+    def _begin(self, size: int, place: Place) -> None:
+        self._begun.append((size, self._pool.submit(self._reader.read, place)))
+        self._next = next(self._left, None)
 
 
 def _runs(columns: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

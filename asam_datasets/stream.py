@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from asam_datasets.errors import AsamDatasetsError, CorruptDataError, UnreachableError
-from asam_datasets.reading import Reader
+from asam_datasets.reading import Ahead, Reader
 from asam_datasets.shards import Place
 
 OTHER_STATE = (
@@ -162,25 +162,26 @@ class RowStream(datasets.iterable_dataset._BaseExamplesIterable):  # type: ignor
         ends = list(accumulate(sum(batch.rows for batch in window) for window in windows))
         row = state["row"]
         first = bisect.bisect_right(ends, row)
-        tables = self._reader.read_ahead(
-            (batch for window in windows[first:] for batch in window), first_alone=size == 1
-        )
-        for number, window in enumerate(windows[first:], first):
-            try:
-                read = [next(tables) for _ in window]
-            except (CorruptDataError, UnreachableError) as error:
-                raise type(error)(
-                    f"{error}. The {row} rows before it were given: keep this stream's "
-                    "state_dict() and load_state_dict() it to go on from there"
-                ) from error
-            places = [(table, i) for table in read for i in range(table.num_rows)]
-            if self._seed is not None:
-                rng = np.random.default_rng([self._seed, self._epoch, 2, number])
-                places = [places[i] for i in rng.permutation(len(places))]
-            for table, i in places[row - ends[number] :]:
-                row += 1
-                state["row"] = row
-                yield row, pa.Table.from_batches([table.slice(i, 1)])
+        with Ahead(self._reader, (b for window in windows[first:] for b in window)) as ahead:
+            for number, window in enumerate(windows[first:], first):
+                if len(window) > 1 or number > first:  # a first batch alone has the line to itself
+                    ahead.fill()
+                try:
+                    read = [batch for _ in window if (batch := ahead.next())]
+                except (CorruptDataError, UnreachableError) as error:
+                    raise type(error)(
+                        f"{error}. The {row} rows before it were given: keep this stream's "
+                        "state_dict() and load_state_dict() it to go on from there"
+                    ) from error
+                places = [(table, i) for table in read for i in range(table.num_rows)]
+                if self._seed is not None:
+                    rng = np.random.default_rng([self._seed, self._epoch, 2, number])
+                    places = [places[i] for i in rng.permutation(len(places))]
+                for table, i in places[row - ends[number] :]:
+                    row += 1
+                    state["row"] = row
+                    yield row, pa.Table.from_batches([table.slice(i, 1)])
+                    ahead.fill()
 
     def shuffle_data_sources(self, generator: np.random.Generator) -> RowStream:
         """The stream in another order; `set_epoch` (datasets 5) and `.shuffle` call this."""
