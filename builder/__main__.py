@@ -25,6 +25,7 @@ from builder.core.console import (
 
 COMMANDS = {
     "build": "turn SA-1B tars and evaluation releases into a dist of shards",
+    "fetch": "download the tars of SA-1B's links file",
     "caption": "caption images with BLIP-2, as ASAM did",
     "verify": "check that a dist or a published repo is what its indexes say",
     "preview": "draw a config as a page and a contact sheet",
