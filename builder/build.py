@@ -26,6 +26,7 @@ from builder.core.console import (
     one_of,
     out_folder,
     parser,
+    patience_of,
     positive,
     run_command,
     say,
@@ -51,6 +52,7 @@ _EXAMPLES = (
     "python -m builder.build 'tars/sa_*.tar' --out dist --shards 3/64",
     "python -m builder.build --finish --out dist",
     "python -m builder.build 'tars/sa_*.tar' --out dist --engine ray --address auto",
+    "python -m builder.build --recaption sa_000000 --captions captions --from dist --out dist",
 )
 ENGINES = ("local", "ray")
 MAX_REJECTS = 0.05  # the share that no good source has
@@ -58,6 +60,10 @@ MAX_REJECTS = 0.05  # the share that no good source has
 _WITHOUT_FINISH = (
     *("sources", "sample", "eval", "source", "eval_fixtures", "protocol", "image_ids", "limit"),
     *("captions", "caption_model", "allow_truncated", "annotations_only", "no_resume", "dry_run"),
+)
+_WITHOUT_RECAPTION = (
+    *(option for option in _WITHOUT_FINISH if option != "captions"),
+    *("config", "shards", "finish", "device"),
 )
 _WHY = {
     "no_resume": ": other machines may be building their parts; choose another --out",
@@ -73,6 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.list_eval:
         return _list_eval(args)
     _check_many(args)
+    if args.recaption or args.origin:
+        return _recaption(args)
     from builder.card.top import prepare_top, write_top
     from builder.sources.arguments import absolute, chosen_sources
 
@@ -220,6 +228,44 @@ def _finish(args: argparse.Namespace) -> int:
     return EXIT_FAILED if failed else EXIT_OK
 
 
+def _recaption(args: argparse.Namespace) -> int:
+    """Give a config other captions, and write the card anew; returns the exit status."""
+    if not (args.recaption and args.captions):
+        raise UsageError(
+            "--recaption CONFIG, --captions FILE and --from DIST-OR-REPO go together; --from is "
+            "--out by default"
+        )
+    for option in _WITHOUT_RECAPTION:
+        if getattr(args, option):
+            raise UsageError(
+                f"--recaption takes no {_shown(option)}: all but the captions stays as the config "
+                "was built"
+            )
+    if (
+        args.engine != ENGINES[0]
+        or args.format != FORMATS[0]
+        or args.shard_size != (DEFAULT_SHARD_SIZE)
+    ):
+        raise UsageError(
+            "--recaption takes no --engine, --format and --shard-size: it runs on this machine, "
+            "and the shards stay those of the config"
+        )
+    from builder.card.top import prepare_top, write_top
+    from builder.shards.recaption import RecaptionOptions, recaption_config
+    from builder.shards.summary import tell
+
+    dist: Path = args.out
+    options = RecaptionOptions(args.workers, args.max_rejects, args.quiet, patience_of(args))
+    prepare_top(dist)
+    built = recaption_config(args.recaption, args.captions, args.origin or str(dist), dist, options)
+    document = tell(dist, built, quiet=args.quiet)
+    write_top(dist)
+    if args.json:
+        emit_json([document])
+    say(f"next: python -m builder.verify {dist}")
+    return EXIT_OK
+
+
 def _list_eval(args: argparse.Namespace) -> int:
     from builder.sources import evaluation
 
@@ -303,6 +349,18 @@ def _parser() -> argparse.ArgumentParser:
         help=f"caption the images first, with a preset of builder.caption ({' or '.join(PRESETS)})"
         " or, without a prompt, with a model of the Hub or in a folder; the captions are kept in "
         f"the dist's {CAPTIONS}, and a run that was stopped continues",
+    )
+    what.add_argument(
+        "--recaption",
+        metavar="CONFIG",
+        help="give a config that is built already the --captions, without its tar; the rest of its "
+        "rows stays as it is, and nothing is decoded",
+    )
+    what.add_argument(
+        "--from",
+        dest="origin",
+        metavar="DIST-OR-REPO",
+        help="where --recaption finds the config: a dist or a repo on the Hub (default: --out)",
     )
     what.add_argument(
         "--allow-truncated",

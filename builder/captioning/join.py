@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asam_datasets.contract import Node
@@ -20,11 +21,56 @@ from builder.core.rejects import read_rejects
 from builder.sources.sa1b import Sa1bSource
 
 
-def join_captions(source: Sa1bSource, path: Path) -> Sa1bSource:
-    """Return the source with the captions of a file.
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What a captions file gives a config.
 
-    The source also gets rejects: those for unusable lines of the file, and those of the rejects
-    file beside it.
+    Parameters
+    ----------
+    captions
+        The captions by file name.
+    sha256
+        The file's checksum, which is part of the settings.
+    model
+        The model and preset that made them, if the file's provenance states them.
+    rejects
+        Those of unusable lines, and those of the rejects file beside it.
+    """
+
+    captions: Mapping[str, str]
+    sha256: str
+    model: str | None
+    rejects: tuple[Reject, ...]
+
+
+def read_joined(path: Path, config: str) -> Joined:
+    """Read what a captions file gives a config.
+
+    Parameters
+    ----------
+    path
+        A captions file, or a folder that holds the captions file of the config.
+    config
+        The config's name.
+
+    Raises
+    ------
+    CaptionError
+        The captions file, its provenance or its rejects can't be read.
+    """
+    if path.is_dir():
+        path = captions_path(path, config)
+    captions = read_captions(path)
+    return Joined(
+        captions={name: captions.get(name) or "" for name in captions},
+        sha256=captions.sha256,
+        model=_model(path),
+        rejects=(*captions.problems, *_rejects(path)),
+    )
+
+
+def join_captions(source: Sa1bSource, path: Path) -> Sa1bSource:
+    """Return the source with the captions of a file, and with the rejects of that file.
 
     Parameters
     ----------
@@ -38,15 +84,13 @@ def join_captions(source: Sa1bSource, path: Path) -> Sa1bSource:
     CaptionError
         The captions file, its provenance or its rejects can't be read.
     """
-    if path.is_dir():
-        path = captions_path(path, source.config)
-    captions = read_captions(path)
+    joined = read_joined(path, source.config)
     return replace(
         source,
-        captions={name: captions.get(name) or "" for name in captions},
-        captions_sha256=captions.sha256,
-        captions_model=_model(path),
-        caption_rejects=(*captions.problems, *_rejects(path)),
+        captions=joined.captions,
+        captions_sha256=joined.sha256,
+        captions_model=joined.model,
+        caption_rejects=joined.rejects,
     )
 
 

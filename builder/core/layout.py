@@ -11,6 +11,7 @@ A dist mirrors the dataset repo::
     data/<config>/rejects.jsonl                what could not be used
     .receipts/<config>/<shard>.json            local only, like all that starts with a dot
     .receipts/<config>/plan.json               what the config's build was started with
+    .recaption/<config>/                       a config that is being made with other captions
 
 In a config's folder only shards may have names that start with a split's name, because
 `load_dataset` takes every such file for data.
@@ -37,6 +38,7 @@ RECEIPTS = ".receipts"
 PLAN = "plan.json"
 CAPTIONS = ".captions"  # the captions that a build makes itself
 TEMPORARY = ".tmp"
+RECAPTION = ".recaption"
 
 REPO_NAME = re.compile(r"[\w.-]+/[\w.-]+")  # owner/name
 SHARD_NAME = re.compile(
@@ -72,6 +74,11 @@ def receipts_folder(dist: Path, config: str) -> Path:
 def temporary_folder(dist: Path, config: str) -> Path:
     """Where shards are written. It is on the dist's file system, so that renames are atomic."""
     return dist / TEMPORARY / config
+
+
+def recaption_folder(dist: Path, config: str) -> Path:
+    """Where a config is made with other captions. It is a dist that holds this config alone."""
+    return dist / RECAPTION / config
 
 
 def configs(dist: Path) -> list[str]:

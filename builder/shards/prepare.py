@@ -20,6 +20,7 @@ from builder.core.layout import (
     config_folder,
     configs,
     index_path,
+    recaption_folder,
     receipts_folder,
     rejects_path,
     temporary_folder,
@@ -38,6 +39,7 @@ from builder.shards.state import (
     state_path,
     write_plan,
 )
+from builder.shards.swap import settle
 
 _SHOWN = 3  # differences between two plans in a message
 
@@ -98,7 +100,7 @@ def prepared(planned: Planned, dist: Path, *, resume: bool) -> Iterator[list[Sha
         another format, or another process is building the config.
     """
     config, plan = planned.source.config, planned.plan
-    with _locked(dist, config):
+    with locked(dist, config):
         _check_place(planned, dist, resume)
         _clean(dist, config)
         if resume:
@@ -194,6 +196,7 @@ def _compare(dist: Path, config: str, state: State) -> bool:
         raise SettingsError(
             f"{config_folder(dist, config)} was built differently: {'; '.join(differences)}. To "
             "replace it, add --no-resume; to keep it, choose another --out or --config"
+            + _recaption(dist, config, state, differences)
         )
     if old:
         say(
@@ -201,6 +204,19 @@ def _compare(dist: Path, config: str, state: State) -> bool:
             f"{FORMAT_VERSION}; it is built again from the start"
         )
     return not old
+
+
+def _recaption(dist: Path, config: str, now: State, differences: Sequence[str]) -> str:
+    """What a message adds if the captions are all that differs, and other ones are given."""
+    captions_only = all(line.startswith("settings.captions_") for line in differences)
+    if not captions_only or not now.settings["captions_sha256"]:
+        return ""
+    if not index_path(dist, config).is_file():
+        return ""
+    return (
+        f". Only the captions differ: --recaption {config} --captions FILE --from {dist} --out "
+        f"{dist} puts them in, and needs no tar"
+    )
 
 
 def _begun(dist: Path, config: str) -> State | None:
@@ -257,9 +273,10 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any], at: str = ""
 
 
 @contextmanager
-def _locked(dist: Path, config: str) -> Iterator[None]:
-    receipts_folder(dist, config).mkdir(parents=True, exist_ok=True)
+def locked(dist: Path, config: str) -> Iterator[None]:
+    """Let no other process build the config meanwhile; raises SettingsError if one does."""
     path = receipts_folder(dist, config).with_name(f".{config}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(path)
     try:
         with lock.acquire(timeout=0):
@@ -281,20 +298,28 @@ def _check_place(planned: Planned, dist: Path, resume: bool) -> None:
     """
     config, shards = planned.source.config, planned.plan.shards
     check_format(dist, planned.plan.settings["format"], except_config=config)
+    refuse_link(dist, config)
     folder = config_folder(dist, config)
-    if folder.is_symlink():
-        raise SettingsError(
-            f"{folder}: expected a folder, found a link to {folder.readlink()}; a build removes "
-            "old shards from it: remove the link, or choose another --out"
-        )
     if resume:
         refuse_folders((index_path(dist, config), rejects_path(dist, config)))
         refuse_folders((state_path(dist, config), *(folder / name for name in shards)))
         refuse_folders(receipt_path(dist, config, name) for name in shards)
 
 
+def refuse_link(dist: Path, config: str) -> None:
+    """Raise SettingsError if the config's folder is a link: what it leads to may be another's."""
+    folder = config_folder(dist, config)
+    if folder.is_symlink():
+        raise SettingsError(
+            f"{folder}: expected a folder, found a link to {folder.readlink()}; a build removes "
+            "old shards from it: remove the link, or choose another --out"
+        )
+
+
 def _clean(dist: Path, config: str) -> None:
     """Remove the temporary files that killed runs have left of this config."""
-    shutil.rmtree(temporary_folder(dist, config), ignore_errors=True)
+    settle(dist, config)
+    for made in (recaption_folder(dist, config), temporary_folder(dist, config)):
+        shutil.rmtree(made, ignore_errors=True)
     for folder in (config_folder(dist, config), receipts_folder(dist, config)):
         remove_unfinished(folder)

@@ -51,18 +51,33 @@ def refusals(
         rejects = [*listing.rejects, *read]
         return ["no image could be used", *_reasons(rejects)]
     listed = [r for r in listing.rejects if subject(r) == RECORD and not _of_caption(r)]
-    lines = [r for r in listing.rejects if subject(r) == CAPTION_LINE and r.reason != UNKNOWN_IMAGE]
     unread = [r for r in read if subject(r) == RECORD and r.reason != NO_INSTANCE]
     annotations = [r for r in (*listing.rejects, *read) if subject(r) == ANNOTATION]
     found = [
         *_share("records listed", listed, listing.records + len(listed), most),
         *_share("images", unread, listing.items, most),
         *_share("masks", annotations, masks + len(annotations), most),
-        *_share("lines of captions", lines, listing.captions + len(lines), most),
+        *caption_refusals(listing.rejects, listing.captions, most),
     ]
     if not masks and not annotations and most < 1:
         found.append(f"not one mask in {counted(images, 'image')}")
     return found
+
+
+def caption_refusals(rejects: Sequence[Reject], captions: int, most: float) -> list[str]:
+    """As `refusals`, of the lines of the captions file alone.
+
+    Parameters
+    ----------
+    rejects
+        Those of the captions file may be among others.
+    captions
+        How many captions the file holds.
+    most
+        The largest share that is accepted, 0 to 1.
+    """
+    lines = [r for r in rejects if subject(r) == CAPTION_LINE and r.reason != UNKNOWN_IMAGE]
+    return list(_share("lines of captions", lines, captions + len(lines), most))
 
 
 def _of_caption(reject: Reject) -> bool:

@@ -23,6 +23,7 @@ from builder.core.errors import SettingsError, SourceError, UsageError
 from builder.core.records import Item, Json, Listing, Reject
 from builder.core.text import brief, encoding_of
 from builder.sources.archive import Archive, Contents, Member, some
+from builder.sources.captioned import check_fit, unknown_images
 from builder.sources.links import is_links_file, read_links
 from builder.sources.record import Pair, Sa1bReader
 
@@ -126,8 +127,10 @@ class Sa1bSource:
             raise SourceError(self._nothing(contents))
         rejects += self._unpaired(jpgs, jsons)
         pairs = self._select(jpgs, jsons, notes)
-        rejects += self._captions_left_over(jpgs)
-        self._check_captions(jpgs)
+        names = dict.fromkeys(posixpath.basename(member.name) for member in jpgs.values())
+        rejects += [*self.caption_rejects, *unknown_images(self.captions, names, self.name)]
+        if self.captions_sha256 is not None:
+            check_fit(self.captions.keys(), names.keys(), self.archive.url)
         return Listing(
             items=[_item(pair) for pair in pairs],
             fingerprint=contents.fingerprint(self.name),
@@ -191,30 +194,6 @@ class Sa1bSource:
             if i in jsons and (wanted is None or i in wanted)
         ]
         return pairs[: self.selection.limit]
-
-    def _captions_left_over(self, jpgs: dict[int, Member]) -> Iterator[Reject]:
-        yield from self.caption_rejects
-        names = {posixpath.basename(member.name) for member in jpgs.values()}
-        for file_name in sorted(self.captions.keys() - names):
-            yield Reject(
-                self.name,
-                file_name,
-                "caption_of_unknown_image",
-                "an image of this source",
-                "no such jpg",
-            )
-
-    def _check_captions(self, jpgs: dict[int, Member]) -> None:
-        """Refuse a captions file that names no image of the source."""
-        names = [posixpath.basename(member.name) for member in jpgs.values()]
-        if self.captions_sha256 is None or any(name in self.captions for name in names):
-            return
-        held = f"{len(self.captions)} captions, of {some(sorted(self.captions))}"
-        raise SettingsError(
-            f"{self.archive.url}: the captions given are of none of its images: expected names "
-            f"such as {names[0]}, found {held if self.captions else 'no caption'}; give the "
-            "captions of this source, or leave them out"
-        )
 
     def _nothing(self, contents: Contents) -> str:
         kinds: dict[str, list[str]] = {}
