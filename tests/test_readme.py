@@ -126,6 +126,7 @@ def test_every_picture_page_and_heading_is_there() -> None:
     assert links
     for link in links:
         name, _, anchor = link.partition("#")
+        name = name or "README.md"
         assert (ROOT / name).is_file(), link
         if anchor:
             titles = re.findall(r"^#+ (.*)$", (ROOT / name).read_text(), re.MULTILINE)
