@@ -376,12 +376,39 @@ PATIENT = Patience()
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+:/{1,3})"  # a Path makes one slash of two
-    r"(?P<user>[^\s/?#'\"<>@]*@)?"
-    r"(?P<path>[^\s?#'\"<>]*)"
-    r"(?P<query>\?[^\s#'\"<>]*=[^\s#'\"<>]*)?"  # without "=" it is a glob
+    r"(?P<user>[^\s/?@]*@)?"
+    r"(?P<path>[^\s?#]*)"
+    r"(?P<query>[?#]\S*)?"
 )
-# What is not in a URL, such as a header in a library's message.
-_SECRET = re.compile(r"\b([Bb]earer\s+(?=\S{8})|hf_(?=[A-Za-z0-9]{20}))[A-Za-z0-9._~+/-]+=*")
+_CLOSING = ":;,.)]}'\"<>"  # at the end of a URL, these belong to the sentence
+# What is not in a URL, such as a header in a library's message, or a URL without its scheme.
+_SECRET = re.compile(
+    r"(?i:\b(bearer\s+(?=\S{8})|authorization\W{1,4}basic\s+|hf_(?=[a-z0-9]{20})))[^\s'\",;]+"
+)
+_PARAMETER = re.compile(
+    r"(?<=[?&;#])((?i:[\w.-]*(?:signature|token|secret|password|credential|sig|key))=)[^\s&]+"
+)
+_SHORTEST = 6  # characters of a secret; fewer would hide parts of common words
+
+_given: dict[str, str] = {}  # URLs that a person gave, and the secrets in them
+
+
+def remember(text: str) -> None:
+    """Hide what a URL holds wherever it stands later, however a library quotes it.
+
+    Parameters
+    ----------
+    text
+        What a person gave. If it is no URL with a user, a query or a fragment, nothing happens.
+    """
+    found = _URL.match(text)
+    if found is None:
+        return
+    user, at, _ = text[len(found["scheme"]) :].partition("/")[0].rpartition("@")
+    query = "" if _is_harmless(found) else text.partition(found["query"][:1])[2]
+    for secret, shown in ((user + at, "...@"), (query, "...")):
+        if len(secret) >= _SHORTEST:
+            _given[secret] = shown
 
 
 def redacted(text: str) -> str:
@@ -392,16 +419,28 @@ def redacted(text: str) -> str:
     >>> redacted("s3://bucket/sa_00000?.tar matches nothing")
     's3://bucket/sa_00000?.tar matches nothing'
     """
+    for secret in sorted(_given, key=len, reverse=True):
+        text = text.replace(secret, _given[secret])
     if ":/" in text:
         text = _URL.sub(_hide, text)
+    if "=" in text:
+        text = _PARAMETER.sub(r"\1...", text)
     return _SECRET.sub(lambda match: f"{match[1]}...", text)
+
+
+def _is_harmless(match: re.Match[str]) -> bool:
+    """Whether there is no query: only a heading of a page, or a glob's question mark."""
+    query = match["query"] or ""
+    is_query = query.startswith("?") and match["scheme"].lower().startswith("http")
+    return "=" not in query and not (is_query and query[1:].strip(_CLOSING))
 
 
 def _hide(match: re.Match[str]) -> str:
     user = "...@" if match["user"] else ""
     query = match["query"] or ""
-    end = query[len(query.rstrip(":;,.)]}")) :]  # the sentence's, not the URL's
-    return f"{match['scheme']}{user}{match['path']}{'?...' if query else ''}{end}"
+    if not _is_harmless(match):
+        query = query[0] + "..." + query[len(query.rstrip(_CLOSING)) :]
+    return f"{match['scheme']}{user}{match['path']}{query}"
 
 
 def hide_in(error: BaseException) -> BaseException:
@@ -1020,6 +1059,11 @@ class _Members:
             self._names.append(name)
         elif entry.name.startswith("/") or ".." in entry.name.split("/"):
             self._refuse(entry, "unsafe_member_name", "a relative path without ..", entry.name)
+        elif entry.islnk() and (before := self._known.get(_target(entry))):
+            # A hard link means the file that stood before it, whatever follows by that name.
+            self._known[name] = before._replace(name=name)
+            self.order.append(self._known[name])
+            self._names.append(name)
         elif entry.islnk() or entry.issym():
             self.order.append(entry)
             self._names.append(name)
@@ -1573,7 +1617,7 @@ def asked_wait(error: BaseException) -> float:
     """The seconds for which the answer behind an error asks to wait; 0 if it does not ask."""
     response = getattr(error, "response", None)
     stated = "" if response is None else str(response.headers.get("Retry-After") or "")
-    return float(stated) if stated.isdigit() else 0.0
+    return float(stated) if stated.isascii() and stated.isdigit() else 0.0
 
 
 class PatientStore:
@@ -2220,6 +2264,8 @@ class ImageRoot:
 
     def _add_file(self, path: str) -> None:
         """Add a file of a folder: an image, or the images of a tar."""
+        if Path(path).exists() and not Path(path).is_file():
+            return  # a pipe or a device, which would be waited for
         if path.endswith(".tar"):
             self._add_tar(path)
         else:
@@ -2835,15 +2881,22 @@ class Ranges:
     ) -> bytes | str:
         """A range, or the URL that the answer leads to."""
         session, asked = get_session(), {**headers, "Range": f"bytes={start}-{end - 1}"}
+        asked["Accept-Encoding"] = "identity"
         request = session.build_request("GET", url, headers=asked, timeout=self._patience.timeout)
 
+        parts: list[bytes] = []
+
         def get() -> Any:
+            parts.clear()
             response = session.send(request, stream=True, follow_redirects=False)
             try:
                 if not response.has_redirect_location:
                     if response.is_success:
                         tell("")  # the bytes come from here
-                    response.read()
+                        wanted = end - start if response.status_code == 206 else end
+                        parts.append(_read_at_most(response, wanted))
+                    else:
+                        response.read()  # it says why
                     if response.status_code != 416:
                         hf_raise_for_status(response)
             finally:
@@ -2856,8 +2909,17 @@ class Ranges:
             return str(urljoin(url, response.headers["Location"]))
         if response.status_code == 416:
             return b""
-        whole = response.status_code != 206
-        return bytes(response.content[start:end] if whole else response.content)
+        return parts[0] if response.status_code == 206 else parts[0][start:end]
+
+
+def _read_at_most(response: Any, size: int) -> bytes:
+    """The first bytes of an answer's body, however long it is."""
+    data = bytearray()
+    for chunk in response.iter_bytes():
+        data += chunk
+        if len(data) >= size:
+            break
+    return bytes(data[:size])
 
 
 # --------------------------------------------------------------------------------------------------
@@ -3516,6 +3578,7 @@ class Files:
     """
 
     def __init__(self, root: str, patience: Patience = PATIENT) -> None:
+        remember(root)
         self.url, self.name = root, redacted(root)
         try:
             self._fs, self._root = fsspec.core.url_to_fs(root)
@@ -3578,7 +3641,7 @@ class Files:
         folder = posixpath.join(self._root, "data")
         try:
             found = self._ask("data", lambda: self._fs.ls(folder, detail=True))
-        except (FileNotFoundError, UnreachableError):
+        except FileNotFoundError:
             return []
         folders = (e["name"] for e in found if e["type"] == "directory" or self._leads_on(e))
         return sorted(map(posixpath.basename, folders))

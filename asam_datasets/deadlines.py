@@ -177,7 +177,7 @@ def asked_wait(error: BaseException) -> float:
     """The seconds for which the answer behind an error asks to wait; 0 if it does not ask."""
     response = getattr(error, "response", None)
     stated = "" if response is None else str(response.headers.get("Retry-After") or "")
-    return float(stated) if stated.isdigit() else 0.0
+    return float(stated) if stated.isascii() and stated.isdigit() else 0.0
 
 
 class PatientStore:

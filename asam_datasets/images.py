@@ -51,6 +51,8 @@ class ImageRoot:
 
     def _add_file(self, path: str) -> None:
         """Add a file of a folder: an image, or the images of a tar."""
+        if Path(path).exists() and not Path(path).is_file():
+            return  # a pipe or a device, which would be waited for
         if path.endswith(".tar"):
             self._add_tar(path)
         else:

@@ -11,12 +11,39 @@ import re
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+:/{1,3})"  # a Path makes one slash of two
-    r"(?P<user>[^\s/?#'\"<>@]*@)?"
-    r"(?P<path>[^\s?#'\"<>]*)"
-    r"(?P<query>\?[^\s#'\"<>]*=[^\s#'\"<>]*)?"  # without "=" it is a glob
+    r"(?P<user>[^\s/?@]*@)?"
+    r"(?P<path>[^\s?#]*)"
+    r"(?P<query>[?#]\S*)?"
 )
-# What is not in a URL, such as a header in a library's message.
-_SECRET = re.compile(r"\b([Bb]earer\s+(?=\S{8})|hf_(?=[A-Za-z0-9]{20}))[A-Za-z0-9._~+/-]+=*")
+_CLOSING = ":;,.)]}'\"<>"  # at the end of a URL, these belong to the sentence
+# What is not in a URL, such as a header in a library's message, or a URL without its scheme.
+_SECRET = re.compile(
+    r"(?i:\b(bearer\s+(?=\S{8})|authorization\W{1,4}basic\s+|hf_(?=[a-z0-9]{20})))[^\s'\",;]+"
+)
+_PARAMETER = re.compile(
+    r"(?<=[?&;#])((?i:[\w.-]*(?:signature|token|secret|password|credential|sig|key))=)[^\s&]+"
+)
+_SHORTEST = 6  # characters of a secret; fewer would hide parts of common words
+
+_given: dict[str, str] = {}  # URLs that a person gave, and the secrets in them
+
+
+def remember(text: str) -> None:
+    """Hide what a URL holds wherever it stands later, however a library quotes it.
+
+    Parameters
+    ----------
+    text
+        What a person gave. If it is no URL with a user, a query or a fragment, nothing happens.
+    """
+    found = _URL.match(text)
+    if found is None:
+        return
+    user, at, _ = text[len(found["scheme"]) :].partition("/")[0].rpartition("@")
+    query = "" if _is_harmless(found) else text.partition(found["query"][:1])[2]
+    for secret, shown in ((user + at, "...@"), (query, "...")):
+        if len(secret) >= _SHORTEST:
+            _given[secret] = shown
 
 
 def redacted(text: str) -> str:
@@ -27,16 +54,28 @@ def redacted(text: str) -> str:
     >>> redacted("s3://bucket/sa_00000?.tar matches nothing")
     's3://bucket/sa_00000?.tar matches nothing'
     """
+    for secret in sorted(_given, key=len, reverse=True):
+        text = text.replace(secret, _given[secret])
     if ":/" in text:
         text = _URL.sub(_hide, text)
+    if "=" in text:
+        text = _PARAMETER.sub(r"\1...", text)
     return _SECRET.sub(lambda match: f"{match[1]}...", text)
+
+
+def _is_harmless(match: re.Match[str]) -> bool:
+    """Whether there is no query: only a heading of a page, or a glob's question mark."""
+    query = match["query"] or ""
+    is_query = query.startswith("?") and match["scheme"].lower().startswith("http")
+    return "=" not in query and not (is_query and query[1:].strip(_CLOSING))
 
 
 def _hide(match: re.Match[str]) -> str:
     user = "...@" if match["user"] else ""
     query = match["query"] or ""
-    end = query[len(query.rstrip(":;,.)]}")) :]  # the sentence's, not the URL's
-    return f"{match['scheme']}{user}{match['path']}{'?...' if query else ''}{end}"
+    if not _is_harmless(match):
+        query = query[0] + "..." + query[len(query.rstrip(_CLOSING)) :]
+    return f"{match['scheme']}{user}{match['path']}{query}"
 
 
 def hide_in(error: BaseException) -> BaseException:

@@ -44,7 +44,12 @@ from asam_datasets.errors import (
 )
 from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.ranges import Ranges
-from asam_datasets.redaction import hide_in, redact_logs_of_the_hub, redacted
+from asam_datasets.redaction import (
+    hide_in,
+    redact_logs_of_the_hub,
+    redacted,
+    remember,
+)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -59,6 +64,7 @@ class Files:
     """
 
     def __init__(self, root: str, patience: Patience = PATIENT) -> None:
+        remember(root)
         self.url, self.name = root, redacted(root)
         try:
             self._fs, self._root = fsspec.core.url_to_fs(root)
@@ -121,7 +127,7 @@ class Files:
         folder = posixpath.join(self._root, "data")
         try:
             found = self._ask("data", lambda: self._fs.ls(folder, detail=True))
-        except (FileNotFoundError, UnreachableError):
+        except FileNotFoundError:
             return []
         folders = (e["name"] for e in found if e["type"] == "directory" or self._leads_on(e))
         return sorted(map(posixpath.basename, folders))

@@ -113,6 +113,11 @@ class _Members:
             self._names.append(name)
         elif entry.name.startswith("/") or ".." in entry.name.split("/"):
             self._refuse(entry, "unsafe_member_name", "a relative path without ..", entry.name)
+        elif entry.islnk() and (before := self._known.get(_target(entry))):
+            # A hard link means the file that stood before it, whatever follows by that name.
+            self._known[name] = before._replace(name=name)
+            self.order.append(self._known[name])
+            self._names.append(name)
         elif entry.islnk() or entry.issym():
             self.order.append(entry)
             self._names.append(name)

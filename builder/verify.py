@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     local_dist = Path(args.what).is_dir()
     if not local_dist and not REPO_NAME.fullmatch(args.what):
-        raise ShardError(f"{args.what}: no such folder, and it is no repo named owner/name")
+        url = "; verify reads no URL: copy the dist to a folder" if "://" in args.what else ""
+        raise ShardError(f"{args.what}: no such folder, and it is no repo named owner/name{url}")
     problems, checked = _check_dist(args) if local_dist else _check_repo(args)
     if args.json:
         emit_json({"shards": checked, "problems": [asdict(problem) for problem in problems]})

@@ -18,7 +18,7 @@ import builder
 from asam_datasets import AsamDatasetsError
 from asam_datasets.names import did_you_mean
 from asam_datasets.patience import PATIENT, Patience
-from asam_datasets.redaction import redacted
+from asam_datasets.redaction import redacted, remember
 from builder.core.errors import UsageError
 from builder.core.text import printable
 
@@ -384,6 +384,8 @@ def run_command(
         The exit status of main, EXIT_USAGE after a UsageError, EXIT_FAILED after another error,
         or EXIT_INTERRUPTED after Ctrl-C.
     """
+    for text in sys.argv[1:] if argv is None else argv:
+        remember(text)
     try:
         return main(argv)
     except UsageError as error:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import posixpath
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -107,7 +108,7 @@ class Archive:
         """The last part of the path, such as `sa_000000.tar`."""
         if self.called is not None:
             return self.called
-        path = self.url.split("?")[0] if "://" in self.url else self.url
+        path = re.split("[?#]", self.url)[0] if "://" in self.url else self.url
         return posixpath.basename(path.rstrip("/"))
 
     @property

@@ -89,6 +89,40 @@ def test_what_grants_access_is_hidden(text: str, shown: str) -> None:
     assert str(AsamDatasetsError(text)) == shown
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "reading https://h/a.tar?d=attachment;filename*=UTF-8''a.tar&X-Amz-Signature=5ecre7: 403",
+        "'https://h/it's/a.tar?sig=5ecre7'",
+        'URL("https://h/a.tar?a=1&sig=a"5ecre7")',
+        "http://h/sa_000000.tar#X-Amz-Signature=5ecre7",
+        "https://h/a.tar?5ecre7",
+        "https://me:p'5ecre7@h/a.tar",
+        "https://me:p#5ecre7@h/a.tar",
+        "h/a.tar?X-Amz-Signature=5ecre7: 403",
+        "GET /a.tar?se=2026&sig=5ecre7&sp=r",
+        "Authorization: Basic 5ecre7==",
+        "{'authorization': 'BEARER 5ecre7-5ecre7'}",
+    ],
+)
+def test_no_quoting_brings_a_secret_out(text: str) -> None:
+    assert "5ecre7" not in redacted(text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://b/a.tar?sv=1 b&sig=5ecre7 %2f", "ftp://me:5 ecre7@h/a", "hf://a/b?x=1#5ecre7 and on"],
+)
+def test_what_a_person_gave_is_hidden_however_it_is_split(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(argv: object) -> int:
+        raise SourceError(f"{url!r}: not there; {' '.join(url.split('?')[-1:])}")
+
+    assert run_command(fail, ["--out", "x", url]) == EXIT_FAILED
+    assert "ecre7" not in capsys.readouterr().err
+
+
 def test_the_causes_of_an_error_hide_it_too() -> None:
     error = ValueError(SIGNED, 7)
     error.__cause__ = OSError(f"reading {SIGNED}")

@@ -144,6 +144,23 @@ def test_compression_noise_in_a_map_is_named(kind: str) -> None:
     assert f"a.png: {len(np.unique(ids))} values, " in caught.value.found
 
 
+@pytest.mark.parametrize("shape", [(300, 40), (40, 300)])
+def test_noise_around_tall_and_wide_shapes_is_noise_alike(shape: tuple[int, int]) -> None:
+    ids = np.zeros(shape, np.uint8)
+    for at, value in enumerate(range(40, 240, 40)):
+        inside = slice(at * 55 + 5, at * 55 + 50), slice(8, 32)
+        ids[inside if shape[0] > shape[1] else inside[::-1]] = value
+    image = Image.fromarray(ids)
+    if shape[0] > shape[1]:  # along the short side alone, so the long edges blur
+        size = (image.width * 3 // 2, image.height)
+    else:
+        size = (image.width, image.height * 3 // 2)
+    noisy = np.asarray(image.resize(size, Image.Resampling.BICUBIC)).astype(np.int32)
+    with pytest.raises(Fault) as caught:
+        check_labels(noisy, "a.png")
+    assert caught.value.reason == "truth_noise"
+
+
 def test_whole_labels_of_any_size_pass() -> None:
     ids = labels().astype(np.int32)
     for good in (ids, ids[::3, ::3], ids[:0], np.zeros((4, 4), np.int32)):

@@ -234,7 +234,7 @@ print(next(iter(load("sa_000000", streaming=True, columns=["text"], token="{hub.
     assert [line.split()[0] for line in out[:7]] == kinds
     assert "hf auth login" in out[0]
     assert "There are: train" in out[5]
-    assert "Did you mean sa_000000?" in out[6]
+    assert "There are: sa_000000" in out[6]
     assert out[7] == "{'text': 'caption é 0'}"
 
 

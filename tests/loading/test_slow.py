@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from huggingface_hub import cached_assets_path
 
 from asam_datasets.deadlines import PatientFile, SlowError, persistently, within
 from asam_datasets.patience import PATIENT, Patience
+from asam_datasets.ranges import Ranges
 from builder.core.errors import SourceError
 from builder.sources.archive import Archive
 from tests.factory import members, write_tar
@@ -133,7 +136,7 @@ def test_what_may_pass_is_asked_for_again(
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr("time.sleep", waits.append)
-    answers = iter([Refusal(""), Refusal("7"), Refusal("not a number"), "bytes"])
+    answers = iter([Refusal(""), Refusal("7"), Refusal("²"), "bytes"])
 
     def call() -> str:
         answer = next(answers)
@@ -173,3 +176,26 @@ def test_each_read_of_a_file_has_a_deadline() -> None:
         with pytest.raises(SlowError):
             file.read(4)
     never.set()
+
+
+class Endless(BaseHTTPRequestHandler):
+    """Answers without end, whatever was asked for."""
+
+    def do_GET(self) -> None:
+        self.send_response(int(self.path.strip("/")))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(bytes(range(256)) * 256)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, b"\x0a\x0b\x0c"), (206, b"\x00\x01\x02")])
+def test_no_more_is_read_than_was_asked_for(status: int, expected: bytes) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{status}"
+        assert Ranges(Patience(timeout=60, retries=0)).read(url, {}, 10, 13) == expected
+        server.shutdown()

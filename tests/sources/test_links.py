@@ -118,6 +118,32 @@ def test_hard_links_of_gnu_tar_are_read(tmp_path: Path) -> None:
     assert ImageRoot(path)._found.keys() == read_back.keys()
 
 
+def test_a_hard_link_is_the_file_before_it_and_a_symbolic_link_the_last(tmp_path: Path) -> None:
+    path = linked_tar(
+        tmp_path / "sa_000000.tar",
+        [
+            ("x", b"first", FILE),
+            ("sa_1.jpg", "x", HARD),
+            ("sa_2.jpg", "sa_1.jpg", HARD),
+            ("sa_3.jpg", "x", SYMBOLIC),
+            ("x", b"second", FILE),
+            ("sa_4.jpg", "x", HARD),
+        ],
+    )
+    archive = Archive(str(path))
+    found = {m.name: archive.read(m) for m in archive.contents().members if m.name != "x"}
+    assert found == {
+        "sa_1.jpg": b"first",
+        "sa_2.jpg": b"first",
+        "sa_3.jpg": b"second",
+        "sa_4.jpg": b"second",
+    }
+    (tmp_path / "out").mkdir()
+    subprocess.run(["tar", "xf", path, "-C", tmp_path / "out"], check=True)  # as others read it
+    for name, data in found.items():
+        assert (tmp_path / "out" / name).read_bytes() == data
+
+
 def test_symbolic_links_in_a_tar_lead_to_its_members(tmp_path: Path) -> None:
     """A tar of the Hub's cache: the names come before the blobs that they lead to."""
     entries: list[tuple[str, bytes | str, bytes]] = [
@@ -201,6 +227,15 @@ def test_image_root_follows_links_to_folders_and_tars(tmp_path: Path) -> None:
     (root / "b.tar").write_bytes(tar.read_bytes()[:1500])
     with pytest.raises(ImageRootError, match=r"b\.tar can't be read as a plain tar"):
         ImageRoot(root)
+
+
+def test_a_pipe_beside_the_images_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "sa_1.jpg").write_bytes(b"image")
+    os.mkfifo(tmp_path / "sa_2.jpg")
+    os.mkfifo(tmp_path / "more.tar")
+    images = ImageRoot(tmp_path)
+    with pytest.raises(ImageRootError, match=r"no sa_2\.jpg there"):
+        images.read("sa_2.jpg", "0" * 64)
 
 
 def test_linked_configs_are_listed(tmp_path: Path) -> None:

@@ -33,7 +33,9 @@ _LOSSY = ("JPEG", "MPO")
 _HOLE = bytes(4096)
 _NOISE = 16  # a JPEG without foreground has values up to about this
 _VALUES = 6  # listed in a message
-_MEAN_RUN = 2.0  # pixels; a value whose runs down the columns are shorter on average is scattered
+_MEAN_RUN = (
+    2.0  # pixels; a value whose runs along columns or rows are shorter on average is scattered
+)
 _SCATTERED = 4  # such values, and more than half of all, make a map a noisy one
 
 
@@ -192,15 +194,20 @@ def check_labels(ids: Ids, what: str) -> None:
     """
     if ids.size == 0:
         return
-    flat = ids.ravel(order="F")
-    begins = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
-    values, which, runs = np.unique(flat[begins], return_inverse=True, return_counts=True)
-    pixels = np.bincount(which, np.diff(begins, append=flat.size))
+    values, pixels = np.unique(ids, return_counts=True)
+    runs = np.maximum(_runs_down(ids, values), _runs_down(ids.T, values))
     scattered = int((pixels < _MEAN_RUN * runs).sum())
     if scattered >= _SCATTERED and 2 * scattered > len(values):
         found = f"{what}: {len(values)} values, {scattered} of them in scattered pixels"
         expected = "labels of whole regions (was it resized, or saved as JPEG?)"
         raise Fault("truth_noise", expected, found)
+
+
+def _runs_down(ids: Ids, values: Ids) -> npt.NDArray[np.int64]:
+    """How many runs each of the sorted values has down the columns."""
+    flat = ids.ravel(order="F")
+    firsts = np.concatenate((flat[:1], flat[1:][flat[1:] != flat[:-1]]))
+    return np.bincount(np.searchsorted(values, firsts), minlength=len(values))
 
 
 @contextmanager
