@@ -33,6 +33,7 @@ from builder.core.console import Progress, counted, say
 from builder.core.errors import (
     CaptionError,
     CaptionsFileError,
+    ContractError,
     SettingsError,
     SourceError,
 )
@@ -175,6 +176,14 @@ def _make_folder(path: Path) -> None:
         raise SettingsError(f"{path}: no permission to write there: choose another --out")
 
 
+def _names(images: ImageSource) -> list[str]:
+    """The names of a source's images. Whatever is wrong with it concerns no other source."""
+    try:
+        return images.names()
+    except (SettingsError, ContractError) as error:  # no chosen image in it, a damaged index
+        raise SourceError(str(error)) from error
+
+
 class _Run:
     """One run over sources.
 
@@ -226,7 +235,7 @@ class _Run:
     def caption(self, images: ImageSource) -> CaptionSummary:
         """Caption one source."""
         start = time.monotonic()
-        names = images.names()[: self._options.limit]
+        names = _names(images)[: self._options.limit]
         described = self._described
         summary = CaptionSummary(images.config, captions_path(self._out, images.config))
         with CaptionsWriter(

@@ -255,3 +255,19 @@ def test_a_caption_that_nearly_all_images_share_is_a_warning(
     said = capsys.readouterr()
     assert json.loads(said.out)[0]["shared_caption"] is None
     assert "warning" not in said.err
+
+
+def test_a_tar_with_none_of_the_chosen_images_does_not_stop_the_others(
+    settings: CaptionSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dist, (first, _, last) = tmp_path / "dist", tars(tmp_path)
+    (tmp_path / "ids.txt").write_text("21\n")
+    arguments = [first, last, "--image-ids", tmp_path / "ids.txt", "--out", dist, "--quiet"]
+    captioned = ["--caption-model", settings.model, "--device", "cpu", "--workers", "1"]
+    for more in (captioned, ["--dry-run"]):
+        assert run_command(builder.build.main, list(map(str, [*arguments, *more]))) == EXIT_FAILED
+        said = capsys.readouterr().err
+        assert said.count("error: ") == 1
+        assert "it holds none of the 1 image ids" in said
+        assert "1 of 2 sources failed" in said
+    assert [path.parent.name for path in dist.glob("data/*/index.json")] == ["sa_000002"]
