@@ -25,7 +25,10 @@ _EXPIRED = (401, 403)
 _GONE = (404, 410)
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _START = 512  # bytes of an answer that is no range, to see what it is
-DOWNLOAD = "download it first, and give the file: curl --fail --location --remote-name URL"
+DOWNLOAD = (
+    "download it first, by python -m builder.fetch for a links file, and give the .tar; or put "
+    "simplecache:: before the URL, with a --timeout that is enough for the whole file"
+)
 
 
 class ExpiredError(SourceError):

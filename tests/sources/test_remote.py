@@ -108,6 +108,8 @@ def test_a_server_without_ranges_is_named(hub: LoopbackHub, put: Callable[..., s
     archive = Archive(put(members([1])), patience=NOW)
     first = archive.contents().members[0]
     hub.fault("whole", path=FILE, count=-1)
+    cached = Archive(f"simplecache::{archive.url}", patience=NOW)  # what the message proposes
+    assert cached.read(cached.contents().members[0]) == members([1])["sa_1.jpg"]
     for ask in (archive.contents, lambda: archive.read(first)):
         with pytest.raises(SourceError, match=r"knows no ranges.*download it first") as caught:
             ask()
