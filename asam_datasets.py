@@ -1565,8 +1565,27 @@ def persistently(
         The error of the last attempt.
     """
     return repeatedly(
-        lambda: within(patience.deadline(size), what, call), what, patience, may_pass=may_pass
+        lambda: within(patience.deadline(size), what, lambda: _told_apart(call)),
+        *(what, patience),
+        may_pass=may_pass,
     )
+
+
+def _told_apart(call: Callable[[], T]) -> T:
+    """Make a request; fsspec's HTTP store says of any failure that the file is not there."""
+    try:
+        return call()
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        if cause is None or isinstance(cause, FileNotFoundError | HfHubHTTPError):
+            raise
+        status = getattr(cause, "status", None)
+        if status in (404, 410):
+            raise
+        told = f"{redacted(str(error))}: {redacted(repr(cause))}"
+        if status is not None and status not in RETRIED:
+            raise PermissionError(told) from hide_in(cause)
+        raise ConnectionError(told) from hide_in(cause)
 
 
 def repeatedly(

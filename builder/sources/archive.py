@@ -207,6 +207,8 @@ class Archive:
     def _folder(self, fs: Any, path: str) -> Contents:
         if not fs.isdir(path):
             found = "a file" if fs.exists(path) else "nothing"
+            if found == "nothing" and not isinstance(fs, LocalFileSystem):
+                fs.info(path)  # raises what `exists` keeps to itself, such as a lost connection
             raise SourceError(
                 f"{self.url}: expected a .tar or a folder, found {found}"
                 + (
