@@ -1,9 +1,9 @@
 """Measures rows of `load(size=512)` against the bare floor, and what DCT scaling does to pixels.
 
 The floor is decoding the JPEG by DCT scaling, one resize, and the control image by nearest
-neighbour, of files in memory, in one thread. Each round is a new client process with an empty
-cache. It times the floor and the stream of a Hub on loopback, from the call of `load` to the last
-row. The order of the two changes from round to round. A ratio is of the two in one round.
+neighbour, of files in memory, in one thread. A client process with an empty cache times it, and
+streams of a Hub on loopback, from the call of `load` to the last row. They take turns, in an order
+that changes from round to round. A ratio is of a stream and the floor of the same round.
 """
 
 from __future__ import annotations
@@ -33,19 +33,23 @@ from tests.loopback import LoopbackHub
 
 COLUMNS = ["image", "text", "conditioning_image"]
 DIFFERENT = 12  # images whose pixels are compared
-DECODERS = {"simplejpeg": resizing._simplejpeg, "Pillow's draft": lambda: None}
+DRAFT = "Pillow's draft"  # as where simplejpeg is not installed
+DECODERS = {"simplejpeg": resizing._simplejpeg, DRAFT: lambda: None}
 KINDS: dict[str, Json] = {
     "default": {},
     "fit=cover": {"fit": "cover"},
+    DRAFT: {},
     "exact=True": {"exact": True},
 }
 CLIENT = """
 import io, json, sys, time
-folder, repo, size, options, floor_first = json.loads(sys.argv[1])
+folder, repo, size, kinds, rounds = json.loads(sys.argv[1])
 import datasets, numpy, simplejpeg
 from PIL import Image
 import asam_datasets
+from asam_datasets import resizing
 columns = ["image", "text", "conditioning_image"]
+found_simplejpeg = resizing._simplejpeg
 kept = list(asam_datasets.load(
     "sa_000000", repo_or_path=folder, streaming=True, columns=columns).decode(False))
 square = (size, size)
@@ -57,20 +61,27 @@ def floor():
         numpy.asarray(Image.fromarray(pixels).resize(square, Image.Resampling.BILINEAR))
         control = Image.open(io.BytesIO(row["conditioning_image"]["bytes"]))
         numpy.asarray(control.resize(square, Image.Resampling.NEAREST).convert("RGB"))
+        yield
 
-def stream():
-    for row in asam_datasets.load(
-            "sa_000000", repo_or_path=repo, streaming=True, columns=columns, size=size, **options):
-        first.append(time.perf_counter())
+def stream(options):
+    yield from asam_datasets.load(
+        "sa_000000", repo_or_path=repo, streaming=True, columns=columns, size=size, **options)
 
-found = {"rows": len(kept)}
-for name, work in [("floor", floor), ("stream", stream)][:: 1 if floor_first else -1]:
-    first, start, cpu = [], time.perf_counter(), time.process_time()
-    work()
-    found[name] = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
-    if first:
-        found[name]["first_row"] = first[0] - start
-print(json.dumps(found))
+for number in range(rounds):
+    found = {}
+    turns = ["floor", *kinds]
+    turns = turns[number % len(turns):] + turns[:number % len(turns)]
+    for name in turns:
+        resizing._simplejpeg = (lambda: None) if "draft" in name else found_simplejpeg
+        start, cpu, first = time.perf_counter(), time.process_time(), None
+        for _ in floor() if name == "floor" else stream(kinds[name]):
+            first = first or time.perf_counter() - start
+        found[name] = {
+            "seconds": time.perf_counter() - start,
+            "cpu": time.process_time() - cpu,
+            "first_row": first,
+        }
+    print(json.dumps(found), flush=True)
 """
 
 
@@ -96,21 +107,25 @@ def write_tar_of(images: Path, folder: Path, rows: int) -> list[str]:
     return [str(path)]
 
 
-def measure(hub: LoopbackHub, folder: Path, size: int, kind: str, round_: int) -> Json:
-    """One round: the floor and a stream, in a new process."""
+def measure(hub: LoopbackHub, folder: Path, size: int, kinds: list[str], rounds: int) -> list[Json]:
+    """The rounds of a new process; each has the floor and every kind."""
     with tempfile.TemporaryDirectory(dir=folder) as home:
-        arguments = [str(folder / "dist"), "xhk/sized", size, KINDS[kind], round_ % 2 == 0]
-        done = subprocess.run(
+        chosen = {kind: KINDS[kind] for kind in kinds}
+        arguments = [str(folder / "dist"), "xhk/sized", size, chosen, rounds]
+        client = subprocess.Popen(
             [sys.executable, "-c", CLIENT, json.dumps(arguments)],
             env=hub.env(Path(home)),
             cwd=home,
-            capture_output=True,
+            stdout=subprocess.PIPE,
             text=True,
-            check=True,
         )
-    found: Json = json.loads(done.stdout.splitlines()[-1])
-    for name in ("seconds", "cpu"):
-        found[f"{name}_ratio"] = found["stream"][name] / found["floor"][name]
+        found = []
+        with client, Progress(rounds, "round", "sized rows") as bar:
+            for line in client.stdout or ():
+                found.append(json.loads(line))
+                bar.update()
+        if client.returncode:
+            raise subprocess.CalledProcessError(client.returncode, "the client")
     return found
 
 
@@ -142,7 +157,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--images", type=Path, help="a folder of jpgs and jsons (default: made up)"
     )
     options.add_argument("--rows", type=int, default=128, help="default: %(default)s")
-    options.add_argument("--rounds", type=int, default=5, help="the median counts")
+    options.add_argument("--rounds", type=int, default=7, help="the median counts")
+    options.add_argument("--kinds", nargs="+", choices=KINDS, default=[*KINDS], help="default: all")
     options.add_argument("--size", type=int, default=512, help="default: %(default)s")
     options.add_argument("--latency", type=float, default=0.02, help="seconds a response")
     options.add_argument("--json", action="store_true", help="print JSON")
@@ -159,12 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise AsamDatasetsError("the build failed")
         hub.seed("xhk/sized", folder / "dist")
         hub.latency = args.latency
-        rounds: dict[str, list[Json]] = {kind: [] for kind in KINDS}
-        with Progress(args.rounds * len(KINDS), "run", "sized rows") as bar:
-            for number in range(args.rounds):
-                for kind in KINDS:
-                    rounds[kind].append(measure(hub, folder, args.size, kind, number))
-                    bar.update()
+        rounds = measure(hub, folder, args.size, args.kinds, args.rounds)
         rows = load(CONFIG, repo_or_path=folder / "dist", streaming=True, columns=["image"])
         images = [row["image"]["bytes"] for row in islice(rows.decode(False), DIFFERENT)]
     result: Json = {
@@ -184,26 +195,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def table(result: Json) -> str:
     """Markdown: the ratios, and the differences."""
+    rounds = result["rounds"]
     lines = [
         f"{result['rows']} rows at {result['size']} px, {result['latency'] * 1e3:.0f} ms a "
         f"response, {result['machine']['cpus']} cores, medians (and the least and most) of "
-        f"{len(next(iter(result['rounds'].values())))} rounds",
+        f"{len(rounds)} rounds",
         "",
-        "| `load(size=)` | of the floor's time | of its CPU | ms a row | floor's | first row, ms |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| `load(size=)` | of the floor's time | of its CPU | ms a row | first row, ms |",
+        "|---|---:|---:|---:|---:|",
     ]
-    for kind, rounds in result["rounds"].items():
-        ratios = sorted(found["seconds_ratio"] for found in rounds)
-        each = {
-            name: statistics.median(found[name]["seconds"] for found in rounds) / result["rows"]
-            for name in ("stream", "floor")
-        }
-        cpu = statistics.median(found["cpu_ratio"] for found in rounds)
-        first = statistics.median(found["stream"]["first_row"] for found in rounds)
+    for kind in rounds[0]:
+        ratios = sorted(found[kind]["seconds"] / found["floor"]["seconds"] for found in rounds)
+        cpu = statistics.median(found[kind]["cpu"] / found["floor"]["cpu"] for found in rounds)
+        each = statistics.median(found[kind]["seconds"] for found in rounds) / result["rows"]
+        first = statistics.median(found[kind]["first_row"] for found in rounds)
         lines.append(
             f"| {kind} | {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) | "
-            f"{cpu:.2f} | {each['stream'] * 1e3:.1f} | {each['floor'] * 1e3:.1f} | "
-            f"{first * 1e3:.0f} |"
+            f"{cpu:.2f} | {each * 1e3:.1f} | {first * 1e3:.0f} |"
         )
     lines += [
         "",
