@@ -453,7 +453,11 @@ def _caption(sources: Sequence[Source], args: argparse.Namespace) -> dict[str, C
         from builder.captioning.run import caption_sources
     chosen = args.caption_model
     settings = caption_settings(**{"preset" if chosen in PRESETS else "model": chosen})
-    options = RunOptions(devices=tuple((args.device or "auto").split(",")), quiet=args.quiet)
+    options = RunOptions(
+        devices=tuple((args.device or "auto").split(",")),
+        quiet=args.quiet,
+        address=(args.address or "auto") if args.engine == "ray" else None,
+    )
     images = [SelectedImages(cast("Sa1bSource", source)) for source in sources]
     summaries = caption_sources(images, args.out / CAPTIONS, settings, options)
     return {summary.config: summary for summary in summaries}

@@ -32,6 +32,7 @@ from builder.core.console import (
     utf8,
     whole,
 )
+from builder.core.errors import UsageError
 from builder.core.extras import needs
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
@@ -40,16 +41,23 @@ if TYPE_CHECKING:  # slow modules are imported in the functions that use them, s
 _EXAMPLES = (
     "python -m builder.caption sa_000000.tar --out captions",
     "python -m builder.caption 'tars/sa_*.tar' --out captions --device cuda:0,cuda:1",
+    "python -m builder.caption 'tars/sa_*.tar' --out captions --engine ray --address auto",
     "python -m builder.caption dist --config sa_000000 --out captions",
     "python -m builder.caption sa_000000.tar --out captions --preset asam --model ./coco",
     "python -m builder.caption sa_000000.tar --out captions --preset pretrained",
 )
 
 
+_RAY = "ray"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, caption each source, report; returns the exit status."""
     args = _parser().parse_args(argv)
+    if args.address and args.engine != _RAY:
+        raise UsageError("--address is for --engine ray: add it, or leave --address out")
     from builder.captioning.images import open_images
+    from builder.sources.arguments import absolute
 
     with needs("captioning", "caption"):
         from builder.captioning.run import caption_sources
@@ -66,16 +74,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = RunOptions(
         devices=tuple(args.device.split(",")),
-        engine=args.engine,
+        engine="auto" if args.engine == _RAY else args.engine,
         batch=args.batch_size,
         threads=args.threads,
         limit=args.limit,
         force_mix=args.force_mix,
         retry_rejects=args.retry_rejects,
         quiet=args.quiet,
+        address=(args.address or "auto") if args.engine == _RAY else None,
     )
+    paths = args.sources
+    if args.engine == _RAY:  # its workers have another working directory
+        paths = list(map(absolute, paths))
     sources = open_images(
-        args.sources,
+        paths,
         config=args.config,
         allow_truncated=args.allow_truncated,
         patience=patience_of(args),
@@ -196,10 +208,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     how.add_argument(
         "--engine",
-        choices=ENGINES,
+        choices=(*ENGINES, _RAY),
         default=run.engine,
-        help="continuous is for BLIP-2 with a T5; generate is that of transformers, for all models "
+        help="continuous is for BLIP-2 with a T5; generate is that of transformers, for all "
+        "models; ray is auto on the devices of a Ray cluster, which must see the same paths "
         "(default: %(default)s)",
+    )
+    how.add_argument(
+        "--address",
+        help="with --engine ray, the cluster's address, or auto for the one that this machine "
+        "belongs to (default: auto)",
     )
     how.add_argument(
         "--threads", type=positive, help="threads that decode images (default: one per core)"

@@ -1,28 +1,25 @@
-"""Captioning on several devices.
-
-The main process uses the first device. Each other device has a process of its own. The images of a
-source are dealt out to the devices in blocks. Only the main process writes captions.
-"""
+"""The devices of this machine, and the processes that caption on several of them."""
 
 from __future__ import annotations
 
-import multiprocessing
 import queue
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from types import TracebackType
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch
 
 from builder.captioning.images import ImageSource
-from builder.captioning.model import load
-from builder.captioning.settings import CaptionSettings
-from builder.captioning.stream import CaptionStream, Numbered, Outcome
-from builder.core.errors import CaptionError, SettingsError, SourceError, UsageError
-from builder.core.processes import interrupt_deferred, safe_start
+from builder.captioning.team import Desk, Event, Order, failure
+from builder.captioning.todo import Inbox, Numbered
+from builder.core.deaths import died
+from builder.core.errors import SettingsError, UsageError
+from builder.core.processes import start_worker
 
-_BLOCK = 256  # images; small blocks keep the devices close to each other in the source
+# What this process sends to a device's: a source, images of it, their number, an early end.
+_BEGIN, _FEED, _END, _STOP = range(4)
 
 
 def choose_devices(names: Sequence[str]) -> tuple[list[torch.device], bool]:
@@ -80,165 +77,100 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-class DeviceProcesses:
-    """Processes that caption, one for each device after the first. A context manager.
+class DeviceProcess:
+    """A device of this machine in a process of its own."""
 
-    Parameters
-    ----------
-    devices
-        The devices without the first.
-    settings, engine, batch, threads
-        As for `CaptionStream`; `threads` is the number for each process.
-    """
+    def __init__(self, order: Order) -> None:
+        self.name = order.device
+        self.pipe, self.process = start_worker(_work, order)
 
-    def __init__(
-        self,
-        devices: Sequence[torch.device],
-        settings: CaptionSettings,
-        engine: str,
-        batch: int | None,
-        threads: int,
-    ) -> None:
-        context = multiprocessing.get_context("spawn")  # CUDA can't be forked
-        self._shared = 0
-        self._tasks: list[Any] = []
-        self._processes: list[Any] = []
-        # Making the first queue starts multiprocessing's resource tracker. Starting that unblocks
-        # Ctrl-C, so the queue is made before Ctrl-C is deferred.
-        with safe_start():
-            self._outcomes: Any = context.Queue()
-            # The number of the source that is being captioned; 0 for none.
-            self._source: Any = context.Value("q", 0)
-        with safe_start(), interrupt_deferred():
-            for device in devices:
-                tasks = context.Queue()
-                queues = (self._source, tasks, self._outcomes)
-                arguments = (str(device), settings, engine, batch, threads, *queues)
-                process = context.Process(target=_work, args=arguments, daemon=True)
-                process.start()
-                self._tasks.append(tasks)
-                self._processes.append(process)
+    def begin(self, images: ImageSource) -> None:
+        """Start with a source."""
+        self._send(_BEGIN, images)
 
-    def share(
-        self, stream: CaptionStream, images: ImageSource, todo: Sequence[Numbered]
-    ) -> Iterator[Sequence[Outcome]]:
-        """Caption a source on all devices.
+    def feed(self, block: Sequence[Numbered]) -> None:
+        """Give images."""
+        self._send(_FEED, block)
 
-        Parameters
-        ----------
-        stream
-            The stream of the main process's device.
-        images, todo
-            As for `CaptionStream`.
+    def end(self, total: int) -> None:
+        """Say how many images were given."""
+        self._send(_END, total)
 
-        Yields
-        ------
-        sequence of Outcome
-            In any order.
+    def stop(self) -> None:
+        """Give up the source."""
+        self._send(_STOP, None)
 
-        Raises
-        ------
-        CaptionError
-            A process failed or was killed.
-        SourceError
-            The source can't be read any further. Every process gives it up and is ready for the
-            next one.
-        """
-        self._shared += 1
-        self._source.value = self._shared
-        parts = _deal(todo, 1 + len(self._processes))
-        for tasks, part in zip(self._tasks, parts[1:], strict=True):
-            tasks.put((self._shared, images, part))
-        expected = sum(len(part) for part in parts[1:])
+    def _send(self, kind: int, value: object) -> None:
+        with suppress(OSError):  # it has died, and `events` finds it
+            self.pipe.send((kind, value))
+
+
+class LocalCrew:
+    """A process for each of some devices of this machine."""
+
+    def __init__(self, orders: Sequence[Order]) -> None:
+        self._by_pipe: dict[Any, DeviceProcess] = {}
         try:
-            with closing(stream(images, parts[0])) as own:
-                for outcomes in own:
-                    yield outcomes
-                    for others in self._arrived(wait=False):
-                        expected -= len(others)
-                        yield others
-            while expected:
-                for others in self._arrived(wait=True):
-                    expected -= len(others)
-                    yield others
-        finally:
-            self._source.value = 0
+            for order in orders:
+                member = DeviceProcess(order)
+                self._by_pipe[member.pipe] = member
+        except BaseException:
+            self.close()
+            raise
 
-    def _arrived(self, *, wait: bool) -> Iterator[Sequence[Outcome]]:
-        while True:
+    @property
+    def members(self) -> Sequence[DeviceProcess]:
+        """Those that live."""
+        return list(self._by_pipe.values())
+
+    def events(self) -> Sequence[tuple[DeviceProcess, Event]]:
+        """Wait for an event of some of them."""
+        found: list[tuple[DeviceProcess, Event]] = []
+        for pipe in wait(list(self._by_pipe)):
+            member = self._by_pipe[pipe]
             try:
-                source, outcomes = self._outcomes.get(wait, timeout=1.0)
-            except queue.Empty:
-                self._check()
-                return
-            if isinstance(outcomes, str):
-                raise CaptionError(f"a device's process failed: {outcomes}")
-            if source != self._shared:  # an outcome of an earlier source, which was given up
-                continue
-            if isinstance(outcomes, SourceError):
-                raise outcomes
-            yield outcomes
-            if wait:
-                return
+                found.append((member, member.pipe.recv()))
+            except (EOFError, OSError):
+                del self._by_pipe[pipe]
+                member.process.join()
+                found.append((member, died(member.process.exitcode)))
+        return found
 
-    def _check(self) -> None:
-        for process in self._processes:
-            if not process.is_alive() and self._outcomes.empty():
-                raise CaptionError(
-                    f"a device's process ended with status {process.exitcode}: run the same "
-                    "command again to go on; use a smaller --batch-size if memory ran out"
-                )
-
-    def __enter__(self) -> DeviceProcesses:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for process in self._processes:
-            process.terminate()
-            process.join()
+    def close(self) -> None:
+        """End all."""
+        for member in self.members:
+            member.process.terminate()
+            member.process.join()
+            member.pipe.close()
 
 
-def _deal(todo: Sequence[Numbered], parts: int) -> list[list[Numbered]]:
-    """Deal blocks of images out to `parts` lists in turn."""
-    size = max(1, min(_BLOCK, len(todo) // parts))
-    dealt: list[list[Numbered]] = [[] for _ in range(parts)]
-    for index in range(0, len(todo), size):
-        dealt[index // size % parts] += todo[index : index + size]
-    return dealt
-
-
-def _work(
-    device: str,
-    settings: CaptionSettings,
-    engine: str,
-    batch: int | None,
-    threads: int,
-    current: Any,
-    tasks: Any,
-    outcomes: Any,
-) -> None:
-    """Run in a device's process: load the model, then caption what arrives in `tasks`.
-
-    A source is given up as soon as `current` is no longer its number. The process ends when the
-    main process ends.
-    """
-    torch.set_num_threads(threads)
+def _work(pipe: Connection, order: Order) -> None:
+    """What a device's process does. One thread receives, and this one captions."""
     try:
-        loaded = load(settings, torch.device(device))
-        stream = CaptionStream(loaded, engine, batch, threads)
-        while True:
-            source, images, todo = tasks.get()
-            try:
-                for some in stream(images, todo):
-                    if current.value != source:
-                        break
-                    outcomes.put((source, some))
-            except SourceError as error:
-                outcomes.put((source, SourceError(str(error))))
+        desk = Desk(order)
     except Exception as error:
-        outcomes.put((0, f"{type(error).__name__}: {error}"))
+        pipe.send(failure(error))
+        pipe.recv()  # until it is ended
+        return
+    pipe.send(desk.ready)
+    sources: queue.SimpleQueue[tuple[ImageSource, Inbox]] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, sources), daemon=True).start()
+    while True:
+        for event in desk.work(*sources.get()):
+            pipe.send(event)
+
+
+def _receive(pipe: Connection, sources: queue.SimpleQueue[tuple[ImageSource, Inbox]]) -> None:
+    inbox = Inbox()
+    with suppress(EOFError, OSError):
+        while True:
+            kind, value = pipe.recv()
+            if kind == _BEGIN:
+                inbox = Inbox()
+                sources.put((value, inbox))
+            elif kind == _FEED:
+                inbox.put(value)
+            elif kind == _END:
+                inbox.end(value)
+            else:
+                inbox.stop()

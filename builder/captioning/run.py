@@ -11,7 +11,7 @@ import importlib.metadata
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,8 @@ from types import TracebackType
 import torch
 
 import builder
-from builder.captioning.devices import DeviceProcesses, choose_devices, device_name
+from builder.captioning.actors import RayCrew, choose_actors, disconnect
+from builder.captioning.devices import LocalCrew, choose_devices, device_name
 from builder.captioning.images import ImageSource
 from builder.captioning.model import Described, describe, load_weights
 from builder.captioning.plain import retry_options
@@ -28,7 +29,9 @@ from builder.captioning.quality import shared_caption, why_no_caption
 from builder.captioning.settings import CaptionSettings, RunOptions, describe_preset
 from builder.captioning.sight import check_sight
 from builder.captioning.store import CaptionsWriter, captions_path, rejects_path
-from builder.captioning.stream import CaptionStream, Numbered, Outcome
+from builder.captioning.stream import CaptionStream, Outcome
+from builder.captioning.team import Crew, Order, Team
+from builder.captioning.todo import Numbered
 from builder.core.console import Progress, counted, say
 from builder.core.errors import (
     CaptionError,
@@ -42,6 +45,7 @@ from builder.core.records import Json, Reject
 _PACKAGES = ("torch", "transformers", "tokenizers", "pillow", "simplejpeg")
 _FLUSH = 128  # the most lines that wait to be written; with smaller batches, one batch of lines
 _FLUSH_SECONDS = 2.0
+_ACTOR_THREADS = 4  # that decode images, for each device of a cluster
 
 
 @dataclass(slots=True)
@@ -144,7 +148,10 @@ def caption_sources(
         The only source can't be read.
     """
     options = options or RunOptions()
-    devices, fell_back = choose_devices(options.devices)
+    if options.address is None:
+        devices, fell_back = choose_devices(options.devices)
+    else:
+        devices, fell_back = choose_actors(options.address, options.devices), False
     _make_folder(out)
     summaries = []
     with _Run(devices, settings or CaptionSettings(), out, options, fell_back) as run:
@@ -202,35 +209,48 @@ class _Run:
         self._devices, self._settings = devices, settings
         self._out, self._options, self._fell_back = out, options, fell_back
         self._stack = ExitStack()
-        self._processes: DeviceProcesses | None = None
+        self._lines = 1  # a batch of them
+        if options.address is None:
+            self._place = device_name(devices[0])
+        else:
+            self._place = f"{devices[0].type}, on a Ray cluster"
 
     def __enter__(self) -> _Run:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+        if self._options.address is not None:
+            disconnect()
 
     @functools.cached_property
     def _described(self) -> Described:
         return describe(self._settings, self._devices[0], self._options.engine)
 
     @functools.cached_property
-    def _stream(self) -> CaptionStream:
-        """The stream of this process's device. Making it also starts the other processes."""
-        options = self._options
+    def _captions(self) -> Callable[[ImageSource, Sequence[Numbered]], Iterable[Sequence[Outcome]]]:
+        """What captions images of a source, on one device or several. The model is loaded here."""
+        options, described = self._options, self._described
         if not options.quiet:
             say(f"loading {self._settings.model} ...")
         threads = options.threads or len(os.sched_getaffinity(0))
-        loaded = load_weights(self._described, self._devices[0])
-        check_sight(loaded)
-        stream = CaptionStream(loaded, self._described.engine, options.batch, threads)
-        if len(self._devices) > 1:
-            each = max(1, threads // len(self._devices))
-            # Settings without "auto", so that all devices use the search and dtype of the first.
-            others = (loaded.settings, options.engine, options.batch, each)
-            processes = DeviceProcesses(self._devices[1:], *others)
-            self._processes = self._stack.enter_context(processes)
-        return stream
+        if len(self._devices) == 1 and options.address is None:
+            loaded = load_weights(described, self._devices[0])
+            check_sight(loaded)
+            stream = CaptionStream(loaded, described.engine, options.batch, threads)
+            self._lines = stream.batch or 1
+            return stream
+        each = max(1, threads // len(self._devices))
+        if options.address is not None:
+            each = options.threads or _ACTOR_THREADS
+        orders = [
+            Order(described.settings, str(device), described.engine, options.batch, each)
+            for device in self._devices
+        ]
+        crew: Crew = LocalCrew(orders) if options.address is None else RayCrew(orders)
+        team = self._stack.enter_context(Team(crew))
+        self._lines = team.batch
+        return team.share
 
     def caption(self, images: ImageSource) -> CaptionSummary:
         """Caption one source."""
@@ -248,7 +268,7 @@ class _Run:
             done = writer.done
             todo = [(i, name) for i, name in enumerate(n for n in names if n not in done)]
             if todo:
-                _ = self._stream  # loads the model now, so that a bad one leaves no file behind
+                _ = self._captions  # loads the model now, so that a bad one leaves no file behind
                 self._warn(len(todo), images, todo[0][1])
                 summary.made = self._write(images, todo, writer)
             writer.finish()
@@ -261,22 +281,14 @@ class _Run:
         return summary
 
     def _write(self, images: ImageSource, todo: Sequence[Numbered], writer: CaptionsWriter) -> int:
-        batch = self._stream.batch or 1
         with (
             Progress(len(todo), "image", images.config, quiet=self._options.quiet) as progress,
-            _InOrder(writer, min(_FLUSH, batch)) as ordered,
+            _InOrder(writer, min(_FLUSH, self._lines)) as ordered,
         ):
-            for outcomes in self._outcomes(images, todo):
+            for outcomes in self._captions(images, todo):
                 ordered.add(outcomes)
                 progress.update(len(outcomes))
         return len(todo)
-
-    def _outcomes(
-        self, images: ImageSource, todo: Sequence[Numbered]
-    ) -> Iterable[Sequence[Outcome]]:
-        if self._processes is None:
-            return self._stream(images, todo)
-        return self._processes.share(self._stream, images, todo)
 
     def _warn(self, count: int, images: ImageSource, first: str) -> None:
         """Warn once that no GPU was found, and estimate how long the CPU will take."""
@@ -285,7 +297,7 @@ class _Run:
         self._fell_back = False
         say("warning: no GPU found: captioning on the CPU, in float32 unless --dtype is given")
         start = time.perf_counter()
-        for _ in self._stream(images, [(0, first)]):
+        for _ in self._captions(images, [(0, first)]):
             pass
         seconds = (time.perf_counter() - start) * count
         say(
@@ -298,7 +310,7 @@ class _Run:
             "source": images.name,
             "preset": describe_preset(described.settings),
             "engine": described.engine,
-            "device": device_name(self._devices[0]),
+            "device": self._place,
             "versions": {
                 "asam-datasets": builder.__version__,
                 **{package: importlib.metadata.version(package) for package in _PACKAGES},

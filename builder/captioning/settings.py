@@ -122,7 +122,7 @@ class RunOptions:
     ----------
     devices
         Such as ("cuda",), ("cuda:0", "cuda:1"), ("cpu",). "auto" is every GPU, or the CPU if there
-        is none. Each device has its own process.
+        is none. If there are several, each has a process of its own.
     engine
         One of `ENGINES`; `builder.captioning.stream.CaptionStream` explains them.
     batch
@@ -137,6 +137,8 @@ class RunOptions:
         Try the images again that an earlier run rejected.
     quiet
         Do not say that the model is being loaded, and show no progress bar.
+    address
+        The address of a Ray cluster, whose devices caption; None for those of this machine.
     """
 
     devices: tuple[str, ...] = ("auto",)
@@ -147,3 +149,4 @@ class RunOptions:
     force_mix: bool = False
     retry_rejects: bool = False
     quiet: bool = False
+    address: str | None = None

@@ -23,6 +23,7 @@ from builder.captioning.plain import PlainCaptioner, retry_options
 from builder.captioning.preprocess import UndecodableError
 from builder.captioning.quality import degenerate
 from builder.captioning.store import holds_name
+from builder.captioning.todo import Given, Numbered, Todo
 from builder.core.console import say
 from builder.core.errors import CaptionError
 from builder.core.records import Reject
@@ -33,7 +34,6 @@ if TYPE_CHECKING:  # any image source will do, so none is imported
 _LARGEST = {"cuda": 1024}  # the batch size to start with where none was given
 _LARGEST_ELSEWHERE = 8
 
-Numbered = tuple[int, str]  # an image's number and name
 Outcome = tuple[int, str, "str | Reject"]  # an image's number, name, and caption or reject
 
 
@@ -131,7 +131,9 @@ class CaptionStream:
             traceback.clear_frames(each.__traceback__)
         say(f"out of memory: going on with batch size {self.batch}")
 
-    def __call__(self, images: ImageSource, todo: Sequence[Numbered]) -> Generator[list[Outcome]]:
+    def __call__(
+        self, images: ImageSource, todo: Sequence[Numbered] | Todo
+    ) -> Generator[list[Outcome]]:
         """Caption images of a source.
 
         Parameters
@@ -139,7 +141,7 @@ class CaptionStream:
         images
             The source.
         todo
-            The numbers and names of the images.
+            The numbers and names of the images, at once or as they come.
 
         Yields
         ------
@@ -153,24 +155,20 @@ class CaptionStream:
         SourceError
             An image can't be read from the source.
         """
-        refused: list[Outcome] = [
-            (number, name, _refused(images, name)) for number, name in todo if not holds_name(name)
-        ]
-        if refused:
-            yield refused
-        left = {number: name for number, name in todo if holds_name(name)}
-        while left:
+        taken = _Taken(Given(todo) if isinstance(todo, Sequence) else todo)
+        while taken.wait():
             try:
-                for outcomes in self._run(images, list(left.items())):
-                    for number, _, _ in outcomes:
-                        del left[number]
+                for outcomes in self._run(images, taken):
+                    taken.finish(outcomes)
                     yield outcomes
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 self._halve(error)
+                taken.again()
 
-    def _run(self, images: ImageSource, todo: Sequence[Numbered]) -> Iterator[list[Outcome]]:
+    def _run(self, images: ImageSource, todo: _Taken) -> Iterator[list[Outcome]]:
+        """Caption the images that are there, until there are none for the moment."""
         captioner = self.open()
-        names = dict(todo)
+        names = todo.open
         rejects: list[Outcome] = []
 
         def undecodable(number: int, error: UndecodableError) -> None:
@@ -181,6 +179,7 @@ class CaptionStream:
         prepared = self._prepare(images, todo, 3 * captioner.batch, undecodable)
         try:
             for captions in captioner(prepared):
+                rejects += ((n, name, _refused(images, name)) for n, name in todo.unnamed())
                 outcomes = rejects[:]
                 rejects.clear()
                 for number, caption in captions:
@@ -190,13 +189,14 @@ class CaptionStream:
         except BaseException:
             self.captioner = None  # its slots still hold images of this run
             raise
+        rejects += ((n, name, _refused(images, name)) for n, name in todo.unnamed())
         if rejects:
             yield rejects
 
     def _prepare(
         self,
         images: ImageSource,
-        todo: Sequence[Numbered],
+        todo: _Taken,
         ahead: int,
         undecodable: Callable[[int, UndecodableError], None],
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
@@ -206,12 +206,11 @@ class CaptionStream:
             return self.loaded.prepare(images.read(name))
 
         pending: deque[tuple[int, Future[npt.NDArray[Any]]]] = deque()
-        queue = iter(todo)
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="decode")
         try:
             while True:
                 while len(pending) < ahead + self.threads:
-                    following = next(queue, None)
+                    following = todo.take()
                     if following is None:
                         break
                     pending.append((following[0], pool.submit(work, following[1])))
@@ -241,6 +240,56 @@ class CaptionStream:
         retry = retry_options(self.loaded.settings)
         expected = f"words and no repeated phrase, also in a second caption made with {retry}"
         return Reject(images.name, name, reason, expected, repr(again[:120]))
+
+
+class _Taken:
+    """The images that were taken, until their outcomes are there.
+
+    Images whose names no captions file can hold are kept apart.
+    """
+
+    def __init__(self, todo: Todo) -> None:
+        self._todo = todo
+        self._next: deque[Numbered] = deque()  # to be given out
+        self._unnamed: list[Numbered] = []
+        self.open: dict[int, str] = {}
+
+    def wait(self) -> bool:
+        """Wait for an image; False if none comes any more."""
+        while not self._next and not self._unnamed:
+            found = self._todo.take(wait=True)
+            if found is None:
+                return False
+            self._sort_in(found)
+        return True
+
+    def take(self) -> Numbered | None:
+        """The next image, or None if there is none now."""
+        while not self._next and (found := self._todo.take(wait=False)) is not None:
+            self._sort_in(found)
+        return self._next.popleft() if self._next else None
+
+    def _sort_in(self, image: Numbered) -> None:
+        number, name = image
+        self.open[number] = name
+        (self._next if holds_name(name) else self._unnamed).append(image)
+
+    def unnamed(self) -> list[Numbered]:
+        """The images that `take` has left out since the last call."""
+        found, self._unnamed = self._unnamed, []
+        return found
+
+    def finish(self, outcomes: Sequence[Outcome]) -> None:
+        """Forget images whose outcomes are there."""
+        for number, _, _ in outcomes:
+            del self.open[number]
+
+    def again(self) -> None:
+        """Give all images again whose outcomes are not there."""
+        self._next.clear()
+        self._unnamed.clear()
+        for image in tuple(self.open.items()):
+            self._sort_in(image)
 
 
 def _refused(images: ImageSource, name: str) -> Reject:

@@ -8,13 +8,11 @@ So each worker here has a pipe of its own, and shares nothing. A pipe that close
 
 from __future__ import annotations
 
-import multiprocessing
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from itertools import chain
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Generic, TypeVar
@@ -23,7 +21,7 @@ from asam_datasets.errors import AsamDatasetsError
 from builder.core.console import default_workers
 from builder.core.deaths import ProcessDied, died
 from builder.core.errors import ShardError
-from builder.core.processes import interrupt_deferred, safe_start
+from builder.core.processes import start_worker
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -195,19 +193,7 @@ class _Worker(Generic[T]):
     """A process, this end of its pipe, and its task."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        with safe_start():
-            resource_tracker.ensure_running()  # its start unblocks Ctrl-C, so it comes before
-            with interrupt_deferred():
-                self.pipe, theirs = context.Pipe()
-                try:
-                    self.process = context.Process(target=_work, args=(theirs,), daemon=True)
-                    self.process.start()
-                except BaseException:
-                    self.pipe.close()
-                    raise
-                finally:
-                    theirs.close()
+        self.pipe, self.process = start_worker(_work)
         self.task: T = _NO_TASK
         self.ready = False
         self.rows = self.masks = 0

@@ -6,12 +6,16 @@ the folder that the command was started in.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 
 PARENT = "ASAM_DATASETS_PARENT"  # tells a worker the process that started it
 _POLL = 0.1  # seconds between looks at the parent
@@ -62,6 +66,45 @@ def interrupt_deferred() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if held:
         raise KeyboardInterrupt
+
+
+def start_worker(target: Callable[..., None], *arguments: object) -> tuple[Connection, BaseProcess]:
+    """Start a worker process that shares nothing with others, and ends with this one.
+
+    Parameters
+    ----------
+    target
+        What it calls: a function of a module, with its end of a pipe and the arguments.
+    arguments
+        Picklable.
+
+    Returns
+    -------
+    pipe : Connection
+        This process's end. It is at its end (EOFError) when the worker has ended.
+    process : BaseProcess
+        The worker.
+
+    Raises
+    ------
+    OSError, RuntimeError
+        No process can be started.
+    """
+    context = multiprocessing.get_context("spawn")  # CUDA and threads can't be forked
+    with safe_start():
+        resource_tracker.ensure_running()  # its start unblocks Ctrl-C, so it comes before
+        with interrupt_deferred():
+            pipe, theirs = context.Pipe()
+            try:
+                given = (theirs, *arguments)
+                process = context.Process(target=target, args=given, daemon=True)
+                process.start()
+            except BaseException:
+                pipe.close()
+                raise
+            finally:
+                theirs.close()
+    return pipe, process
 
 
 def follow_parent() -> None:

@@ -17,6 +17,7 @@ from asam_datasets.errors import AsamDatasetsError
 from builder.core.console import Progress, counted, default_workers, say
 from builder.core.deaths import ProcessDied
 from builder.core.engine import Engine, Outcomes, engine_for
+from builder.core.errors import ShardError
 from builder.core.pool import workers_for, worth_a_process
 from builder.core.records import Source
 from builder.shards.build import Made, ShardTask, build_shard
@@ -25,7 +26,14 @@ from builder.shards.careful import build_carefully
 from builder.shards.index import write_index
 from builder.shards.part import Part
 from builder.shards.plan import Settings
-from builder.shards.prepare import Planned, plan_config, prepare_part, prepared, unfinished
+from builder.shards.prepare import (
+    Planned,
+    check_format,
+    plan_config,
+    prepare_part,
+    prepared,
+    unfinished,
+)
 
 _END: Any = object()
 
@@ -147,7 +155,6 @@ class _Open:
     """A config that is being built."""
 
     planned: Planned
-    number: int  # of the source
     tasks: list[ShardTask]
     place: ExitStack
     made: dict[str, Made] = field(default_factory=dict)
@@ -178,17 +185,22 @@ class _Run:
             yield from self._take(self._engine.stream(build_shard, tasks, self._on_row))
             died, self._died = self._died, []
             careful = self._engine.one_by_one(build_carefully, died, self._on_row)
-            yield from self._take(careful)
+            yield from self._take(careful, last=True)
 
     def _tasks(
         self, planned: Iterable[tuple[Source, Planned | AsamDatasetsError]], stack: ExitStack
     ) -> Iterator[ShardTask]:
         """The tasks of one config after the other."""
+        checked = False
         for number, (source, plan) in enumerate(planned):
             if isinstance(plan, AsamDatasetsError):
                 self._ended.append((source, plan))
                 continue
             try:
+                if not checked:  # the configs of this run have one format
+                    fmt = str(plan.plan.settings["format"])
+                    check_format(self._dist, fmt, except_config=source.config)
+                    checked = True
                 config = self._begun(plan, number, stack)
             except AsamDatasetsError as error:
                 self._ended.append((source, error))
@@ -213,18 +225,22 @@ class _Run:
         else:
             whole = prepare_part(plan, self._dist)
             tasks = [task for i, task in enumerate(whole) if part.has(number + i)]
-        return _Open(plan, number, tasks, place)
+        return _Open(plan, tasks, place)
 
     def _take(
-        self, outcomes: Outcomes[ShardTask, Made]
+        self, outcomes: Outcomes[ShardTask, Made], *, last: bool = False
     ) -> Iterator[tuple[Source, Built | BuiltPart | AsamDatasetsError]]:
         with closing(outcomes):
             for task, outcome in outcomes:
-                config = self._open[task.job.source.config]
-                if config.ended:
+                config = self._open.get(task.job.source.config)
+                if config is None:  # another of its shards failed
                     continue
-                if isinstance(outcome, ProcessDied):
-                    say(f"{task.name}: its process died ({outcome}); it is tried again at the end")
+                if isinstance(outcome, ProcessDied) and last:
+                    self._end(
+                        config, ShardError(f"{task.name}: its process died again ({outcome})")
+                    )
+                elif isinstance(outcome, ProcessDied):
+                    say(f"{task.name}: its process died ({outcome}); tried again at the end")
                     self._died.append(task)
                 elif isinstance(outcome, AsamDatasetsError):
                     self._end(config, outcome)
@@ -272,9 +288,8 @@ class _Run:
     def _end(self, config: _Open, how: Built | BuiltPart | AsamDatasetsError) -> None:
         """Note how a config ended, and forget its items."""
         config.ended = True
+        del self._open[config.source.config]
         self._ended.append((config.source, how))
-        config.tasks, config.made = [], {}
-        config.planned = Planned(config.source, config.planned.plan, (), 0, 0.0)
         if not isinstance(how, AsamDatasetsError):  # else its other tasks may still run
             config.place.close()
 

@@ -96,8 +96,8 @@ def prepared(planned: Planned, dist: Path, *, resume: bool) -> Iterator[list[Sha
     Raises
     ------
     SettingsError
-        The dist holds the config with other settings or from another source, or holds configs of
-        another format, or another process is building the config.
+        The dist holds the config with other settings or from another source, or another process is
+        building the config.
     """
     config, plan = planned.source.config, planned.plan
     with locked(dist, config):
@@ -121,7 +121,7 @@ def prepare_part(planned: Planned, dist: Path) -> list[ShardTask]:
     Raises
     ------
     SettingsError
-        The plan that is stored is another one, or the dist holds configs of another format.
+        The plan that is stored is another one.
     """
     config, plan = planned.source.config, planned.plan
     _check_place(planned, dist, True)
@@ -293,11 +293,10 @@ def _check_place(planned: Planned, dist: Path, resume: bool) -> None:
     Raises
     ------
     SettingsError
-        Other configs have another format. Or the config's folder is a link, and what it leads to
-        may be another's. Or the build goes on, and a folder stands where it will write a file.
+        The config's folder is a link, and what it leads to may be another's. Or the build goes on,
+        and a folder stands where it will write a file.
     """
     config, shards = planned.source.config, planned.plan.shards
-    check_format(dist, planned.plan.settings["format"], except_config=config)
     refuse_link(dist, config)
     folder = config_folder(dist, config)
     if resume:

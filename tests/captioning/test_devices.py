@@ -9,11 +9,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from builder.captioning.settings import CaptionSettings
+import pytest
+
+from builder.captioning.run import caption_sources
+from builder.captioning.settings import CaptionSettings, RunOptions
 from builder.core.console import EXIT_OK
+from builder.core.errors import CaptionError
+from tests.captioning.deadly import DeadlyPhotographs
 from tests.factory import members, write_tar
+
+TWO = RunOptions(devices=("cpu", "cpu"), batch=2, threads=2, quiet=True)
 
 
 def alive(group: int) -> dict[Path, str]:
@@ -77,3 +85,30 @@ def test_a_process_does_not_outlive_the_first_one(
         while alive(process.pid) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not alive(process.pid)
+
+
+def test_the_images_of_a_device_that_dies_go_to_the_others(
+    settings: CaptionSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = DeadlyPhotographs(5, tmp_path / "marker")
+    (two,) = caption_sources([images], tmp_path / "two", settings, TWO)
+    assert images.marker.exists()
+    assert "cpu: its process died (SIGKILL, out of memory); other devices take its" in (
+        capsys.readouterr().err
+    )
+    (one,) = caption_sources([images], tmp_path / "one", settings, replace(TWO, devices=("cpu",)))
+    assert two.captions == one.captions > 0
+    assert two.path.read_bytes() == one.path.read_bytes()
+
+
+def test_a_run_without_devices_ends_and_the_next_one_goes_on(
+    settings: CaptionSettings, tmp_path: Path
+) -> None:
+    """Both devices read the image that ends them: the second one as an image of the first."""
+    images = DeadlyPhotographs(5, tmp_path / "absent" / "marker")
+    with pytest.raises(CaptionError, match="and no device is left: run the same command again"):
+        caption_sources([images], tmp_path / "out", settings, TWO)
+    images = DeadlyPhotographs(5, tmp_path)
+    one = replace(TWO, devices=("cpu",))
+    (summary,) = caption_sources([images], tmp_path / "out", settings, one)
+    assert summary.captions + sum(summary.rejects.values()) == 12
