@@ -118,8 +118,10 @@ class RemoteTar:
 
     def _look(self, files: Any, path: str) -> Stated:
         store = PatientStore(files, redacted(self.url), self.patience)
-        anew = {"refresh": True} if "refresh" in inspect.signature(files.info).parameters else {}
-        info = self._ask(lambda: store.info(path, **anew))
+        asked = {"refresh": True} if "refresh" in inspect.signature(files.info).parameters else {}
+        if "hf" in _protocols(files):
+            asked["expand_info"] = True  # else it leaves the content's id out
+        info = self._ask(lambda: store.info(path, **asked))
         if info["type"] != "file":
             raise SourceError(f"{self.url}: expected a tar, found a folder; rename it")
         if info["size"] is None:
@@ -221,4 +223,8 @@ class RemoteFile(io.RawIOBase):
 
 
 def _over_http(files: Any) -> bool:
-    return "http" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,))
+    return "http" in _protocols(files)
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    return files.protocol if isinstance(files.protocol, tuple) else (files.protocol,)

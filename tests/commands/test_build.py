@@ -130,8 +130,9 @@ def test_a_tar_behind_a_url_gives_the_same_shards(
     run(builder.build, tar, "--out", tmp_path / "local")
     if kind == "hf":  # where HF_ENDPOINT points is read on import
         command = [sys.executable, "-m", "builder.build", url, "--out", str(tmp_path / "remote")]
-        env = hub.env(tmp_path / "home")
+        env = hub.env(tmp_path / "home") | {"HF_ASSETS_CACHE": str(tmp_path / "assets")}
         subprocess.run(command, capture_output=True, check=True, env=env)
+        assert len(list((tmp_path / "assets").rglob("*.table"))) == 1  # it is not listed again
     else:
         assert run(builder.build, url, "--out", tmp_path / "remote").returncode == EXIT_OK
     local, remote = (
