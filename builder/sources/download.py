@@ -133,7 +133,7 @@ class Downloads:
         """The bytes still to come, or None if the server does not say when it is asked once."""
         try:
             with self._get(name, 0, TAR_BLOCK) as answer:
-                return answer.size - self._part(name)[1]
+                return max(0, answer.size - self._part(name)[1])
         except (SourceError, OSError, *TRANSPORT_ERRORS):  # the download says what is wrong
             return None
 

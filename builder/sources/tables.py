@@ -25,7 +25,6 @@ from asam_datasets.tars import MAX_NAME, TarListing, TarPlace, TarReject
 _VERSION = 1
 _MOST_TABLES = 2000  # SA-1B has 1000 tars, and a table of one takes some 200 kB
 _MOST_BYTES = 256 << 20  # of a table that is unpacked
-_CHECKSUM = 32  # bytes before the packed table
 
 
 def kept_table(url: str, size: int, validator: str, most: int) -> TarListing | None:
@@ -47,10 +46,8 @@ def kept_table(url: str, size: int, validator: str, most: int) -> TarListing | N
     try:
         path = _path(url, size, validator)
         packed = path.read_bytes()
-        if hashlib.sha256(packed[_CHECKSUM:]).digest() != packed[:_CHECKSUM]:
-            return None
-        unpacker = zlib.decompressobj(wbits=31)
-        text = unpacker.decompress(packed[_CHECKSUM:], _MOST_BYTES)
+        unpacker = zlib.decompressobj(wbits=31)  # gzip, which ends with a checksum
+        text = unpacker.decompress(packed, _MOST_BYTES)
         listing = _parsed(json.loads(text), size, most) if unpacker.eof else None
         if listing is not None:
             os.utime(path)  # the oldest tables are removed
@@ -74,7 +71,7 @@ def keep_table(url: str, size: int, validator: str, listing: TarListing) -> None
         path = _path(url, size, validator)
         temporary = path.with_suffix(f".{secrets.token_hex(8)}")
         try:
-            temporary.write_bytes(hashlib.sha256(packed).digest() + packed)
+            temporary.write_bytes(packed)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
