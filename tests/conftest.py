@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-os.environ["HF_HUB_DISABLE_XET"] = "1"  # both are read when huggingface_hub is imported
-os.environ["HF_ASSETS_CACHE"] = tempfile.mkdtemp(prefix="assets-")
+os.environ["HF_HUB_DISABLE_XET"] = "1"  # read when huggingface_hub is imported
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As a shell starts what runs in its background; a command that a test stops would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import filelock
+import huggingface_hub.constants
 import hypothesis
 import pytest
 
@@ -32,9 +30,14 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
-def pytest_unconfigure() -> None:
-    """Remove the tables of tars that the tests kept."""
-    shutil.rmtree(os.environ["HF_ASSETS_CACHE"], ignore_errors=True)
+@pytest.fixture(scope="session", autouse=True)
+def _assets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tables of remote tars are kept in a folder of the test run's own."""
+    folder = str(tmp_path_factory.mktemp("assets"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ASSETS_CACHE", folder)  # for subprocesses
+        patch.setattr(huggingface_hub.constants, "HF_ASSETS_CACHE", folder)
+        yield
 
 
 @pytest.fixture

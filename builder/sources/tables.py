@@ -17,7 +17,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import cached_assets_path
+from huggingface_hub import cached_assets_path, constants
 
 from asam_datasets.redaction import redacted
 from asam_datasets.tars import MAX_NAME, TarListing, TarPlace, TarReject
@@ -25,6 +25,13 @@ from asam_datasets.tars import MAX_NAME, TarListing, TarPlace, TarReject
 _VERSION = 1
 _MOST_TABLES = 2000  # SA-1B has 1000 tars, and a table of one takes some 200 kB
 _MOST_BYTES = 256 << 20  # of a table that is unpacked
+
+
+def tables_folder() -> Path:
+    """The folder of the tables."""
+    where = constants.HF_ASSETS_CACHE
+    folder: Path = cached_assets_path("asam_datasets", "tars", "members", assets_dir=where)
+    return folder
 
 
 def kept_table(url: str, size: int, validator: str, most: int) -> TarListing | None:
@@ -79,9 +86,8 @@ def keep_table(url: str, size: int, validator: str, listing: TarListing) -> None
 
 
 def _path(url: str, size: int, validator: str) -> Path:
-    folder: Path = cached_assets_path("asam_datasets", "tars", "members")
     named = json.dumps([redacted(url), size, validator])
-    return folder / f"{hashlib.sha256(named.encode()).hexdigest()}.table"
+    return tables_folder() / f"{hashlib.sha256(named.encode()).hexdigest()}.table"
 
 
 def _remove_oldest(folder: Path) -> None:

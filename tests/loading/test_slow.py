@@ -11,13 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from huggingface_hub import cached_assets_path
 
 from asam_datasets.deadlines import PatientFile, SlowError, persistently, within
 from asam_datasets.patience import PATIENT, Patience
 from asam_datasets.ranges import Ranges
 from builder.core.errors import SourceError
 from builder.sources.archive import Archive
+from builder.sources.tables import tables_folder
 from tests.factory import members, write_tar
 from tests.hub.dists import make_dist
 from tests.loading.client import Client
@@ -92,7 +92,7 @@ def test_a_slow_source_is_an_error_that_says_what_to_do(
     url = f"{hub.endpoint}/datasets/{repo}/resolve/main/sa_000000.tar?token=secret"
     archive = Archive(url, patience=Patience(timeout=1.0, rate=1e7, retries=0))
     whole = Archive(url).contents()
-    shutil.rmtree(cached_assets_path("asam_datasets", "tars", "members"))
+    shutil.rmtree(tables_folder())
     hub.fault(path="*sa_000000.tar", method="GET", count=-1, **SLOW[fault])
     with pytest.raises(SourceError) as listing:
         archive.contents()

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from huggingface_hub import cached_assets_path
 
 from asam_datasets.patience import Patience
 from builder.core.errors import SourceError
 from builder.sources.archive import Archive
 from builder.sources.remote import _checked
 from builder.sources.sa1b import open_sources
+from builder.sources.tables import tables_folder
 from tests.factory import members, write_tar
 from tests.loopback import LoopbackHub
 
@@ -54,7 +54,7 @@ def moved(hub: LoopbackHub) -> int:
 
 
 def tables() -> list[Path]:
-    return list(cached_assets_path("asam_datasets", "tars", "members").iterdir())
+    return list(tables_folder().iterdir())
 
 
 def forget() -> None:
