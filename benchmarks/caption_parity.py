@@ -32,7 +32,8 @@ from builder.captioning.model import Loaded, adapt
 from builder.captioning.preprocess import Pixels
 from builder.captioning.settings import DTYPES, CaptionSettings
 from builder.captioning.synthetic import FLAN_T5_XL, TINY, random_model, random_processor
-from builder.core.console import EXIT_OK, emit_json, run_command, say, whole
+from builder.core.console import EXIT_OK, emit_json, run_command, say
+from builder.core.options import whole
 from builder.core.records import Json
 
 PARTS = ("vision tower", "Q-Former", "T5's encoder, input", "T5's encoder, output")

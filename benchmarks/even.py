@@ -15,7 +15,8 @@ import numpy as np
 from asam_datasets.batches import Batch
 from asam_datasets.shards import Place
 from asam_datasets.stream import RowStream, units
-from builder.core.console import EXIT_OK, emit_json, parser, run_command
+from builder.core.console import EXIT_OK, emit_json, run_command
+from builder.core.options import parser
 from builder.core.records import Json
 from builder.shards.index import read_index
 

@@ -18,16 +18,8 @@ import fsspec
 
 from asam_datasets.tars import list_tar
 from benchmarks.stream import CONFIG
-from builder.core.console import (
-    EXIT_OK,
-    emit,
-    emit_json,
-    number,
-    parser,
-    positive,
-    run_command,
-    sized,
-)
+from builder.core.console import EXIT_OK, emit, emit_json, run_command, sized
+from builder.core.options import number, parser, positive
 from builder.sources.archive import MAX_MEMBERS, Archive
 from tests.loopback import LoopbackHub
 

@@ -27,7 +27,8 @@ from asam_datasets import AsamDatasetsError, load, resizing
 from asam_datasets.frames import FITS, Frame, frame_of
 from benchmarks.stream import CONFIG, write_tar
 from builder import build
-from builder.core.console import EXIT_OK, Progress, emit_json, parser, run_command
+from builder.core.console import EXIT_OK, Progress, emit_json, run_command
+from builder.core.options import parser
 from builder.core.records import Json
 from tests.loopback import LoopbackHub
 

@@ -24,8 +24,9 @@ from pathlib import Path
 from asam_datasets import GAP_BYTES, TRAIN_FEATURES, AsamDatasetsError
 from asam_datasets.index import Index
 from builder import build
-from builder.core.console import EXIT_OK, Progress, emit_json, parser, run_command
+from builder.core.console import EXIT_OK, Progress, emit_json, run_command
 from builder.core.layout import FORMATS
+from builder.core.options import parser
 from builder.core.records import Json
 from builder.shards.index import read_index
 from builder.sources.sample import SCENES, make_record

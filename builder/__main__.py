@@ -13,15 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from builder.core.console import (
-    EXIT_USAGE,
-    SCRIPT,
-    Parser,
-    add_version,
-    leave,
-    one_of,
-    run_command,
-)
+from builder.core.console import EXIT_USAGE, leave, run_command
+from builder.core.options import SCRIPT, Parser, add_version, one_of
 
 COMMANDS = {
     "build": "turn SA-1B tars and evaluation releases into a dist of shards",

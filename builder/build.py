@@ -17,17 +17,10 @@ from builder.captioning.settings import PRESETS, RunOptions, caption_settings
 from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
-    add_patience,
     counted,
     emit,
     emit_json,
     leave,
-    number,
-    one_of,
-    out_folder,
-    parser,
-    patience_of,
-    positive,
     run_command,
     say,
     sized,
@@ -35,6 +28,15 @@ from builder.core.console import (
 from builder.core.errors import SettingsError, UsageError
 from builder.core.extras import needs
 from builder.core.layout import CAPTIONS, CARD, FORMATS, configs
+from builder.core.options import (
+    add_patience,
+    number,
+    one_of,
+    out_folder,
+    parser,
+    patience_of,
+    positive,
+)
 from builder.shards.part import Part
 from builder.shards.plan import DEFAULT_SHARD_SIZE, Settings
 

@@ -16,24 +16,18 @@ from builder.captioning.settings import (
     RunOptions,
     caption_settings,
 )
-from builder.core.console import (
-    EXIT_FAILED,
-    EXIT_OK,
+from builder.core.console import EXIT_FAILED, EXIT_OK, counted, emit_json, leave, run_command, say
+from builder.core.errors import UsageError
+from builder.core.extras import needs
+from builder.core.options import (
     add_patience,
-    counted,
-    emit_json,
-    leave,
     out_folder,
     parser,
     patience_of,
     positive,
-    run_command,
-    say,
     utf8,
     whole,
 )
-from builder.core.errors import UsageError
-from builder.core.extras import needs
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from builder.captioning.run import CaptionSummary

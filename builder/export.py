@@ -9,19 +9,14 @@ from typing import TYPE_CHECKING
 from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
-    add_patience,
     counted,
     default_workers,
     emit_json,
     leave,
-    out_folder,
-    parser,
-    patience_of,
-    positive,
     run_command,
     say,
-    utf8,
 )
+from builder.core.options import add_patience, out_folder, parser, patience_of, positive, utf8
 from builder.exporting.options import MISSING_CAPTIONS, REFUSE, SPLIT_NAMES, TRAIN
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast

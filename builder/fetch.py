@@ -15,20 +15,16 @@ from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
     Progress,
-    add_patience,
     counted,
     emit,
     emit_json,
     leave,
-    out_folder,
-    parser,
-    patience_of,
-    positive,
     run_command,
     say,
     sized,
 )
 from builder.core.errors import SettingsError
+from builder.core.options import add_patience, out_folder, parser, patience_of, positive
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from builder.core.records import Json

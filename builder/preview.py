@@ -13,22 +13,24 @@ from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
     Progress,
-    add_patience,
     counted,
     emit,
     emit_json,
     leave,
+    run_command,
+    say,
+)
+from builder.core.extras import needs
+from builder.core.files import write_bytes
+from builder.core.options import (
+    add_patience,
     out_folder,
     parser,
     patience_of,
     positive,
-    run_command,
-    say,
     utf8,
     whole,
 )
-from builder.core.extras import needs
-from builder.core.files import write_bytes
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast
     from builder.previewing.counts import Counts

@@ -11,21 +11,17 @@ from asam_datasets import REPO_ID
 from builder.core.console import (
     EXIT_OK,
     Progress,
-    add_patience,
     counted,
     default_workers,
     emit_json,
     leave,
-    parser,
-    patience_of,
-    positive,
     run_command,
     say,
     sized,
-    utf8,
 )
 from builder.core.errors import HubError, SettingsError, ShardError, UsageError
 from builder.core.layout import DATA, REPO_NAME, absent_configs, configs
+from builder.core.options import add_patience, parser, patience_of, positive, utf8
 from builder.hub.patience import PATIENT, Patience
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast

@@ -12,20 +12,16 @@ from builder.core.console import (
     EXIT_FAILED,
     EXIT_OK,
     Progress,
-    add_patience,
     counted,
     emit,
     emit_json,
     leave,
-    parser,
-    patience_of,
-    positive,
     run_command,
     say,
-    utf8,
 )
 from builder.core.errors import ShardError
 from builder.core.layout import REPO_NAME
+from builder.core.options import add_patience, parser, patience_of, positive, utf8
 from builder.hub.patience import PATIENT
 
 if TYPE_CHECKING:  # slow modules are imported in the functions that use them, so --help is fast

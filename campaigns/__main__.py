@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.core.console import EXIT_FAILED, EXIT_OK, emit_json, positive, say
+from builder.core.console import EXIT_FAILED, EXIT_OK, emit_json, say
 from builder.core.files import write_bytes
+from builder.core.options import positive
 from campaigns.common import Row, found, measure, table
 
 NAMES = ("fuzz", "flips", "kills", "network", "limits", "together", "soak")

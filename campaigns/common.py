@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asam_datasets
-from builder.core.console import EXIT_FAILED, EXIT_OK, emit_json, positive, say
+from builder.core.console import EXIT_FAILED, EXIT_OK, emit_json, say
+from builder.core.options import positive
 
 Row = dict[str, str | int | float]
 """A line of a campaign's table: the names of the columns and the values. `odd` counts findings."""

@@ -41,18 +41,10 @@ from PIL import Image
 
 import asam_datasets
 from builder import build
-from builder.core.console import (
-    Parser,
-    Progress,
-    emit_json,
-    out_folder,
-    positive,
-    run_command,
-    say,
-    whole,
-)
+from builder.core.console import Progress, emit_json, run_command, say
 from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
+from builder.core.options import Parser, out_folder, positive, whole
 from builder.core.rows import image_bytes
 from builder.core.shown import show
 

@@ -41,21 +41,11 @@ import numpy.typing as npt
 
 import asam_datasets
 from builder import build
-from builder.core.console import (
-    Parser,
-    Progress,
-    counted,
-    default_workers,
-    number,
-    out_folder,
-    positive,
-    run_command,
-    say,
-    whole,
-)
+from builder.core.console import Progress, counted, default_workers, run_command, say
 from builder.core.errors import SettingsError
 from builder.core.extras import program_needs
 from builder.core.files import write_bytes
+from builder.core.options import Parser, number, out_folder, positive, whole
 from builder.core.rows import image_bytes, image_pixels
 
 EXAMPLES = """examples:

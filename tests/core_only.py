@@ -19,7 +19,8 @@ from datasets import load_dataset
 
 import asam_datasets
 from builder.__main__ import COMMANDS
-from builder.core.console import EXIT_FAILED, EXIT_OK, SCRIPT
+from builder.core.console import EXIT_FAILED, EXIT_OK
+from builder.core.options import SCRIPT
 
 CONFIG, ROWS = "sa_000000", 12
 EXTRAS = (

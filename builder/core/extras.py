@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from builder.core.console import EXIT_FAILED, SCRIPT, say
+from builder.core.console import EXIT_FAILED, say
 from builder.core.errors import MissingExtraError
+from builder.core.options import SCRIPT
 
 # Packages whose name at the registry differs from the module's name.
 _PACKAGES = {"cv2": "opencv-python-headless", "skimage": "scikit-image"}

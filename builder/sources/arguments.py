@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from builder.core.console import Progress, patience_of
+from builder.core.console import Progress
 from builder.core.errors import UsageError
+from builder.core.options import patience_of
 from builder.core.records import Source
 
 

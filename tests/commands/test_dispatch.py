@@ -11,7 +11,8 @@ import pytest
 
 import builder
 from builder.__main__ import COMMANDS, main
-from builder.core.console import EXIT_FAILED, EXIT_OK, EXIT_USAGE, SCRIPT
+from builder.core.console import EXIT_FAILED, EXIT_OK, EXIT_USAGE
+from builder.core.options import SCRIPT
 from tests.commands.test_help import commands
 from tests.factory import members, write_tar
 

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 import builder.verify
-from builder.core.console import EXIT_FAILED, number, out_folder, positive, run_command, utf8, whole
+from builder.core.console import EXIT_FAILED, run_command
 from builder.core.errors import AsamDatasetsError, MissingExtraError
 from builder.core.extras import needs
+from builder.core.options import number, out_folder, positive, utf8, whole
 
 ROOT = Path(__file__).parents[2]
 WHOLE = "is not a whole number of at least 1"
