@@ -177,7 +177,7 @@ def test_rows_that_could_not_be_drawn_come_first(train: Config) -> None:
     views[1].problems.append("image: does not decode")
     assert [way.key for way in ways_through(views)][:2] == ["all", "undrawn"]
     card = next(make_cards(train, gather(train, None), views, []))
-    assert card[:5] == ("not drawn", "1", "rows on the page", "undrawn", "#row-2")
+    assert card[:5] == ("not drawn", "1", "row on the page", "undrawn", "#row-2")
 
 
 def test_the_sheet_takes_rows_to_look_at_first_and_others() -> None:
