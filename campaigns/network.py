@@ -72,12 +72,38 @@ def _operations(hub: LoopbackHub, scratch: Path) -> dict[str, Operation]:
     commands, dist = write_inputs(scratch), scratch / "dist"
     finish(commands["build, 1 worker"], "--out", dist)
     hub.seed(REPO, dist)
+    tars = scratch / "tars"
+    tars.mkdir()
+    (tars / f"{CONFIG}.tar").symlink_to(scratch / f"{CONFIG}.tar")
+    hub.seed("xhk/tars", tars)
+    url = f"{hub.endpoint}/datasets/xhk/tars/resolve/main/{CONFIG}.tar"
+    _, *options = commands["build, 1 worker"].arguments
+    patient = ("--timeout", "2", "--workers", "1", "--quiet")
+    built, mapped = scratch / "built", scratch / "mapped"
     rows, tree, repo = scratch / "rows", scratch / "tree", "xhk/pushed"
     export = (CONFIG, "--from", REPO, "--quiet", "--workers", "1", "--out")
     push = (str(dist), "--i-may-redistribute", CONFIG, "--workers", "1", "--timeout", "2")
     return {
         "stream": Operation(
             Command("campaigns.reader", (REPO,)), str(rows), rows.read_text, rows.unlink
+        ),
+        "load": Operation(
+            Command("campaigns.reader", ("--mapped", REPO)),
+            str(mapped),
+            mapped.read_text,
+            mapped.unlink,
+        ),
+        "verify": Operation(
+            Command("builder.verify", (REPO, "--deep", *patient, "--configs")),
+            CONFIG,
+            lambda: None,
+            lambda: None,
+        ),
+        "build": Operation(
+            Command("builder.build", (url, *options, "--timeout", "2", "--out")),
+            str(built),
+            lambda: digest(built),
+            lambda: shutil.rmtree(built),
         ),
         "export": Operation(
             Command("builder.export", export),

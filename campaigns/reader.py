@@ -1,4 +1,4 @@
-"""`python -m campaigns.reader REPO FILE`: streams a repo and writes the sha256 of its rows."""
+"""`python -m campaigns.reader [--mapped] REPO FILE`: the sha256 of the rows of a repo's config."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from campaigns.commands import CONFIG
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Read all rows of the repo's config; with a third argument, by a mapped Dataset."""
-    repo, out, *mapped = sys.argv[1:] if argv is None else argv
+    """Read all rows of the repo's config; with `--mapped` by a Dataset."""
+    *mapped, repo, out = sys.argv[1:] if argv is None else argv
     digest = sha256()
     for row in load(CONFIG, repo_or_path=repo, streaming=not mapped):
         digest.update(repr((row["image_id"], row["text"], row["annotations"])).encode())
-        digest.update(b"".join(mask["bytes"] for mask in row["masks"]) if not mapped else b"")
+        digest.update(b"".join(mask["bytes"] for mask in row["masks"]))
     Path(out).write_text(digest.hexdigest())
     return EXIT_OK
 
