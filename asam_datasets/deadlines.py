@@ -137,7 +137,11 @@ def _told_apart(call: Callable[[], T]) -> T:
         return call()
     except FileNotFoundError as error:
         cause = error.__cause__
+        # Other stores raise it from a KeyError of theirs, which is true.
+        of_http = type(cause).__module__.partition(".")[0] == "aiohttp"
         if cause is None or isinstance(cause, FileNotFoundError | HfHubHTTPError):
+            raise
+        if not (of_http or isinstance(cause, OSError)):
             raise
         status = getattr(cause, "status", None)
         if status in (404, 410):

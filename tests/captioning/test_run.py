@@ -39,7 +39,6 @@ from builder.captioning.stream import CaptionStream
 from builder.core.console import EXIT_INTERRUPTED
 from builder.core.errors import (
     CaptionError,
-    ContractError,
     SettingsError,
     SourceError,
     UsageError,
@@ -292,7 +291,7 @@ def test_a_built_config_is_captioned_from_its_shards(
         run(folder, tmp_path / "broken", settings)
     for damaged in ('{"splits": ', '{"splits": {"train": {}}}', "[]"):
         (folder / "index.json").write_text(damaged)
-        with pytest.raises(ContractError, match=r"index.json: .* build it again"):
+        with pytest.raises(SourceError, match=r"index.json: .* build it again"):
             run(folder, tmp_path / "broken", settings)
 
 
